@@ -1,0 +1,43 @@
+# Everything is installed into .venv from locked, hashed dependencies; nothing else is touched.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: demo test check bench lock clean
+
+demo: .venv/demo.ok
+	@exec $(BIN)/oms demo $(ARGS)
+
+test: .venv/dev.ok
+	@$(BIN)/pytest $(ARGS)
+
+check: .venv/dev.ok
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+bench: .venv/dev.ok
+	@$(BIN)/python -m bench $(ARGS)
+
+# Pins stay as they are unless pyproject.toml asks for more; UPGRADE=--upgrade renews them.
+lock: .venv/dev.ok
+	@cd requirements && for set in demo dev; do \
+	  extras="--extra demo"; [ $$set = dev ] && extras="--extra demo --extra dev"; \
+	  ../$(BIN)/uv pip compile -q ../pyproject.toml build.in $$extras $(UPGRADE) --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-header --no-annotate -o $$set.lock; done
+	@cd requirements && ../$(BIN)/uv pip compile -q baskets.in --no-deps $(UPGRADE) --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-header --no-annotate -o baskets.lock
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Ordermill needs Python 3.11 or newer; $(PYTHON) is older. Name another: make PYTHON=python3.12 demo" >&2; exit 2; }
+	@$(PYTHON) -m venv .venv || \
+	  { echo "Python's venv module is missing (on Debian: apt install python3-venv)" >&2; rm -rf .venv; exit 2; }
+
+.venv/%.ok: .venv/bin/python requirements/%.lock requirements/baskets.lock pyproject.toml
+	@echo "installing locked dependencies ($*)" >&2
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/$*.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements/baskets.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean:
+	@rm -rf .venv .ordermill build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Ordermill: an event-sourced order management system."""

@@ -1,0 +1,270 @@
+"""Facts of capture: what became of each order that a channel sent."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+from .base import Fact
+from .channel import Payment, ServiceLevel
+from .fields import (
+    ChannelId,
+    Destination,
+    ExternalId,
+    Grams,
+    Id,
+    Instant,
+    LineQuantity,
+    Money,
+    Part,
+    Quantity,
+    Sealed,
+    Sku,
+    Text,
+)
+
+
+class HoldReason(StrEnum):
+    """Why an order may not go on. Several can stand at once; each is released by itself."""
+
+    PAYMENT = "payment"
+    FRAUD_RISK = "fraud-risk"
+    BAD_ADDRESS = "bad-address"
+    MANUAL = "manual"
+
+
+class OrderLine(Part):
+    """What was bought, one SKU and quantity of it. Amounts are for the whole line."""
+
+    line_id: Id
+    sku: Sku
+    title: Text = ""
+    quantity: Quantity
+    unit_price: Money
+    discount: Money
+    tax: Money
+    weight_g: Grams | None = None
+    final_sale: bool = False
+
+
+class ReleasedLine(Part):
+    """What the services downstream need to know of a line."""
+
+    line_id: Id
+    sku: Sku
+    title: Text = ""
+    quantity: Quantity
+    weight_g: Grams | None = None
+
+
+class OrderCaptured(Fact):
+    """A channel's order is ours now."""
+
+    type: ClassVar[str] = "oms.capture.order-captured.v1"
+
+    order_id: Id
+    channel: ChannelId
+    external_id: ExternalId
+    placed_at: Instant
+    customer_id: Id | None = None
+    buyer: Sealed | None = None
+    destination: Destination
+    lines: tuple[OrderLine, ...]
+    shipping: Money
+    shipping_tax: Money
+    tax_included: bool
+    total: Money
+    payment: Payment
+    service_level: ServiceLevel
+    allow_backorder: bool
+    content_hash: str = ""
+    """Of what was bought, for how much, where to; tells the same order sent twice from another under its id."""
+
+
+class OrderRejected(Fact):
+    """An order that can't be ours: its totals don't add up, its quantities or currencies make no sense."""
+
+    type: ClassVar[str] = "oms.capture.order-rejected.v1"
+
+    order_id: Id
+    channel: ChannelId
+    external_id: ExternalId
+    reasons: tuple[Text, ...]
+    content_hash: str = ""
+
+
+class OrderChangeParked(Fact):
+    """A change or cancellation came before its order; it is applied when the order comes."""
+
+    type: ClassVar[str] = "oms.capture.order-change-parked.v1"
+
+    order_id: Id
+    change_id: ExternalId
+    """`revision:<number>` of a change, the channel's own id of a cancellation."""
+    change_type: str
+    change: str
+    """The change as the channel sent it, personal data sealed: JSON of its message."""
+
+
+class OrderRevised(Fact):
+    """A change by the channel took effect; all amounts as they are from now on."""
+
+    type: ClassVar[str] = "oms.capture.order-revised.v1"
+
+    order_id: Id
+    revision: int
+    destination: Destination
+    lines: tuple[OrderLine, ...]
+    total: Money
+    payment: Payment
+
+
+class OrderChangeRefused(Fact):
+    """A change by the channel came too late or makes no sense; the order stands as it was."""
+
+    type: ClassVar[str] = "oms.capture.order-change-refused.v1"
+
+    order_id: Id
+    change_id: ExternalId
+    reason: Text
+
+
+class OrderHeld(Fact):
+    """The order may not go on, for this reason."""
+
+    type: ClassVar[str] = "oms.capture.order-held.v1"
+
+    order_id: Id
+    reason: HoldReason
+    note: Text = ""
+
+
+class HoldReleased(Fact):
+    """One reason to hold the order has gone."""
+
+    type: ClassVar[str] = "oms.capture.hold-released.v1"
+
+    order_id: Id
+    reason: HoldReason
+    note: Text = ""
+
+
+class OrderReleased(Fact):
+    """Nothing holds the order: stock may be claimed for it."""
+
+    type: ClassVar[str] = "oms.capture.order-released.v1"
+
+    order_id: Id
+    channel: ChannelId
+    external_id: ExternalId
+    placed_at: Instant
+    destination: Destination
+    lines: tuple[ReleasedLine, ...]
+    service_level: ServiceLevel
+    allow_backorder: bool
+
+
+class CancellationRequested(Fact):
+    """Units of a released order are called off; they are canceled once nobody works on them."""
+
+    type: ClassVar[str] = "oms.capture.cancellation-requested.v1"
+
+    order_id: Id
+    cancellation_id: ExternalId
+    lines: tuple[LineQuantity, ...]
+    reason: Text
+    revision: int | None = None
+    """Set where it was a change by the channel that asked for fewer units."""
+
+
+class CancellationDeclined(Fact):
+    """Too late: these units are packed or gone."""
+
+    type: ClassVar[str] = "oms.capture.cancellation-declined.v1"
+
+    order_id: Id
+    cancellation_id: ExternalId
+    lines: tuple[LineQuantity, ...]
+    source_id: ExternalId | None = None
+    """The event by which we learned it."""
+
+
+class OrderLinesCanceled(Fact):
+    """These units will not be shipped, and why. `refund` is their exact share of what was charged."""
+
+    type: ClassVar[str] = "oms.capture.order-lines-canceled.v1"
+
+    order_id: Id
+    cancellation_id: ExternalId
+    lines: tuple[LineQuantity, ...]
+    reason: Text
+    whole_order: bool
+    refund: Money
+    source_id: ExternalId | None = None
+    """The event by which inventory let these units go; none where nothing was claimed yet."""
+
+
+class OrderUnitsShipped(Fact):
+    """These units have left a location; from now on they can be returned, not canceled."""
+
+    type: ClassVar[str] = "oms.capture.order-units-shipped.v1"
+
+    order_id: Id
+    source_id: ExternalId
+    fulfillment_id: Id
+    lines: tuple[LineQuantity, ...]
+
+
+class CancellationRefundRequested(Fact):
+    """Money for canceled units is to go back. An effect: done once under its `refund_id`."""
+
+    type: ClassVar[str] = "oms.capture.refund-requested.v1"
+    also_on: ClassVar[tuple[str, ...]] = ("oms.effects.requests",)
+
+    order_id: Id
+    refund_id: Id
+    payment_reference: ExternalId | None = None
+    amount: Money
+
+
+class CancellationRefunded(Fact):
+    """The payment provider sent the money back."""
+
+    type: ClassVar[str] = "oms.capture.refunded.v1"
+    also_on: ClassVar[tuple[str, ...]] = ("oms.effects.results",)
+
+    order_id: Id
+    refund_id: Id
+    amount: Money
+    provider_reference: ExternalId
+    refunded_at: Instant
+
+
+class CancellationRefundFailed(Fact):
+    """The payment provider will not send the money back; a person must."""
+
+    type: ClassVar[str] = "oms.capture.refund-failed.v1"
+    also_on: ClassVar[tuple[str, ...]] = ("oms.effects.results",)
+
+    order_id: Id
+    refund_id: Id
+    reason: Text
+
+
+Event = (
+    OrderCaptured
+    | OrderRejected
+    | OrderChangeParked
+    | OrderRevised
+    | OrderChangeRefused
+    | OrderHeld
+    | HoldReleased
+    | OrderReleased
+    | CancellationRequested
+    | CancellationDeclined
+    | OrderLinesCanceled
+    | OrderUnitsShipped
+    | CancellationRefundRequested
+    | CancellationRefunded
+    | CancellationRefundFailed
+)

@@ -1,0 +1,289 @@
+"""Facts of returns: goods on their way back, what they are worth, where they go."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar, Literal
+
+from .base import Fact
+from .capture import OrderLine
+from .fields import (
+    ChannelId,
+    Destination,
+    ExternalId,
+    Id,
+    Instant,
+    LineQuantity,
+    LocationId,
+    Money,
+    Part,
+    Quantity,
+    Sku,
+    Text,
+)
+
+
+class ReturnReason(StrEnum):
+    UNWANTED = "unwanted"
+    DAMAGED = "damaged"
+    WRONG_ITEM = "wrong-item"
+    NOT_AS_DESCRIBED = "not-as-described"
+    LATE = "late"
+    OTHER = "other"
+
+
+class Disposition(StrEnum):
+    """Where returned goods go."""
+
+    RESTOCK = "restock"
+    WRITE_OFF = "write-off"
+    MISSING = "missing"
+
+
+class PurchaseRecorded(Fact):
+    """What was bought and for how much, as returns needs to know it (stream `purchase-<order>`)."""
+
+    type: ClassVar[str] = "oms.returns.purchase-recorded.v1"
+    order_id: Id
+    channel: ChannelId
+    customer_id: Id | None = None
+    destination: Destination
+    lines: tuple[OrderLine, ...]
+    shipping: Money
+    shipping_tax: Money
+    tax_included: bool
+    payment_reference: ExternalId | None = None
+
+
+class PurchaseRevised(Fact):
+    """The order was changed before it went out; all amounts as they are from now on (`purchase-<order>`)."""
+
+    type: ClassVar[str] = "oms.returns.purchase-revised.v1"
+    order_id: Id
+    revision: int
+    destination: Destination
+    lines: tuple[OrderLine, ...]
+    payment_reference: ExternalId | None = None
+
+
+class PurchaseUnitsCanceled(Fact):
+    """Units that will never be delivered, so never come back (stream `purchase-<order>`)."""
+
+    type: ClassVar[str] = "oms.returns.purchase-units-canceled.v1"
+    order_id: Id
+    lines: tuple[LineQuantity, ...]
+    source: ExternalId
+    """The message that said so; the same twice is one."""
+
+
+class PurchaseDelivered(Fact):
+    """Units that reached the customer; their return window starts here."""
+
+    type: ClassVar[str] = "oms.returns.purchase-delivered.v1"
+    order_id: Id
+    shipment_id: Id
+    delivered_at: Instant
+    lines: tuple[LineQuantity, ...]
+
+
+class UnitsClaimed(Fact):
+    """Delivered units are spoken for by a return; no other return can have them (`purchase-<order>`)."""
+
+    type: ClassVar[str] = "oms.returns.units-claimed.v1"
+    order_id: Id
+    return_id: Id
+    lines: tuple[LineQuantity, ...]
+
+
+class UnitsGivenBack(Fact):
+    """A return ended without these units; they may be returned again (stream `purchase-<order>`)."""
+
+    type: ClassVar[str] = "oms.returns.units-given-back.v1"
+    order_id: Id
+    return_id: Id
+    lines: tuple[LineQuantity, ...]
+
+
+class UnitsTakenBack(Fact):
+    """These units are back and credited; shares of later returns count on from them (`purchase-<order>`)."""
+
+    type: ClassVar[str] = "oms.returns.units-taken-back.v1"
+    order_id: Id
+    return_id: Id
+    lines: tuple[LineQuantity, ...]
+    our_fault: bool
+    """Whether they came back for a reason that is the merchant's to answer for, by the policy of that day."""
+
+
+class ParcelExpected(Fact):
+    """What a parcel on its way holds, and for which order (stream `parcel-<shipment>`)."""
+
+    type: ClassVar[str] = "oms.returns.parcel-expected.v1"
+    shipment_id: Id
+    order_id: Id
+    lines: tuple[LineQuantity, ...]
+
+
+class ParcelArrived(Fact):
+    """The parcel reached the customer (stream `parcel-<shipment>`)."""
+
+    type: ClassVar[str] = "oms.returns.parcel-arrived.v1"
+    shipment_id: Id
+    delivered_at: Instant
+
+
+class ExchangeLine(Part):
+    """What the customer wants instead, at the price it has for them."""
+
+    sku: Sku
+    title: Text = ""
+    quantity: Quantity
+    unit_price: Money
+
+
+class ReturnFact(Fact):
+    return_id: Id
+    order_id: Id
+
+
+class ReturnRequested(ReturnFact):
+    """The customer or an agent wants to send goods back."""
+
+    type: ClassVar[str] = "oms.returns.requested.v1"
+    lines: tuple[LineQuantity, ...]
+    reason: ReturnReason
+    wanted: Literal["refund", "exchange"]
+    exchange_for: tuple[ExchangeLine, ...] = ()
+    note: Text = ""
+
+
+class ReturnAuthorized(ReturnFact):
+    """The goods may come back, under this RMA number."""
+
+    type: ClassVar[str] = "oms.returns.authorized.v1"
+    rma: Id
+    expires_at: Instant
+
+
+class ReturnDeclined(ReturnFact):
+    """The policy says no, and why."""
+
+    type: ClassVar[str] = "oms.returns.declined.v1"
+    reasons: tuple[Text, ...]
+
+
+class ReturnReceived(ReturnFact):
+    """Goods arrived at a location."""
+
+    type: ClassVar[str] = "oms.returns.received.v1"
+    location: LocationId
+    lines: tuple[LineQuantity, ...]
+    receipt_id: Id | None = None
+
+
+class InspectedLine(Part):
+    line_id: Id
+    sku: Sku
+    quantity: Quantity
+    disposition: Disposition
+    note: Text = ""
+
+
+class ReturnInspected(ReturnFact):
+    """What the goods are fit for; inventory takes them from here."""
+
+    type: ClassVar[str] = "oms.returns.inspected.v1"
+    location: LocationId
+    lines: tuple[InspectedLine, ...]
+    inspection_id: Id | None = None
+
+
+class RefundRequested(ReturnFact):
+    """Money is to go back. An effect: done once under its `refund_id`. amount = goods + tax + shipping.
+
+    `goods` is what is left of their price after `restocking_fee` and after what an exchange was paid with.
+    """
+
+    type: ClassVar[str] = "oms.returns.refund-requested.v1"
+    also_on: ClassVar[tuple[str, ...]] = ("oms.effects.requests",)
+    refund_id: Id
+    payment_reference: ExternalId | None = None
+    goods: Money
+    tax: Money
+    shipping: Money
+    amount: Money
+    restocking_fee: Money | None = None
+
+
+class RefundPaid(ReturnFact):
+    """The payment provider sent the money back."""
+
+    type: ClassVar[str] = "oms.returns.refund-paid.v1"
+    also_on: ClassVar[tuple[str, ...]] = ("oms.effects.results",)
+    refund_id: Id
+    amount: Money
+    provider_reference: ExternalId
+    refunded_at: Instant
+
+
+class RefundFailed(ReturnFact):
+    """The payment provider will not send the money back; a person must."""
+
+    type: ClassVar[str] = "oms.returns.refund-failed.v1"
+    also_on: ClassVar[tuple[str, ...]] = ("oms.effects.results",)
+    refund_id: Id
+    reason: Text
+
+
+class ExchangeRequested(ReturnFact):
+    """Other goods are to go out instead; capture makes an order of it.
+
+    `credit` of their price is paid with the returned goods, never more than they cost: what the returned
+    goods are worth beyond that is refunded.
+    """
+
+    type: ClassVar[str] = "oms.returns.exchange-requested.v1"
+    channel: ChannelId
+    customer_id: Id | None = None
+    destination: Destination
+    lines: tuple[ExchangeLine, ...]
+    credit: Money
+    requested_at: Instant
+
+
+class ReturnExpired(ReturnFact):
+    """The goods never came."""
+
+    type: ClassVar[str] = "oms.returns.expired.v1"
+    due_at: Instant
+
+
+class ReturnClosed(ReturnFact):
+    """Nothing is left to do."""
+
+    type: ClassVar[str] = "oms.returns.closed.v1"
+
+
+PurchaseEvent = (
+    PurchaseRecorded
+    | PurchaseRevised
+    | PurchaseUnitsCanceled
+    | PurchaseDelivered
+    | UnitsClaimed
+    | UnitsGivenBack
+    | UnitsTakenBack
+)
+ParcelEvent = ParcelExpected | ParcelArrived
+ReturnEvent = (
+    ReturnRequested
+    | ReturnAuthorized
+    | ReturnDeclined
+    | ReturnReceived
+    | ReturnInspected
+    | RefundRequested
+    | RefundPaid
+    | RefundFailed
+    | ExchangeRequested
+    | ReturnExpired
+    | ReturnClosed
+)

@@ -1,0 +1,379 @@
+"""The unit of work: decide a batch in memory, write it in one transaction, whatever it came from.
+
+Kafka polls, HTTP requests, timers and answers of effects all become `Task`s and go through `Engine.run`. A rule that
+refuses, or a poisonous message, stops itself and no neighbor; only a conflict with another writer makes a batch start
+again, in halves if it must.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from ordermill.contracts.base import Fact
+from ordermill.decider import Decider, Decision
+from ordermill.errors import OrdermillError, Transient
+from ordermill.ids import uuid7
+
+from .aggregates import Aggregate, Aggregates
+from .records import Row, chain
+from .store import Changes, Effect, Store, Timer, Transaction, VersionConflict
+from .views import PublishedState, View
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Where a decision comes from. `message` is its key in the inbox: the same twice is decided once."""
+
+    causation_id: str
+    correlation_id: str
+    actor: str
+    happened_at: datetime
+    message: UUID | None = None
+
+
+@dataclass(slots=True)
+class Task:
+    """One thing to decide, and what ends with it. No decision: only the inbox learns of the message."""
+
+    cause: Cause
+    decisions: Sequence[Decision] = ()
+    key: str = ""
+    """Tasks of one key keep their order: after one that must be tried again, the rest of its key waits too."""
+    timer: Timer | None = None
+    effect_id: str | None = None
+    blobs: Mapping[bytes, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a task: its events; or an error, and nothing written; or it was handled before."""
+
+    events: list[tuple[str, Fact]] = field(default_factory=list)
+    error: Exception | None = None
+    repeated: bool = False
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What follows from events of a service besides the events themselves: views, publications, timers, effects."""
+
+    deciders: tuple[Decider[Any], ...]
+    views: tuple[View, ...] = ()
+    published: tuple[PublishedState, ...] = ()
+    timers: Callable[[str, Fact], Sequence[Timer | tuple[str, str]]] = lambda stream, event: ()
+    """Timers an event sets (`Timer`) or clears ((stream, name))."""
+    effects: Mapping[type[Fact], Callable[[Any], str]] = field(default_factory=dict)
+    """Events that ask for an effect, and the id under which it is done once."""
+    contended: frozenset[str] = frozenset()
+    """Categories that many instances want at once: locked before reading rather than retried."""
+    snapshot_every: int = 500
+
+
+class WaitsItsTurn(Transient):
+    """An earlier message of the same key has to be tried again first."""
+
+    code = "eventlog.waits-its-turn"
+
+
+class _NotLoaded(Exception):
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+
+
+class _States(Mapping[str, Any]):
+    """States by stream, as of the events decided so far in this batch."""
+
+    def __init__(self, base: dict[str, Aggregate]) -> None:
+        self.base = base
+        self.staged: dict[str, Aggregate] = {}
+        self.task: dict[str, Aggregate] = {}
+        """What the task at hand has decided so far; staged when all of it succeeded."""
+
+    def __getitem__(self, stream: str) -> Any:
+        return self.aggregate(stream).state
+
+    def aggregate(self, stream: str) -> Aggregate:
+        found = self.task.get(stream) or self.staged.get(stream) or self.base.get(stream)
+        if found is None:
+            raise _NotLoaded(stream)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.base)
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+
+class Engine:
+    """One service's log at work. Aggregates used lately stay in memory; the version check makes that safe."""
+
+    def __init__(
+        self,
+        store: Store,
+        rules: Rules,
+        clock: Callable[[], datetime],
+        random_bytes: Callable[[int], bytes] = os.urandom,
+        cache_size: int = 20_000,
+    ) -> None:
+        self.store = store
+        self.rules = rules
+        self.clock = clock
+        self.aggregates = Aggregates(rules.deciders)
+        self.on_commit: list[Callable[[], None]] = []
+        self.conflicts = 0
+        self._random_bytes = random_bytes
+        self._cache: OrderedDict[str, Aggregate] = OrderedDict()
+        self._cache_size = cache_size
+        self._locks = _StreamLocks()
+        self._views: dict[str, list[View]] = {}
+        for view in rules.views:
+            self._views.setdefault(view.category, []).append(view)
+        self._published: dict[str, list[PublishedState]] = {}
+        for published in rules.published:
+            self._published.setdefault(published.category, []).append(published)
+
+    async def run(self, tasks: Sequence[Task]) -> list[Outcome]:
+        """Decide and commit `tasks` in order, in one transaction. Raises LogUnavailable; then nothing was written."""
+        if not tasks:
+            return []
+        for _ in range(4):
+            try:
+                return await self._run_once(tasks)
+            except VersionConflict:
+                self.conflicts += 1
+                for task in tasks:
+                    for decision in task.decisions:
+                        for stream in decision.streams:
+                            self._cache.pop(stream, None)
+        if len(tasks) == 1:
+            return await self._run_once(tasks)
+        half = len(tasks) // 2
+        return await self.run(tasks[:half]) + await self.run(tasks[half:])
+
+    async def state(self, stream: str) -> Aggregate:
+        """A stream as it is now."""
+        return self.aggregates.fold(stream, await self.store.read_stream(stream))
+
+    async def _run_once(self, tasks: Sequence[Task]) -> list[Outcome]:
+        streams = {stream for task in tasks for decision in task.decisions for stream in decision.streams}
+        while True:
+            async with self._locks.hold(streams), self.store.transaction() as transaction:
+                batch = _Batch(self, tasks, _States(await self._load(transaction, streams)))
+                keys = [task.cause.message for task in tasks if task.cause.message is not None]
+                seen = await transaction.seen(keys) if keys else set()
+                batch.decide(seen)
+                if batch.missing:
+                    streams |= batch.missing
+                    continue
+                changes = batch.changes()
+                try:
+                    await transaction.commit(changes)
+                except BaseException:
+                    for stream in batch.states.staged:
+                        self._cache.pop(stream, None)
+                    raise
+                self._remember(batch.states.staged)
+            if changes.rows or changes.publications:
+                for notify in self.on_commit:
+                    notify()
+            return batch.outcomes
+
+    async def _load(self, transaction: Transaction, streams: set[str]) -> dict[str, Aggregate]:
+        aggregates = self.aggregates
+        contended = {s for s in streams if s.partition("-")[0] in self.rules.contended}
+        if contended:
+            await transaction.lock(contended)
+        loaded: dict[str, Aggregate] = {}
+        wanted: dict[str, int] = {}
+        for stream in streams:
+            cached = self._cache.get(stream)
+            if cached is not None:
+                loaded[stream] = cached
+            if cached is None or stream in contended:
+                wanted[stream] = cached.version if cached else 0
+        fresh = [stream for stream in wanted if stream not in loaded]
+        if fresh:
+            for snapshot in await transaction.snapshots(fresh, aggregates.code):
+                loaded[snapshot.stream] = aggregates.from_snapshot(snapshot)
+                wanted[snapshot.stream] = snapshot.version
+        if wanted:
+            for row in await transaction.rows_after(wanted):
+                loaded[row.stream] = aggregates.apply(loaded.get(row.stream) or aggregates.initial(row.stream), row)
+        for stream in fresh:
+            if stream not in loaded:
+                loaded[stream] = aggregates.initial(stream)
+        self._remember({stream: loaded[stream] for stream in wanted if loaded[stream].version})
+        return loaded
+
+    def _remember(self, aggregates: Mapping[str, Aggregate]) -> None:
+        cache = self._cache
+        for stream, aggregate in aggregates.items():
+            cache[stream] = aggregate
+            cache.move_to_end(stream)
+        while len(cache) > self._cache_size:
+            cache.popitem(last=False)
+
+    def new_id(self, at: datetime) -> UUID:
+        return uuid7(at, self._random_bytes)
+
+
+class _Batch:
+    """One attempt at a batch: decisions folded over loaded states, and all that is to be written for them."""
+
+    def __init__(self, engine: Engine, tasks: Sequence[Task], states: _States) -> None:
+        self.engine = engine
+        self.tasks = tasks
+        self.states = states
+        self.outcomes: list[Outcome] = []
+        self.missing: set[str] = set()
+        self._now = engine.clock()
+        self._changes = Changes()
+        self._touched: dict[str, int] = {}
+        self._hashes: dict[str, bytes] = {}
+
+    def decide(self, seen: set[UUID]) -> None:
+        seen = set(seen)
+        waiting: set[str] = set()
+        for task in self.tasks:
+            outcome = Outcome()
+            self.outcomes.append(outcome)
+            message = task.cause.message
+            if message is not None and message in seen:
+                outcome.repeated = True
+                continue
+            if task.key and task.key in waiting:
+                outcome.error = WaitsItsTurn(f"waits behind an earlier message of {task.key}")
+                continue
+            self.states.task = {}
+            try:
+                for decision in task.decisions:
+                    outcome.events.extend(self._decide(decision))
+            except _NotLoaded as absent:
+                self.missing.add(absent.stream)
+            except Exception as error:
+                if not isinstance(error, OrdermillError):
+                    logger.exception("a decision failed", causation_id=task.cause.causation_id)
+                outcome.events = []
+                outcome.error = error
+                if task.key:
+                    waiting.add(task.key)
+                continue
+            if self.missing:
+                continue
+            self.states.staged.update(self.states.task)
+            self._stage(task, outcome)
+            if message is not None:
+                seen.add(message)
+
+    def _decide(self, decision: Decision) -> list[tuple[str, Fact]]:
+        recorded = list(decision.decide(self.states))
+        aggregates = self.engine.aggregates
+        moved: dict[str, Aggregate] = {}
+        for stream, event in recorded:
+            aggregate = moved.get(stream) or self.states.aggregate(stream)
+            state = aggregates.decider(stream).evolve(aggregate.state, event)
+            moved[stream] = Aggregate(state, aggregate.version + 1, aggregate.hash)
+        self.states.task.update(moved)
+        return recorded
+
+    def _stage(self, task: Task, outcome: Outcome) -> None:
+        changes, cause = self._changes, task.cause
+        if cause.message is not None:
+            changes.inbox.append(cause.message)
+        if task.timer is not None:
+            changes.fired.append(task.timer)
+        if task.effect_id is not None:
+            changes.done_effects.append(task.effect_id)
+        changes.blobs.update(task.blobs)
+        rules = self.engine.rules
+        for stream, event in outcome.events:
+            row = self._row(stream, event, cause)
+            changes.rows.append(row)
+            for timer in rules.timers(stream, event):
+                if isinstance(timer, Timer):
+                    changes.timers[timer.stream, timer.name] = timer
+                else:
+                    changes.timers[timer] = None
+            effect = rules.effects.get(type(event))
+            if effect is not None:
+                changes.effects.append(Effect(effect(event), stream, event.type, row.data, cause.correlation_id))
+
+    def _row(self, stream: str, event: Fact, cause: Cause) -> Row:
+        known = self._touched.get(stream)
+        version = known + 1 if known is not None else self._base(stream).version + 1
+        self._touched[stream] = version
+        previous = self._hashes.get(stream) or self._base(stream).hash
+        event_id = self.engine.new_id(self._now)
+        data = event.to_json()
+        digest = chain(
+            previous, stream, version, event_id, event.type, data,
+            cause.correlation_id, cause.causation_id, cause.actor, cause.happened_at, self._now,
+        )  # fmt: skip
+        self._hashes[stream] = digest
+        return Row(
+            stream, version, event_id, event.type, data,
+            cause.correlation_id, cause.causation_id, cause.actor, cause.happened_at, self._now, digest,
+        )  # fmt: skip
+
+    def _base(self, stream: str) -> Aggregate:
+        return self.states.base[stream]
+
+    def changes(self) -> Changes:
+        """Everything to write, the documents of all touched streams included."""
+        engine, changes, staged = self.engine, self._changes, self.states.staged
+        for stream, version in self._touched.items():
+            aggregate = Aggregate(staged[stream].state, version, self._hashes[stream])
+            staged[stream] = aggregate
+            category, _, key = stream.partition("-")
+            for view in engine._views.get(category, ()):
+                changes.documents.setdefault(view.name, {})[key] = view.document(aggregate.state)
+            for published in engine._published.get(category, ()):
+                message = published.message(key, version, aggregate.state)
+                if message is not None:
+                    changes.publications[message.topic, stream] = (message.type, message.to_json())
+            every = engine.rules.snapshot_every
+            if version // every > self._base(stream).version // every:
+                changes.snapshots.append(engine.aggregates.to_snapshot(stream, aggregate))
+        return changes
+
+
+class _StreamLocks:
+    """Within one process: who works on a stream. Taken in sorted order, so nobody waits in a circle."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def hold(self, streams: set[str]) -> AsyncIterator[None]:
+        held: list[str] = []
+        ordered = sorted(streams)
+        for stream in ordered:
+            lock, waiting = self._locks.get(stream) or (asyncio.Lock(), 0)
+            self._locks[stream] = (lock, waiting + 1)
+        try:
+            for stream in ordered:
+                await self._locks[stream][0].acquire()
+                held.append(stream)
+            yield
+        finally:
+            for stream in held:
+                self._locks[stream][0].release()
+            for stream in ordered:
+                lock, waiting = self._locks[stream]
+                if waiting == 1:
+                    del self._locks[stream]
+                else:
+                    self._locks[stream] = (lock, waiting - 1)

@@ -1,0 +1,214 @@
+"""A log in memory, for tests and simulation: the same behavior as PostgreSQL's, conflicts and leases included."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+from zlib import crc32
+
+import orjson
+
+from .records import Row, SequencedRow
+from .store import Changes, Effect, Publication, Snapshot, Timer, Transaction, VersionConflict
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+def shard_of(stream: str, shards: int) -> int:
+    """Which of `shards` relays publishes this stream."""
+    return crc32(stream.encode()) % shards
+
+
+class MemoryStore:
+    """One service's log as dictionaries; nothing here is awaited for long, so a commit is atomic."""
+
+    def __init__(self) -> None:
+        self._streams: dict[str, list[Row]] = {}
+        self._committed: list[Row] = []
+        self._sequenced = 0
+        self._inbox: set[UUID] = set()
+        self._timers: dict[tuple[str, str], tuple[Timer, datetime]] = {}
+        self._effects: dict[str, tuple[Effect, datetime]] = {}
+        self._snapshots: dict[str, Snapshot] = {}
+        self._documents: dict[str, dict[str, bytes]] = {}
+        self._publications: dict[tuple[str, str], tuple[Publication, bool]] = {}
+        self._cursors: dict[tuple[int, int, str], int] = {}
+        self._blobs: dict[bytes, bytes] = {}
+        self._leaders: dict[str, asyncio.Lock] = {}
+        self._stream_locks: dict[str, asyncio.Lock] = {}
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        transaction = _MemoryTransaction(self)
+        try:
+            yield transaction
+        finally:
+            transaction.unlock()
+
+    async def read_stream(self, stream: str, after: int = 0) -> list[Row]:
+        return self._streams.get(stream, [])[after:]
+
+    async def read(self, after: int, limit: int, shard: tuple[int, int] = (0, 1)) -> list[SequencedRow]:
+        found: list[SequencedRow] = []
+        index, shards = shard
+        for seq in range(after + 1, self._sequenced + 1):
+            row = self._committed[seq - 1]
+            if shards == 1 or shard_of(row.stream, shards) == index:
+                found.append(SequencedRow(seq, row))
+                if len(found) == limit:
+                    break
+        return found
+
+    async def sequence(self, limit: int = 5_000) -> int:
+        fresh = min(limit, len(self._committed) - self._sequenced)
+        self._sequenced += fresh
+        return fresh
+
+    async def head(self) -> int:
+        return self._sequenced
+
+    async def due_timers(self, due: datetime, limit: int, now: datetime, lease_until: datetime) -> list[Timer]:
+        found = [timer for timer, lease in self._timers.values() if timer.due_at <= due and lease <= now]
+        found.sort(key=lambda timer: (timer.due_at, timer.stream, timer.name))
+        for timer in found[:limit]:
+            self._timers[timer.stream, timer.name] = (timer, lease_until)
+        return found[:limit]
+
+    async def due_effects(self, now: datetime, limit: int, lease_until: datetime) -> list[Effect]:
+        due = [effect for effect, next_at in self._effects.values() if next_at <= now][:limit]
+        for effect in due:
+            self._effects[effect.effect_id] = (effect, lease_until)
+        return due
+
+    async def postpone_effect(self, effect_id: str, until: datetime) -> None:
+        if effect_id in self._effects:
+            effect, _ = self._effects[effect_id]
+            self._effects[effect_id] = (replace(effect, attempts=effect.attempts + 1), until)
+
+    async def document(self, view: str, key: str) -> dict[str, Any] | None:
+        found = self._documents.get(view, {}).get(key)
+        return None if found is None else orjson.loads(found)
+
+    async def documents(
+        self, view: str, where: Mapping[str, str] | None = None, after: str = "", limit: int = 100
+    ) -> list[tuple[str, dict[str, Any]]]:
+        found: list[tuple[str, dict[str, Any]]] = []
+        table = self._documents.get(view, {})
+        for key in sorted(table):
+            if key <= after:
+                continue
+            document = orjson.loads(table[key])
+            if all(document.get(name) == value for name, value in (where or {}).items()):
+                found.append((key, document))
+                if len(found) == limit:
+                    break
+        return found
+
+    async def all_streams(self) -> AsyncIterator[tuple[str, list[Row]]]:
+        for stream in sorted(self._streams):
+            yield stream, list(self._streams[stream])
+
+    async def blob(self, sha256: bytes) -> bytes | None:
+        return self._blobs.get(sha256)
+
+    async def relay_cursor(self, shard: tuple[int, int], cluster: str) -> int:
+        return self._cursors.get((*shard, cluster), 0)
+
+    async def move_relay_cursor(self, shard: tuple[int, int], cluster: str, seq: int) -> None:
+        self._cursors[(*shard, cluster)] = seq
+
+    async def unpublished(self, limit: int) -> list[Publication]:
+        return [publication for publication, dirty in self._publications.values() if dirty][:limit]
+
+    async def published(self, sent: Sequence[Publication]) -> None:
+        for publication in sent:
+            now, _ = self._publications[publication.topic, publication.key]
+            if now.revision == publication.revision:
+                self._publications[publication.topic, publication.key] = (now, False)
+
+    async def republish_all(self) -> None:
+        self._publications = {key: (publication, True) for key, (publication, _) in self._publications.items()}
+
+    @asynccontextmanager
+    async def leadership(self, name: str) -> AsyncIterator[None]:
+        async with self._leaders.setdefault(name, asyncio.Lock()):
+            yield
+
+    async def counts(self) -> dict[str, int]:
+        return {
+            "events": len(self._committed),
+            "sequenced": self._sequenced,
+            "timers": len(self._timers),
+            "effects": len(self._effects),
+            "inbox": len(self._inbox),
+        }
+
+    def _apply(self, changes: Changes) -> None:
+        heads: dict[str, int] = {}
+        for row in changes.rows:
+            head = heads.get(row.stream, len(self._streams.get(row.stream, ())))
+            if row.version != head + 1:
+                raise VersionConflict(f"{row.stream} is at version {head}, expected {row.version - 1}")
+            heads[row.stream] = row.version
+        if taken := self._inbox.intersection(changes.inbox):
+            raise VersionConflict(f"{len(taken)} messages were handled meanwhile")
+        for row in changes.rows:
+            self._streams.setdefault(row.stream, []).append(row)
+        self._committed.extend(changes.rows)
+        self._inbox.update(changes.inbox)
+        for timer in changes.fired:
+            held = self._timers.get((timer.stream, timer.name))
+            if held is not None and held[0].due_at == timer.due_at:
+                del self._timers[timer.stream, timer.name]
+        for key, setting in changes.timers.items():
+            if setting is None:
+                self._timers.pop(key, None)
+            else:
+                self._timers[key] = (setting, _LONG_AGO)
+        for effect in changes.effects:
+            self._effects.setdefault(effect.effect_id, (effect, _LONG_AGO))
+        for effect_id in changes.done_effects:
+            self._effects.pop(effect_id, None)
+        for view, documents in changes.documents.items():
+            table = self._documents.setdefault(view, {})
+            table.update({key: orjson.dumps(doc, option=orjson.OPT_SORT_KEYS) for key, doc in documents.items()})
+        for (topic, subject), (type_name, data) in changes.publications.items():
+            old = self._publications.get((topic, subject))
+            revision = old[0].revision + 1 if old else 1
+            self._publications[topic, subject] = (Publication(topic, subject, type_name, data, revision), True)
+        self._snapshots.update({snapshot.stream: snapshot for snapshot in changes.snapshots})
+        self._blobs.update(changes.blobs)
+
+
+class _MemoryTransaction:
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._held: list[asyncio.Lock] = []
+
+    async def seen(self, keys: Collection[UUID]) -> set[UUID]:
+        return self._store._inbox.intersection(keys)
+
+    async def lock(self, streams: Collection[str]) -> None:
+        for stream in sorted(streams):
+            lock = self._store._stream_locks.setdefault(stream, asyncio.Lock())
+            await lock.acquire()
+            self._held.append(lock)
+
+    def unlock(self) -> None:
+        for lock in self._held:
+            lock.release()
+
+    async def rows_after(self, versions: Mapping[str, int]) -> list[Row]:
+        return [row for stream, after in versions.items() for row in self._store._streams.get(stream, ())[after:]]
+
+    async def snapshots(self, streams: Collection[str], code: Mapping[str, str]) -> list[Snapshot]:
+        found = (self._store._snapshots.get(stream) for stream in streams)
+        return [s for s in found if s is not None and code.get(s.stream.partition("-")[0]) == s.code]
+
+    async def commit(self, changes: Changes) -> None:
+        self._store._apply(changes)

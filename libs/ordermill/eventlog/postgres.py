@@ -1,0 +1,441 @@
+"""A log in PostgreSQL. Every kind of write is one set-based statement; events are only ever inserted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from .records import Row, SequencedRow
+from .store import Changes, Effect, LogUnavailable, Publication, Snapshot, Timer, Transaction, VersionConflict
+
+_COLUMNS = "stream, version, event_id, type, data, correlation_id, causation_id, actor, happened_at, recorded_at, hash"
+_E_COLUMNS = ", ".join(f"e.{name}" for name in _COLUMNS.split(", "))
+# The limits that keep one stuck writer from holding back the sequencer, and so every reader.
+_TIMEOUTS = {
+    "idle_in_transaction_session_timeout": "30s",
+    "transaction_timeout": "60s",
+    "lock_timeout": "20s",
+    "jit": "off",
+    "TimeZone": "UTC",
+    "application_name": "ordermill",
+}
+
+_INSERT_EVENTS = f"""
+INSERT INTO events (tx, {_COLUMNS})
+SELECT pg_current_xact_id()::text::bigint + $1, w.*
+FROM unnest($2::text[], $3::int[], $4::uuid[], $5::text[], $6::bytea[], $7::text[], $8::text[], $9::text[],
+            $10::timestamptz[], $11::timestamptz[], $12::bytea[]) AS w
+"""
+_ROWS_AFTER = f"""
+SELECT {_E_COLUMNS} FROM unnest($1::text[], $2::int[]) AS w (stream, after)
+CROSS JOIN LATERAL (SELECT * FROM events WHERE stream = w.stream AND version > w.after ORDER BY version) AS e
+"""
+_SEQUENCE = """
+INSERT INTO sequenced (seq, tx, position)
+SELECT $1 + row_number() OVER (ORDER BY tx, position), tx, position FROM (
+    SELECT tx, position FROM events
+    WHERE (tx, position) > ($2, $3) AND tx < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + $4
+    ORDER BY tx, position LIMIT $5) AS fresh
+RETURNING seq, tx, position
+"""
+_READ = f"""
+SELECT s.seq, {_E_COLUMNS}
+FROM (SELECT * FROM sequenced WHERE seq > $1 ORDER BY seq LIMIT $2) AS s
+JOIN events e ON e.tx = s.tx AND e.position = s.position
+ORDER BY s.seq
+"""
+_READ_SHARD = f"""
+SELECT s.seq, {_E_COLUMNS}
+FROM sequenced s JOIN events e ON e.tx = s.tx AND e.position = s.position
+WHERE s.seq > $1 AND abs(hashtextextended(e.stream, 0) % $4) = $3
+ORDER BY s.seq LIMIT $2
+"""
+_WRITES: dict[str, str] = {
+    "inbox": "INSERT INTO inbox (message) SELECT unnest($1::uuid[])",
+    "fired": """DELETE FROM timers t USING unnest($1::text[], $2::text[], $3::timestamptz[]) AS w (stream, name, due_at)
+        WHERE t.stream = w.stream AND t.name = w.name AND t.due_at = w.due_at""",
+    "clear_timers": """DELETE FROM timers t USING unnest($1::text[], $2::text[]) AS w (stream, name)
+        WHERE t.stream = w.stream AND t.name = w.name""",
+    "set_timers": """INSERT INTO timers (stream, name, due_at)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[])
+        ON CONFLICT (stream, name) DO UPDATE SET due_at = EXCLUDED.due_at, leased_until = '-infinity'""",
+    "effects": """INSERT INTO effects (effect_id, stream, type, data, correlation_id)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[])
+        ON CONFLICT (effect_id) DO NOTHING""",
+    "done_effects": "DELETE FROM effects WHERE effect_id = ANY($1::text[])",
+    "snapshots": """INSERT INTO snapshots (stream, version, code, state, hash)
+        SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::bytea[], $5::bytea[])
+        ON CONFLICT (stream) DO UPDATE SET version = EXCLUDED.version, code = EXCLUDED.code,
+            state = EXCLUDED.state, hash = EXCLUDED.hash""",
+    "publications": """INSERT INTO publications AS p (topic, key, type, data, revision, dirty)
+        SELECT w.*, 1, true FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[]) AS w
+        ON CONFLICT (topic, key) DO UPDATE SET type = EXCLUDED.type, data = EXCLUDED.data,
+            revision = p.revision + 1, dirty = true""",
+    "blobs": """INSERT INTO blobs (sha256, body) SELECT * FROM unnest($1::bytea[], $2::bytea[])
+        ON CONFLICT (sha256) DO NOTHING""",
+}
+
+
+def view_table(name: str) -> str:
+    """The table of a view. Names are fixed in code and checked, since they become part of SQL."""
+    if not name.replace("_", "").isalnum():
+        raise ValueError(f"view name {name!r}: letters, digits and underscores only")
+    return f"view_{name}"
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Database errors as ours: conflicts as VersionConflict, trouble that may pass as LogUnavailable."""
+    try:
+        yield
+    except asyncpg.UniqueViolationError as error:
+        raise VersionConflict(str(error)) from error
+    except (
+        asyncpg.DeadlockDetectedError,
+        asyncpg.SerializationError,
+    ) as error:
+        raise VersionConflict(str(error)) from error
+    except (
+        asyncpg.PostgresConnectionError,
+        asyncpg.exceptions.InterfaceError,
+        asyncpg.OperatorInterventionError,
+        asyncpg.InsufficientResourcesError,
+        asyncpg.ReadOnlySQLTransactionError,
+        asyncpg.TransactionRollbackError,
+        asyncpg.LockNotAvailableError,
+        asyncpg.IdleInTransactionSessionTimeoutError,
+        asyncpg.PostgresSystemError,
+        OSError,
+        TimeoutError,
+    ) as error:
+        raise LogUnavailable(f"the database is not there or refuses work: {error or type(error).__name__}") from error
+
+
+class PostgresStore:
+    """One service's log in its own database."""
+
+    def __init__(self, pool: asyncpg.Pool, fast_pool: asyncpg.Pool, dsn: str, tx_offset: int) -> None:
+        self._pool = pool
+        self._fast_pool = fast_pool
+        self._dsn = dsn
+        self._tx_offset = tx_offset
+        self._last_sequenced: tuple[int, int, int] | None = None
+
+    @classmethod
+    async def open(cls, dsn: str, max_connections: int = 6) -> PostgresStore:
+        """Connect. Raises LogUnavailable."""
+        with translated():
+            pool = await asyncpg.create_pool(
+                dsn, min_size=1, max_size=max_connections, server_settings=_TIMEOUTS, command_timeout=60
+            )
+            # Numbers, cursors and leases come out the same when done again after a crash: no wait for the disk.
+            fast_pool = await asyncpg.create_pool(
+                dsn,
+                min_size=1,
+                max_size=2,
+                server_settings=_TIMEOUTS | {"synchronous_commit": "off"},
+                command_timeout=60,
+            )
+            offset = await pool.fetchval("SELECT tx_offset FROM log_meta")
+        return cls(pool, fast_pool, dsn, offset)
+
+    async def close(self) -> None:
+        for pool in (self._pool, self._fast_pool):
+            try:
+                await asyncio.wait_for(pool.close(), timeout=5)
+            except TimeoutError:
+                pool.terminate()
+
+    @asynccontextmanager
+    async def _connection(self, fast: bool = False) -> AsyncIterator[Any]:
+        with translated():
+            async with (self._fast_pool if fast else self._pool).acquire(timeout=20) as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        async with self._connection() as connection:
+            work = connection.transaction()
+            await work.start()
+            transaction = _PostgresTransaction(connection, work, self._tx_offset)
+            try:
+                yield transaction
+            finally:
+                if not transaction.ended and not connection.is_closed():
+                    await work.rollback()
+
+    async def read_stream(self, stream: str, after: int = 0) -> list[Row]:
+        async with self._connection() as connection:
+            rows = await connection.fetch(
+                f"SELECT {_COLUMNS} FROM events WHERE stream = $1 AND version > $2 ORDER BY version",  # noqa: S608
+                stream,
+                after,
+            )
+        return [Row(*row) for row in rows]
+
+    async def read(self, after: int, limit: int, shard: tuple[int, int] = (0, 1)) -> list[SequencedRow]:
+        index, shards = shard
+        async with self._connection(fast=True) as connection:
+            if shards == 1:
+                rows = await connection.fetch(_READ, after, limit)
+            else:
+                rows = await connection.fetch(_READ_SHARD, after, limit, index, shards)
+        return [SequencedRow(row[0], Row(*row[1:])) for row in rows]
+
+    async def sequence(self, limit: int = 5_000) -> int:
+        async with self._connection(fast=True) as connection:
+            if self._last_sequenced is None:
+                last = await connection.fetchrow("SELECT seq, tx, position FROM sequenced ORDER BY seq DESC LIMIT 1")
+                self._last_sequenced = tuple(last) if last else (0, -1, -1)
+            try:
+                fresh = await connection.fetch(_SEQUENCE, *self._last_sequenced, self._tx_offset, limit)
+            except asyncpg.UniqueViolationError:
+                self._last_sequenced = None
+                raise
+        if fresh:
+            self._last_sequenced = max(tuple(row) for row in fresh)
+        return len(fresh)
+
+    async def head(self) -> int:
+        async with self._connection() as connection:
+            return int(await connection.fetchval("SELECT coalesce(max(seq), 0) FROM sequenced"))
+
+    async def due_timers(self, due: datetime, limit: int, now: datetime, lease_until: datetime) -> list[Timer]:
+        async with self._connection(fast=True) as connection:
+            rows = await connection.fetch(
+                """UPDATE timers t SET leased_until = $4 FROM (
+                       SELECT stream, name FROM timers WHERE due_at <= $1 AND leased_until <= $3
+                       ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED) AS due
+                   WHERE t.stream = due.stream AND t.name = due.name
+                   RETURNING t.stream, t.name, t.due_at""",
+                due,
+                limit,
+                now,
+                lease_until,
+            )
+        return sorted((Timer(*row) for row in rows), key=lambda timer: (timer.due_at, timer.stream, timer.name))
+
+    async def due_effects(self, now: datetime, limit: int, lease_until: datetime) -> list[Effect]:
+        async with self._connection(fast=True) as connection:
+            rows = await connection.fetch(
+                """UPDATE effects e SET next_at = $3 FROM (
+                       SELECT effect_id FROM effects WHERE next_at <= $1
+                       ORDER BY next_at LIMIT $2 FOR UPDATE SKIP LOCKED) AS due
+                   WHERE e.effect_id = due.effect_id
+                   RETURNING e.effect_id, e.stream, e.type, e.data, e.correlation_id, e.attempts""",
+                now,
+                limit,
+                lease_until,
+            )
+        return [Effect(*row) for row in rows]
+
+    async def postpone_effect(self, effect_id: str, until: datetime) -> None:
+        async with self._connection(fast=True) as connection:
+            await connection.execute(
+                "UPDATE effects SET attempts = attempts + 1, next_at = $2 WHERE effect_id = $1",
+                effect_id,
+                until,
+            )
+
+    async def document(self, view: str, key: str) -> dict[str, Any] | None:
+        async with self._connection() as connection:
+            found = await connection.fetchval(f"SELECT doc FROM {view_table(view)} WHERE key = $1", key)  # noqa: S608
+        return None if found is None else orjson.loads(found)
+
+    async def documents(
+        self, view: str, where: Mapping[str, str] | None = None, after: str = "", limit: int = 100
+    ) -> list[tuple[str, dict[str, Any]]]:
+        where = where or {}
+        conditions = "".join(f" AND doc->>${2 * i + 3} = ${2 * i + 4}" for i in range(len(where)))
+        arguments = [part for pair in where.items() for part in pair]
+        async with self._connection() as connection:
+            rows = await connection.fetch(
+                f"SELECT key, doc FROM {view_table(view)} WHERE key > $1{conditions} ORDER BY key LIMIT $2",  # noqa: S608
+                after,
+                limit,
+                *arguments,
+            )
+        return [(key, orjson.loads(document)) for key, document in rows]
+
+    async def all_streams(self) -> AsyncIterator[tuple[str, list[Row]]]:
+        async with self._connection() as connection, connection.transaction(readonly=True):
+            current: list[Row] = []
+            query = f"SELECT {_COLUMNS} FROM events ORDER BY stream, version"  # noqa: S608
+            async for record in connection.cursor(query, prefetch=2_000):
+                row = Row(*record)
+                if current and current[0].stream != row.stream:
+                    yield current[0].stream, current
+                    current = []
+                current.append(row)
+            if current:
+                yield current[0].stream, current
+
+    async def blob(self, sha256: bytes) -> bytes | None:
+        async with self._connection() as connection:
+            found = await connection.fetchval("SELECT body FROM blobs WHERE sha256 = $1", sha256)
+        return None if found is None else bytes(found)
+
+    async def relay_cursor(self, shard: tuple[int, int], cluster: str) -> int:
+        async with self._connection(fast=True) as connection:
+            found = await connection.fetchval(
+                "SELECT seq FROM relay_cursors WHERE shard = $1 AND shards = $2 AND cluster = $3",
+                *shard,
+                cluster,
+            )
+        return int(found or 0)
+
+    async def move_relay_cursor(self, shard: tuple[int, int], cluster: str, seq: int) -> None:
+        async with self._connection(fast=True) as connection:
+            await connection.execute(
+                """INSERT INTO relay_cursors (shard, shards, cluster, seq) VALUES ($1, $2, $3, $4)
+                   ON CONFLICT (shard, shards, cluster) DO UPDATE SET seq = EXCLUDED.seq""",
+                *shard,
+                cluster,
+                seq,
+            )
+
+    async def unpublished(self, limit: int) -> list[Publication]:
+        async with self._connection(fast=True) as connection:
+            rows = await connection.fetch(
+                "SELECT topic, key, type, data, revision FROM publications WHERE dirty LIMIT $1", limit
+            )
+        return [Publication(*row) for row in rows]
+
+    async def published(self, sent: Sequence[Publication]) -> None:
+        async with self._connection(fast=True) as connection:
+            await connection.execute(
+                """UPDATE publications p SET dirty = false
+                   FROM unnest($1::text[], $2::text[], $3::bigint[]) AS w (topic, key, revision)
+                   WHERE p.topic = w.topic AND p.key = w.key AND p.revision = w.revision""",
+                [p.topic for p in sent],
+                [p.key for p in sent],
+                [p.revision for p in sent],
+            )
+
+    async def republish_all(self) -> None:
+        async with self._connection(fast=True) as connection:
+            await connection.execute("UPDATE publications SET dirty = true WHERE NOT dirty")
+
+    @asynccontextmanager
+    async def leadership(self, name: str) -> AsyncIterator[None]:
+        with translated():
+            connection = await asyncpg.connect(self._dsn, server_settings={"application_name": f"ordermill {name}"})
+        try:
+            with translated():
+                while not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name):
+                    await asyncio.sleep(0.5)
+            yield
+        finally:
+            connection.terminate()
+
+    async def counts(self) -> dict[str, int]:
+        async with self._connection() as connection:
+            row = await connection.fetchrow(
+                """SELECT (SELECT count(*) FROM timers) AS timers, (SELECT count(*) FROM effects) AS effects,
+                          (SELECT coalesce(max(seq), 0) FROM sequenced) AS sequenced,
+                          (SELECT coalesce(max(position), 0) FROM events) AS events,
+                          (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE relname = 'inbox') AS inbox"""
+            )
+        return dict(row)
+
+
+class _PostgresTransaction:
+    def __init__(self, connection: Any, work: Any, tx_offset: int) -> None:
+        self._connection = connection
+        self._work = work
+        self._tx_offset = tx_offset
+        self.ended = False
+
+    async def seen(self, keys: Collection[UUID]) -> set[UUID]:
+        rows = await self._connection.fetch("SELECT message FROM inbox WHERE message = ANY($1::uuid[])", list(keys))
+        return {row[0] for row in rows}
+
+    async def lock(self, streams: Collection[str]) -> None:
+        await self._connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(s, 1)) FROM unnest($1::text[]) AS s",
+            sorted(streams),
+        )
+
+    async def rows_after(self, versions: Mapping[str, int]) -> list[Row]:
+        rows = await self._connection.fetch(_ROWS_AFTER, list(versions), list(versions.values()))
+        return [Row(*row) for row in rows]
+
+    async def snapshots(self, streams: Collection[str], code: Mapping[str, str]) -> list[Snapshot]:
+        rows = await self._connection.fetch(
+            "SELECT stream, version, code, state, hash FROM snapshots WHERE stream = ANY($1::text[])",
+            list(streams),
+        )
+        found = (Snapshot(*row) for row in rows)
+        return [s for s in found if code.get(s.stream.partition("-")[0]) == s.code]
+
+    async def commit(self, changes: Changes) -> None:
+        execute = self._connection.execute
+        if rows := changes.rows:
+            columns = [[getattr(row, name) for row in rows] for name in _COLUMNS.split(", ")]
+            await execute(_INSERT_EVENTS, self._tx_offset, *columns)
+        for kind, arguments in _set_based(changes):
+            await execute(_WRITES[kind], *arguments)
+        for view, documents in changes.documents.items():
+            encoded = [orjson.dumps(document).decode() for document in documents.values()]
+            await execute(
+                f"""INSERT INTO {view_table(view)} (key, doc) SELECT * FROM unnest($1::text[], $2::jsonb[])
+                    ON CONFLICT (key) DO UPDATE SET doc = EXCLUDED.doc""",  # noqa: S608
+                list(documents),
+                encoded,
+            )
+        await self._work.commit()
+        self.ended = True
+
+
+def _set_based(changes: Changes) -> Iterator[tuple[str, list[list[Any]]]]:
+    if changes.inbox:
+        yield "inbox", [changes.inbox]
+    if fired := changes.fired:
+        yield "fired", [[t.stream for t in fired], [t.name for t in fired], [t.due_at for t in fired]]
+    if cleared := [key for key, timer in changes.timers.items() if timer is None]:
+        yield "clear_timers", [[stream for stream, _ in cleared], [name for _, name in cleared]]
+    if to_set := [timer for timer in changes.timers.values() if timer is not None]:
+        yield "set_timers", [[t.stream for t in to_set], [t.name for t in to_set], [t.due_at for t in to_set]]
+    if effects := changes.effects:
+        yield (
+            "effects",
+            [
+                [e.effect_id for e in effects],
+                [e.stream for e in effects],
+                [e.type for e in effects],
+                [e.data for e in effects],
+                [e.correlation_id for e in effects],
+            ],
+        )
+    if changes.done_effects:
+        yield "done_effects", [changes.done_effects]
+    if snapshots := {s.stream: s for s in changes.snapshots}.values():
+        yield (
+            "snapshots",
+            [
+                [s.stream for s in snapshots],
+                [s.version for s in snapshots],
+                [s.code for s in snapshots],
+                [s.state for s in snapshots],
+                [s.hash for s in snapshots],
+            ],
+        )
+    if publications := changes.publications:
+        yield (
+            "publications",
+            [
+                [topic for topic, _ in publications],
+                [key for _, key in publications],
+                [type_name for type_name, _ in publications.values()],
+                [data for _, data in publications.values()],
+            ],
+        )
+    if changes.blobs:
+        yield "blobs", [list(changes.blobs), list(changes.blobs.values())]

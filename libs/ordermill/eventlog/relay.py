@@ -1,0 +1,138 @@
+"""The relay: gives committed events their numbers and publishes them. Nothing else publishes.
+
+One relay a shard works at a time (an advisory lock), so a stream's order on its topic is its order in the log. What was
+committed is published after any crash; a broker that is new or was emptied is filled again from the first event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from ordermill.contracts.base import FAMILIES
+from ordermill.errors import Transient
+
+from .records import SequencedRow
+from .store import Publication, Store
+
+logger = structlog.get_logger(__name__)
+
+
+class Publisher(Protocol):
+    """Where the relay sends to."""
+
+    async def cluster(self) -> str:
+        """Identifies the broker's memory: another value means that it knows nothing of us."""
+        ...
+
+    async def is_empty(self, topic: str) -> bool: ...
+
+    async def send_events(self, service: str, rows: Sequence[SequencedRow]) -> None:
+        """Publish in order, each to its type's topics; return when the broker has all of them."""
+        ...
+
+    async def send_states(self, service: str, states: Sequence[Publication]) -> None: ...
+
+
+def topics_of(type_name: str, service: str) -> tuple[str, ...]:
+    """Where events of this type go. The family decides, so old versions go where new ones do."""
+    cls = FAMILIES[type_name.rpartition(".")[0]]
+    return (cls.topic.replace("{service}", service), *cls.also_on)
+
+
+@dataclass
+class RelayStatus:
+    """How far publishing is, for metrics and the doctor."""
+
+    leading: bool = False
+    published: int = 0
+
+
+class Relay:
+    """Publishes one shard of a service's log."""
+
+    def __init__(
+        self,
+        store: Store,
+        publisher: Publisher,
+        service: str,
+        shard: tuple[int, int] = (0, 1),
+        poll_s: float = 0.05,
+        batch: int = 1_000,
+    ) -> None:
+        self.status = RelayStatus()
+        self._store = store
+        self._publisher = publisher
+        self._service = service
+        self._shard = shard
+        self._poll_s = poll_s
+        self._batch = batch
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Something was committed: look at once."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Wait for the lead, then publish until canceled; after trouble, start over with a pause."""
+        pause = 0.2
+        while True:
+            try:
+                async with self._store.leadership(f"relay-{self._shard[0]}-{self._shard[1]}"):
+                    self.status.leading = True
+                    pause = 0.2
+                    await self._lead()
+            except Transient as error:
+                logger.warning("relay starts over", service=self._service, error=str(error), pause_s=pause)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 2.0)
+            finally:
+                self.status.leading = False
+
+    async def _lead(self) -> None:
+        cluster = await self._publisher.cluster()
+        cursor = await self._store.relay_cursor(self._shard, cluster)
+        if await self._publisher.is_empty(f"oms.{self._service}.events"):
+            if cursor or await self._store.head():
+                logger.info("filling an empty broker", service=self._service)
+            cursor = 0
+            await self._store.republish_all()
+        self.status.published = cursor
+        while True:
+            self._wake.clear()
+            worked = await self.step()
+            if not worked:
+                try:
+                    await asyncio.wait_for(self._wake.wait(), self._poll_s)
+                except TimeoutError:
+                    continue
+
+    async def drain(self, timeout_s: float = 5.0) -> None:
+        """Before a stop: publish what is committed, if this relay leads and the broker takes it in time."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while self.status.leading and asyncio.get_running_loop().time() < deadline:
+            if self.status.published >= await self._store.head():
+                return
+            self.wake()
+            await asyncio.sleep(0.02)
+
+    async def step(self) -> bool:
+        """Number and publish what is there, at most one batch; whether there was anything.
+
+        States go before events: who reads an event may look at a state that is at least as new.
+        """
+        if self._shard[0] == 0:
+            await self._store.sequence()
+            while states := await self._store.unpublished(self._batch):
+                await self._publisher.send_states(self._service, states)
+                await self._store.published(states)
+        rows = await self._store.read(self.status.published, self._batch, self._shard)
+        if rows:
+            await self._publisher.send_events(self._service, rows)
+            await self._store.move_relay_cursor(self._shard, await self._publisher.cluster(), rows[-1].seq)
+            self.status.published = rows[-1].seq
+        return bool(rows)

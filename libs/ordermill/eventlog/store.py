@@ -1,0 +1,184 @@
+"""What the product needs of a log's storage. PostgreSQL and memory both give it, and pass the same conformance tests.
+
+A transaction reads all it needs before its first write; that is what keeps the sequence in stream order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from ordermill.errors import Transient
+
+from .records import Row, SequencedRow
+
+
+class VersionConflict(Transient):
+    """Another writer appended to one of these streams first. The unit of work is decided again."""
+
+    code = "eventlog.version-conflict"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(f"another writer was first: {detail or 'a stream has moved on'}. Decided again.")
+
+
+class LogUnavailable(Transient):
+    """The database can't be reached or refuses work; nothing was written, or what was written is whole."""
+
+    code = "eventlog.unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """A deadline of a stream. Setting it again moves it."""
+
+    stream: str
+    name: str
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Something to do in the outside world, once: the event that asked for it is the request."""
+
+    effect_id: str
+    stream: str
+    type: str
+    data: bytes
+    correlation_id: str
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A folded state, valid only for the code that made it."""
+
+    stream: str
+    version: int
+    code: str
+    state: bytes
+    hash: bytes
+
+
+@dataclass(slots=True)
+class Changes:
+    """All that one unit of work writes, each kind as one set-based statement."""
+
+    rows: list[Row] = field(default_factory=list)
+    inbox: list[UUID] = field(default_factory=list)
+    fired: list[Timer] = field(default_factory=list)
+    """Timers whose work this is; one that was set anew meanwhile stays."""
+    timers: dict[tuple[str, str], Timer | None] = field(default_factory=dict)
+    """(stream, name) to the timer to set, or None to clear it."""
+    effects: list[Effect] = field(default_factory=list)
+    done_effects: list[str] = field(default_factory=list)
+    documents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """View name to key to JSON document."""
+    publications: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
+    """(topic, key) to (type, JSON): latest states to publish."""
+    snapshots: list[Snapshot] = field(default_factory=list)
+    blobs: dict[bytes, bytes] = field(default_factory=dict)
+    """SHA-256 to bytes too large for an event."""
+
+
+class Transaction(Protocol):
+    async def seen(self, keys: Collection[UUID]) -> set[UUID]:
+        """Which of these messages were handled before."""
+        ...
+
+    async def lock(self, streams: Collection[str]) -> None:
+        """Wait for other instances' work on these streams; held until the transaction ends. Not a write."""
+        ...
+
+    async def rows_after(self, versions: Mapping[str, int]) -> list[Row]:
+        """The events of each stream beyond the version given, in stream order."""
+        ...
+
+    async def snapshots(self, streams: Collection[str], code: Mapping[str, str]) -> list[Snapshot]:
+        """Snapshots of these streams made by this code (by category)."""
+        ...
+
+    async def commit(self, changes: Changes) -> None:
+        """Write everything or nothing. Raises VersionConflict, LogUnavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A latest state that the relay has yet to publish."""
+
+    topic: str
+    key: str
+    type: str
+    data: bytes
+    revision: int
+
+
+class Store(Protocol):
+    """One service's log."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]: ...
+
+    async def read_stream(self, stream: str, after: int = 0) -> list[Row]: ...
+
+    async def read(self, after: int, limit: int, shard: tuple[int, int] = (0, 1)) -> list[SequencedRow]:
+        """Up to `limit` events beyond sequence number `after`, in order; of one shard (index, count) if told."""
+        ...
+
+    async def sequence(self, limit: int = 5_000) -> int:
+        """Number committed events that have no number yet; how many there were. One caller at a time does it."""
+        ...
+
+    async def head(self) -> int:
+        """The highest sequence number."""
+        ...
+
+    async def due_timers(self, due: datetime, limit: int, now: datetime, lease_until: datetime) -> list[Timer]:
+        """Claim timers due by `due`. A claim runs out at `lease_until` if its work is not committed by then."""
+        ...
+
+    async def due_effects(self, now: datetime, limit: int, lease_until: datetime) -> list[Effect]: ...
+
+    async def postpone_effect(self, effect_id: str, until: datetime) -> None:
+        """Count a failed attempt and try no sooner than `until`."""
+        ...
+
+    async def document(self, view: str, key: str) -> dict[str, Any] | None: ...
+
+    async def documents(
+        self, view: str, where: Mapping[str, str] | None = None, after: str = "", limit: int = 100
+    ) -> list[tuple[str, dict[str, Any]]]:
+        """Documents by key, those only whose top-level text fields equal `where`."""
+        ...
+
+    def all_streams(self) -> AsyncIterator[tuple[str, list[Row]]]:
+        """Every stream whole, by stream id."""
+        ...
+
+    async def blob(self, sha256: bytes) -> bytes | None: ...
+
+    async def relay_cursor(self, shard: tuple[int, int], cluster: str) -> int:
+        """How far this shard was published to this cluster; 0 for a cluster never seen."""
+        ...
+
+    async def move_relay_cursor(self, shard: tuple[int, int], cluster: str, seq: int) -> None: ...
+
+    async def unpublished(self, limit: int) -> list[Publication]: ...
+
+    async def published(self, sent: Sequence[Publication]) -> None: ...
+
+    async def republish_all(self) -> None:
+        """Mark every latest state as not published (the broker is empty)."""
+        ...
+
+    def leadership(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Be the only holder of `name` over all instances; waits for it."""
+        ...
+
+    async def counts(self) -> dict[str, int]:
+        """For metrics and the doctor: events, sequenced, timers, effects, inbox."""
+        ...

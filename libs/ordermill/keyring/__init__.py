@@ -1,0 +1,194 @@
+"""Customers' keys. Personal data rests sealed under them; to forget a customer is to destroy the key.
+
+A key is 32 random bytes, wrapped with AES-256-GCM under the installation's master key. Sealed text is AES-256-GCM with
+a random 96-bit nonce and the key's id as associated data, so a token cannot be moved to another customer.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Collection, Mapping
+from hashlib import sha256
+from time import monotonic
+from typing import Protocol
+
+import asyncpg
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from ordermill.contracts.personal import Person
+from ordermill.errors import Poison
+from ordermill.eventlog.postgres import translated
+
+CACHED_FOR_S = 300.0
+_NONCE = 12
+
+
+class BadSeal(Poison):
+    """A sealed text that this installation's keys do not open."""
+
+    code = "keyring.bad-seal"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"a text sealed under {key_id} does not open: damaged, or from another installation")
+
+
+class KeyStore(Protocol):
+    async def get(self, key_ids: Collection[str]) -> dict[str, bytes | None]:
+        """Wrapped keys; None for destroyed ones; unknown ones are left out."""
+        ...
+
+    async def add(self, wrapped: Mapping[str, bytes]) -> None:
+        """Keep these, unless there is one by that id already."""
+        ...
+
+    async def destroy(self, key_id: str) -> None: ...
+
+
+class Keyring:
+    """Seals and opens personal data. Keys stay in memory for minutes, so a forgotten customer is forgotten soon."""
+
+    def __init__(
+        self,
+        store: KeyStore,
+        master_key: bytes,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+        now_s: Callable[[], float] = monotonic,
+    ) -> None:
+        if len(master_key) != 32:
+            raise ValueError(f"the master key has {len(master_key)} bytes, it must have 32 (OMS_MASTER_KEY, base64)")
+        self._store = store
+        self._master = AESGCM(master_key)
+        self._naming_key = hmac.digest(master_key, b"customer ids", sha256)
+        self._random = random_bytes
+        self._now_s = now_s
+        self._cache: dict[str, tuple[AESGCM | None, float]] = {}
+
+    def customer_id(self, *identity: str) -> str:
+        """The same for the same identity (an e-mail address, or a channel and its id), telling nothing of it."""
+        name = "\0".join(part.strip().lower() for part in identity)
+        return "c-" + hmac.digest(self._naming_key, name.encode(), sha256)[:16].hex()
+
+    async def ensure(self, key_ids: Collection[str]) -> None:
+        """Have these keys at hand, making those that are missing."""
+        absent = self._absent(key_ids)
+        if not absent:
+            return
+        known = await self._store.get(absent)
+        fresh = {key_id: self._wrap(key_id, self._random(32)) for key_id in absent if key_id not in known}
+        if fresh:
+            await self._store.add(fresh)
+            known = await self._store.get(absent)
+        self._keep(known)
+
+    def seal(self, key_id: str, person: Person) -> str | None:
+        """`person` sealed; None for a customer who was forgotten. `ensure` the key first."""
+        key, _ = self._cache[key_id]
+        if key is None:
+            return None
+        nonce = self._random(_NONCE)
+        sealed = nonce + key.encrypt(nonce, person.model_dump_json(exclude_defaults=True).encode(), key_id.encode())
+        return f"sealed.v1.{key_id}.{urlsafe_b64encode(sealed).rstrip(b'=').decode()}"
+
+    async def open(self, tokens: Collection[str]) -> dict[str, Person | None]:
+        """Each token's person; None where the customer was forgotten. Raises BadSeal."""
+        key_ids = {token.split(".")[2] for token in tokens}
+        absent = self._absent(key_ids)
+        if absent:
+            found = await self._store.get(absent)
+            self._keep({key_id: found.get(key_id) for key_id in absent})
+        return {token: self._open(token) for token in tokens}
+
+    async def forget(self, key_id: str) -> None:
+        """Destroy the key: what was sealed under it can never be read again."""
+        await self._store.destroy(key_id)
+        self._cache.pop(key_id, None)
+
+    def _open(self, token: str) -> Person | None:
+        _, _, key_id, body = token.split(".")
+        key, _ = self._cache[key_id]
+        if key is None:
+            return None
+        raw = urlsafe_b64decode(body + "=" * (-len(body) % 4))
+        try:
+            return Person.model_validate_json(key.decrypt(raw[:_NONCE], raw[_NONCE:], key_id.encode()))
+        except (InvalidTag, ValueError):
+            raise BadSeal(key_id) from None
+
+    def _absent(self, key_ids: Collection[str]) -> list[str]:
+        now = self._now_s()
+        return [k for k in dict.fromkeys(key_ids) if k not in self._cache or self._cache[k][1] < now]
+
+    def _keep(self, wrapped: Mapping[str, bytes | None]) -> None:
+        until = self._now_s() + CACHED_FOR_S
+        if len(self._cache) > 20_000:
+            self._cache = {k: entry for k, entry in self._cache.items() if entry[1] >= self._now_s()}
+        for key_id, key in wrapped.items():
+            self._cache[key_id] = (None if key is None else AESGCM(self._unwrap(key_id, key)), until)
+
+    def _wrap(self, key_id: str, key: bytes) -> bytes:
+        nonce = self._random(_NONCE)
+        return nonce + self._master.encrypt(nonce, key, key_id.encode())
+
+    def _unwrap(self, key_id: str, wrapped: bytes) -> bytes:
+        try:
+            return self._master.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], key_id.encode())
+        except InvalidTag:
+            raise BadSeal(key_id) from None
+
+
+class MemoryKeyStore:
+    def __init__(self) -> None:
+        self._keys: dict[str, bytes | None] = {}
+
+    async def get(self, key_ids: Collection[str]) -> dict[str, bytes | None]:
+        return {key_id: self._keys[key_id] for key_id in key_ids if key_id in self._keys}
+
+    async def add(self, wrapped: Mapping[str, bytes]) -> None:
+        for key_id, key in wrapped.items():
+            self._keys.setdefault(key_id, key)
+
+    async def destroy(self, key_id: str) -> None:
+        self._keys[key_id] = None
+
+
+class PostgresKeyStore:
+    """Keys in a small database of their own, with its own role. Connects when first asked."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._pool: asyncpg.Pool | None = None
+
+    async def _connected(self) -> asyncpg.Pool:
+        if self._pool is None:
+            self._pool = await asyncpg.create_pool(self._dsn, min_size=0, max_size=2, command_timeout=30)
+        return self._pool
+
+    async def get(self, key_ids: Collection[str]) -> dict[str, bytes | None]:
+        with translated():
+            pool = await self._connected()
+            rows = await pool.fetch(
+                "SELECT key_id, wrapped FROM customer_keys WHERE key_id = ANY($1::text[])", list(key_ids)
+            )
+        return {row["key_id"]: row["wrapped"] for row in rows}
+
+    async def add(self, wrapped: Mapping[str, bytes]) -> None:
+        with translated():
+            pool = await self._connected()
+            await pool.execute(
+                """INSERT INTO customer_keys (key_id, wrapped) SELECT * FROM unnest($1::text[], $2::bytea[])
+                   ON CONFLICT (key_id) DO NOTHING""",
+                list(wrapped),
+                list(wrapped.values()),
+            )
+
+    async def destroy(self, key_id: str) -> None:
+        with translated():
+            pool = await self._connected()
+            await pool.execute(
+                """INSERT INTO customer_keys (key_id, destroyed_at) VALUES ($1, now())
+                   ON CONFLICT (key_id) DO UPDATE SET wrapped = NULL, destroyed_at = now()""",
+                key_id,
+            )

@@ -1,0 +1,1 @@
+"""The chassis: one way to write a service."""

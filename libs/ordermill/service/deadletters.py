@@ -1,0 +1,144 @@
+"""Dead letters: what could not be handled is kept whole, with its reason, until a person redrives or drops it."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from ordermill.contracts.base import Fact
+from ordermill.contracts.service import DeadLettered, Header, LetterDropped, LetterRedriven
+from ordermill.decider import Decider, Decision, decision
+from ordermill.errors import Refused
+from ordermill.eventlog.views import View
+
+LARGEST_IN_EVENT = 256 * 1024
+
+
+class LetterNotWaiting(Refused):
+    """A dead letter that was redriven or dropped before, or never was."""
+
+    code = "service.letter-not-waiting"
+
+    def __init__(self, letter_id: str, status: str) -> None:
+        super().__init__(f"dead letter {letter_id} is {status}; only waiting ones can be redriven or dropped")
+
+
+@dataclass(frozen=True, slots=True)
+class KeepLetter:
+    letter: DeadLettered
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveLetter:
+    letter_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropLetter:
+    letter_id: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    letter: DeadLettered | None = None
+    status: str = "unknown"
+
+
+def decide(state: Letter, command: KeepLetter | RedriveLetter | DropLetter) -> list[Fact]:
+    if isinstance(command, KeepLetter):
+        return [] if state.letter else [command.letter]
+    if state.status != "waiting":
+        raise LetterNotWaiting(command.letter_id, state.status)
+    if isinstance(command, RedriveLetter):
+        return [LetterRedriven(letter_id=command.letter_id)]
+    return [LetterDropped(letter_id=command.letter_id, note=command.note)]
+
+
+def evolve(state: Letter, event: Fact) -> Letter:
+    match event:
+        case DeadLettered():
+            return Letter(event, "waiting")
+        case LetterRedriven():
+            return Letter(state.letter, "redriven")
+        case LetterDropped():
+            return Letter(state.letter, "dropped")
+        case _:
+            return state
+
+
+LETTERS = Decider("letter", Letter(), evolve)
+
+
+def summary(state: Letter) -> dict[str, Any]:
+    if state.letter is None:
+        return {"status": state.status}
+    return {
+        "status": state.status,
+        **state.letter.model_dump(mode="json", exclude={"value_base64", "headers", "key_base64"}),
+    }
+
+
+LETTER_VIEW = View("dead_letters", "letter", summary, indexed=("status",))
+
+
+def letter_of(
+    record: Any, letter_id: str, error: Exception, attempts: int, message_type: str, message_id: str
+) -> tuple[DeadLettered, dict[bytes, bytes]]:
+    """The letter for a record, and its body if that is too large for an event."""
+    value: bytes = record.value or b""
+    digest = sha256(value).digest()
+    large = len(value) > LARGEST_IN_EVENT
+    letter = DeadLettered(
+        letter_id=letter_id,
+        source_topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        message_type=message_type[:200],
+        message_id=message_id[:200],
+        code=getattr(error, "code", "ordermill.unexpected"),
+        reason=str(error) if hasattr(error, "code") else f"unexpected {type(error).__name__}: a defect of ours",
+        attempts=attempts,
+        key_base64=None if record.key is None else b64encode(record.key).decode(),
+        headers=tuple(
+            Header(name=name, value_base64=b64encode(value or b"").decode()) for name, value in record.headers
+        ),
+        size=len(value),
+        sha256=digest.hex(),
+        value_base64=None if large else b64encode(value).decode(),
+    )
+    return letter, {digest: value} if large else {}
+
+
+def keep(letter: DeadLettered) -> Decision:
+    return decision(LETTERS.stream(letter.letter_id), decide, KeepLetter(letter))
+
+
+def redrive(letter_id: str) -> Decision:
+    return decision(LETTERS.stream(letter_id), decide, RedriveLetter(letter_id))
+
+
+def drop(letter_id: str, note: str) -> Decision:
+    return decision(LETTERS.stream(letter_id), decide, DropLetter(letter_id, note))
+
+
+@dataclass(frozen=True, slots=True)
+class Redriven:
+    """A dead letter's record as it was polled."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+def record_of(letter: DeadLettered, body: bytes | None) -> Redriven:
+    value = body if letter.value_base64 is None else b64decode(letter.value_base64)
+    headers = [(header.name, b64decode(header.value_base64)) for header in letter.headers]
+    key = None if letter.key_base64 is None else b64decode(letter.key_base64)
+    return Redriven(letter.source_topic, letter.partition, letter.offset, 0, key, value or b"", headers)

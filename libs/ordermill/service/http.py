@@ -1,0 +1,160 @@
+"""The HTTP side of a service: FastAPI with RFC 9457 problem details, health, metrics and dead letters."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Annotated, Any
+
+import structlog
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ordermill.errors import NotFound, OrdermillError, Poison, Refused, Transient
+
+from .running import RunningService
+
+logger = structlog.get_logger(__name__)
+
+MAX_BODY_BYTES = 1_000_000
+bearer = HTTPBearer(auto_error=False, description="The installation's API token.")
+
+
+def problem(status: int, title: str, detail: str, code: str, **more: Any) -> JSONResponse:
+    """Problem details (RFC 9457). `code` is stable, `detail` is for people."""
+    headers = {"Retry-After": "1"} if status == 503 else None
+    body = {
+        "type": f"urn:ordermill:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        **more,
+    }
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def running(request: Request) -> RunningService:
+    """The service that this request came to."""
+    return request.app.state.running  # type: ignore[no-any-return]
+
+
+Running = Annotated[RunningService, Depends(running)]
+
+
+def check_token(request: Request, shown: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> str:
+    """Only who shows the token may pass. Returns the actor."""
+    expected: str = request.app.state.api_token
+    if shown is None or not hmac.compare_digest(shown.credentials.encode(), expected.encode()):
+        raise HTTPException(401, "show the API token: Authorization: Bearer …", {"WWW-Authenticate": "Bearer"})
+    named = request.headers.get("X-Actor", "api")
+    return f"user:{named[:80]}" if named.isprintable() else "user:api"
+
+
+Actor = Annotated[str, Depends(check_token)]
+IdempotencyKey = Annotated[str | None, Header(max_length=200, description="The same key twice is done once.")]
+
+
+class _LimitBody:
+    """Refuses bodies beyond the limit before anyone reads them whole."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        taken = 0
+
+        async def limited() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > MAX_BODY_BYTES:
+                raise _TooLarge
+            return message
+
+        try:
+            await self.app(scope, limited, send)
+        except _TooLarge:
+            answer = problem(413, "Too large", f"a body may have {MAX_BODY_BYTES:,} bytes", "http.too-large")
+            await answer(scope, receive, send)
+
+
+class _TooLarge(Exception):
+    pass
+
+
+def application(service: RunningService, api_token: str) -> FastAPI:
+    """The service's HTTP surface."""
+    app = FastAPI(title=f"Ordermill {service.service.name}", version="1", docs_url=None, redoc_url=None)
+    app.state.running = service
+    app.state.api_token = api_token
+    app.add_middleware(_LimitBody)
+    app.add_exception_handler(OrdermillError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(StarletteHTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+    app.include_router(_operations)
+    if service.service.routes is not None:
+        app.include_router(service.service.routes)
+    return app
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OrdermillError)
+    match error:
+        case NotFound():
+            return problem(404, "Not found", str(error), error.code)
+        case Refused():
+            return problem(409, "Refused", str(error), error.code)
+        case Poison():
+            return problem(422, "Not understood", str(error), error.code)
+        case Transient():
+            return problem(503, "Not now", str(error), error.code)
+        case _:
+            return problem(500, "Unexpected", str(error), error.code)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    faults = [{"at": ".".join(map(str, e["loc"])), "fault": e["msg"]} for e in error.errors()[:20]]
+    return problem(422, "Not understood", "the request does not have the expected shape", "http.invalid", faults=faults)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StarletteHTTPException)
+    answer = problem(error.status_code, "Refused", str(error.detail), f"http.{error.status_code}")
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    logger.error("a request failed", path=request.url.path, exc_info=error)
+    return problem(500, "Unexpected", "a defect of ours; the log has it", "http.unexpected")
+
+
+_operations = APIRouter()
+
+
+@_operations.get("/healthz", summary="Alive")
+async def healthz() -> dict[str, str]:
+    return {"status": "alive"}
+
+
+@_operations.get("/readyz", summary="Able to work")
+async def readyz(service: Running, response: Response) -> dict[str, Any]:
+    ready = service.healthy and service.consuming
+    response.status_code = 200 if ready else 503
+    return {"ready": ready, "database": service.healthy, "consuming": service.consuming}
+
+
+@_operations.get("/metrics", summary="Prometheus metrics")
+async def metrics(service: Running) -> Response:
+    service.metrics.ready.set(1 if service.healthy and service.consuming else 0)
+    return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)

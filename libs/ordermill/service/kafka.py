@@ -1,0 +1,357 @@
+"""Kafka: FastStream subscribers that hand a poll's records over untouched, and the publisher behind the relay.
+
+FastStream's own parser would decode every header as UTF-8 and every body as JSON before anyone sees the message; ours
+looks at nothing, so one binary header stops nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.protocol.metadata import MetadataRequest
+from faststream.kafka import KafkaBroker
+from faststream.middlewares import AckPolicy
+
+from ordermill.clock import Clock
+from ordermill.contracts.base import BY_TYPE
+from ordermill.errors import Transient
+from ordermill.eventlog.records import SequencedRow
+from ordermill.eventlog.relay import topics_of
+from ordermill.eventlog.store import Publication
+
+from .messages import Headers, event_headers, state_headers
+
+logger = structlog.get_logger(__name__)
+
+LARGEST_REQUEST = 4 * 1024 * 1024
+SESSION_TIMEOUT_MS = 10_000
+COMPACTED = frozenset({"oms.inventory.availability", "oms.orders.status"})
+
+
+class BrokerUnavailable(Transient):
+    """Kafka can't be reached or refuses work."""
+
+    code = "kafka.unavailable"
+
+
+@dataclass(frozen=True)
+class KafkaSettings:
+    """How to reach the broker and what it can do."""
+
+    servers: str
+    partitions: int = 4
+    replication: int = 1
+    fetch_wait_ms: int = 500
+    batch_max: int = 500
+    idempotent: bool = True
+    security: ssl.SSLContext | None = None
+
+
+def all_topics(services: Iterable[str]) -> list[str]:
+    """Every topic of an installation with these services."""
+    topics = {topic for cls in BY_TYPE.values() for topic in (cls.topic, *cls.also_on) if "{" not in topic}
+    return sorted(topics | {f"oms.{service}.dlq" for service in services})
+
+
+async def ensure_topics(settings: KafkaSettings, topics: Sequence[str]) -> None:
+    """Make the topics that are missing. Raises BrokerUnavailable."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.servers)
+    try:
+        await admin.start()
+        existing = set(await admin.list_topics())
+        missing = [
+            NewTopic(
+                name,
+                settings.partitions,
+                settings.replication,
+                topic_configs={"cleanup.policy": "compact"} if name in COMPACTED else {},
+            )
+            for name in topics
+            if name not in existing
+        ]
+        if missing:
+            answer: Any = await admin.create_topics(missing)
+            for name, code, *_ in answer.topic_errors:
+                if code and for_code(code) is not TopicAlreadyExistsError:
+                    raise BrokerUnavailable(f"topic {name} can't be made: {for_code(code).__name__}")
+    except (KafkaError, OSError) as error:
+        raise BrokerUnavailable(f"Kafka at {settings.servers}: {error}") from error
+    finally:
+        with suppress(Exception):
+            await admin.close()
+
+
+async def cluster_of(client: Any) -> str:
+    """The cluster's id, asked anew; it changes when an in-memory broker has forgotten everything."""
+    node = client.get_random_node()
+    if node is None:
+        raise BrokerUnavailable("no broker is known")
+    try:
+        answer = await client.send(node, MetadataRequest([]))
+    except (KafkaError, OSError) as error:
+        raise BrokerUnavailable(f"no answer about the cluster: {error}") from error
+    return str(getattr(answer, "cluster_id", ""))
+
+
+class KafkaPublisher:
+    """Sends a log's rows as batches, one a partition; a stream's events keep their order."""
+
+    def __init__(self, settings: KafkaSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._producer: AIOKafkaProducer | None = None
+        self._partitions: dict[str, int] = {}
+
+    async def start(self) -> None:
+        """Raises BrokerUnavailable."""
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._settings.servers,
+            acks="all",
+            enable_idempotence=self._settings.idempotent,
+            max_request_size=LARGEST_REQUEST,
+            max_batch_size=512 * 1024,
+            request_timeout_ms=10_000,
+        )
+        try:
+            await producer.start()
+        except (KafkaError, OSError) as error:
+            with suppress(Exception):
+                await producer.stop()
+            raise BrokerUnavailable(f"Kafka at {self._settings.servers}: {error}") from error
+        self._producer = producer
+
+    async def stop(self) -> None:
+        if self._producer is not None:
+            await self._producer.stop()
+            self._producer = None
+
+    async def cluster(self) -> str:
+        return await cluster_of(self._running().client)
+
+    async def is_empty(self, topic: str) -> bool:
+        consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.servers)
+        try:
+            await consumer.start()
+            count = await self._count(topic)
+            ends = await consumer.end_offsets([TopicPartition(topic, number) for number in range(count)])
+            return not any(ends.values())
+        except (KafkaError, OSError) as error:
+            raise BrokerUnavailable(f"Kafka at {self._settings.servers}: {error}") from error
+        finally:
+            with suppress(Exception):
+                await consumer.stop()
+
+    async def send_events(self, service: str, rows: Sequence[SequencedRow]) -> None:
+        await self._send(
+            (topic, sequenced.row.stream.encode(), sequenced.row.data, event_headers(service, sequenced))
+            for sequenced in rows
+            for topic in topics_of(sequenced.row.type, service)
+        )
+
+    async def send_states(self, service: str, states: Sequence[Publication]) -> None:
+        now = self._clock()
+        await self._send((s.topic, s.key.encode(), s.data, state_headers(service, s, now)) for s in states)
+
+    async def _send(self, messages: Iterable[tuple[str, bytes, bytes, Headers]]) -> None:
+        producer = self._running()
+        batches: dict[tuple[str, int], Any] = {}
+        sent: list[Awaitable[Any]] = []
+        try:
+            for topic, key, value, headers in messages:
+                partition = crc32(key) % (self._partitions.get(topic) or await self._count(topic))
+                place = (topic, partition)
+                batch = batches.get(place)
+                if batch is None:
+                    batch = batches[place] = producer.create_batch()
+                if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+                    sent.append(await producer.send_batch(batch, topic, partition=partition))
+                    batch = batches[place] = producer.create_batch()
+                    batch.append(key=key, value=value, timestamp=None, headers=headers)
+            for (topic, partition), batch in batches.items():
+                sent.append(await producer.send_batch(batch, topic, partition=partition))
+            await asyncio.gather(*sent)
+        except (KafkaError, OSError) as error:
+            self._partitions.clear()
+            raise BrokerUnavailable(f"Kafka did not take a batch: {error!r}") from error
+
+    async def _count(self, topic: str) -> int:
+        partitions = await self._running().partitions_for(topic)
+        self._partitions[topic] = len(partitions)
+        return len(partitions)
+
+    def _running(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            raise BrokerUnavailable("the producer is not started")
+        return self._producer
+
+
+class Subscriptions:
+    """A service's batch subscribers, one a worker; partitions are shared out among them."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        group: str,
+        instance: str,
+        topics: Sequence[str],
+        workers: int,
+        handle: Callable[[Sequence[Any]], Awaitable[None]],
+    ) -> None:
+        self._handle = handle
+        self._broker = KafkaBroker(settings.servers, apply_types=False, logger=None)
+        self._workers = [self._subscribe(settings, group, f"{group}-{instance}-{n}", topics) for n in range(workers)]
+
+    async def start(self) -> None:
+        """Raises BrokerUnavailable."""
+        try:
+            await self._broker.start()
+        except (KafkaError, OSError) as error:
+            raise BrokerUnavailable(f"Kafka: {error}") from error
+
+    async def stop(self) -> None:
+        """Finish the batches at hand, commit their offsets, leave."""
+        for worker in self._workers:
+            worker.stopping = True
+        await asyncio.gather(*(worker.idle() for worker in self._workers))
+        await self._broker.stop()
+
+    def _subscribe(self, settings: KafkaSettings, group: str, member: str, topics: Sequence[str]) -> _Worker:
+        worker = _Worker(self._handle)
+        subscriber = self._broker.subscriber(
+            *topics,
+            batch=True,
+            group_id=f"oms.{group}",
+            group_instance_id=member,
+            max_records=settings.batch_max,
+            batch_timeout_ms=20,
+            fetch_max_wait_ms=settings.fetch_wait_ms,
+            auto_offset_reset="earliest",
+            session_timeout_ms=SESSION_TIMEOUT_MS,
+            max_partition_fetch_bytes=2 * 1024 * 1024,
+            ack_policy=AckPolicy.MANUAL,
+            listener=worker,
+            parser=_untouched,
+            decoder=_records,
+        )
+        subscriber(worker.work)
+        poll = subscriber.get_msg
+
+        async def patient_poll(consumer: AIOKafkaConsumer) -> Any:
+            """FastStream sleeps five seconds after a Kafka error; a broker that is back is polled sooner."""
+            worker.consumer = consumer
+            while True:
+                if worker.stopping:
+                    await asyncio.sleep(0.05)
+                    return ()
+                try:
+                    return await poll(consumer)
+                except KafkaError as error:
+                    logger.warning("poll failed", group=group, error=repr(error))
+                    await asyncio.sleep(0.3)
+
+        setattr(subscriber, "get_msg", patient_poll)  # noqa: B010
+        return worker
+
+
+async def _untouched(message: Any, original: Any) -> Any:
+    records = message
+    stub = _AsMessage(records)
+    return stub
+
+
+async def _records(message: Any, original: Any) -> Any:
+    return message.raw_message
+
+
+class _AsMessage:
+    """Just enough of FastStream's message for a poll's records to reach the handler as they are."""
+
+    def __init__(self, records: Sequence[Any]) -> None:
+        self.raw_message = records
+
+
+class _Worker(ConsumerRebalanceListener):
+    """One consumer: handles a poll at a time, then commits the offsets of every partition it touched."""
+
+    def __init__(self, handle: Callable[[Sequence[Any]], Awaitable[None]]) -> None:
+        self._handle = handle
+        self._busy = asyncio.Lock()
+        self._cluster: str | None = None
+        self.consumer: AIOKafkaConsumer | None = None
+        self.stopping = False
+
+    async def work(self, records: Sequence[Any]) -> None:
+        async with self._busy:
+            await self._handle(records)
+            assert self.consumer is not None
+            offsets = {TopicPartition(r.topic, r.partition): r.offset + 1 for r in records}
+            try:
+                await self.consumer.commit(offsets)
+            except KafkaError as error:
+                # Another owner will see these messages again; its inbox knows them.
+                logger.info("offsets not committed", error=repr(error))
+
+    async def idle(self) -> None:
+        """Wait until no batch is at hand."""
+        async with self._busy:
+            return
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        await self.idle()
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """After a broker forgot everything, places remembered from before mean nothing: read from the start."""
+        if self.consumer is None:
+            return
+        with suppress(BrokerUnavailable):
+            cluster = await cluster_of(self.consumer._client)
+            if self._cluster not in (None, cluster) and assigned:
+                logger.info("the broker is new: reading from the start")
+                await self.consumer.seek_to_beginning(*assigned)
+            self._cluster = cluster
+
+
+async def follow(
+    settings: KafkaSettings, topics: Sequence[str], absorb: Callable[[Any], None], caught_up: asyncio.Event
+) -> None:
+    """Read topics whole, from the start and on, without a group; sets `caught_up` at the first empty poll."""
+    while True:
+        consumer = AIOKafkaConsumer(
+            *topics,
+            bootstrap_servers=settings.servers,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=settings.fetch_wait_ms,
+            max_partition_fetch_bytes=2 * 1024 * 1024,
+        )
+        try:
+            await consumer.start()
+            cluster = await cluster_of(consumer._client)
+            checked = asyncio.get_running_loop().time()
+            while True:
+                polled = await consumer.getmany(timeout_ms=200, max_records=2_000)
+                for records in polled.values():
+                    for record in records:
+                        absorb(record)
+                if not polled:
+                    caught_up.set()
+                now = asyncio.get_running_loop().time()
+                if now - checked > 2:
+                    checked = now
+                    if await cluster_of(consumer._client) != cluster:
+                        break
+        except (KafkaError, OSError, BrokerUnavailable) as error:
+            logger.warning("following starts over", topics=topics, error=repr(error))
+            await asyncio.sleep(0.5)
+        finally:
+            with suppress(Exception):
+                await consumer.stop()

@@ -1,0 +1,149 @@
+"""Kafka records in and out: CloudEvents 1.0 in binary mode, attributes in `ce_` headers, JSON in the value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+from ordermill.contracts.base import Message
+from ordermill.errors import Poison
+from ordermill.eventlog.records import SequencedRow
+from ordermill.eventlog.store import Publication
+
+Headers = list[tuple[str, bytes]]
+MAX_MESSAGE_BYTES = 1_000_000
+
+
+class NotACloudEvent(Poison):
+    """A record whose headers don't make a CloudEvent."""
+
+    code = "messages.not-a-cloudevent"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"{reason}. Expected CloudEvents 1.0 in Kafka's binary mode: UTF-8 headers ce_specversion 1.0, "
+            "ce_id, ce_source and ce_type, JSON in the value."
+        )
+
+
+class Oversized(Poison):
+    """A record beyond the size limit."""
+
+    code = "messages.oversized"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the message has {size:,} bytes, {MAX_MESSAGE_BYTES:,} are allowed: split it")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What a message's headers say of it. `happened_at` is None where the sender gave no time."""
+
+    id: str
+    source: str
+    type: str
+    correlation_id: str
+    happened_at: datetime | None
+
+    @property
+    def inbox_key(self) -> UUID:
+        """The same for each delivery of one message; CloudEvents makes source and id together unique."""
+        return inbox_key(self.source, self.id)
+
+
+def inbox_key(source: str, message_id: str) -> UUID:
+    return UUID(bytes=blake2b(f"{source}\0{message_id}".encode(), digest_size=16).digest())
+
+
+def record_key(record: Any) -> UUID:
+    """For a record without usable headers: the same bytes at the same time on the same topic are the same record."""
+    digest = blake2b(digest_size=16)
+    for part in (
+        record.topic.encode(),
+        str(record.timestamp).encode(),
+        record.key or b"",
+        record.value or b"",
+    ):
+        digest.update(len(part).to_bytes(4, "big") + part)
+    return UUID(bytes=digest.digest())
+
+
+def envelope_of(headers: Sequence[tuple[str, bytes | None]]) -> Envelope:
+    """Raises NotACloudEvent."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        if name.startswith("ce_") and value is not None:
+            try:
+                found[name] = value.decode()
+            except UnicodeDecodeError:
+                raise NotACloudEvent(f"header {name} is not UTF-8") from None
+    try:
+        message_id, source, type_name = found["ce_id"], found["ce_source"], found["ce_type"]
+    except KeyError as missing:
+        raise NotACloudEvent(f"no header {missing.args[0]}") from None
+    if found.get("ce_specversion") != "1.0":
+        raise NotACloudEvent(f"ce_specversion is {found.get('ce_specversion')!r}")
+    if not message_id or not source or len(message_id) > 200 or len(source) > 200 or "\n" in message_id + source:
+        raise NotACloudEvent("ce_id and ce_source must be 1 to 200 characters on one line")
+    correlation = found.get("ce_correlationid", "")
+    if len(correlation) > 200 or "\n" in correlation:
+        raise NotACloudEvent("ce_correlationid must be at most 200 characters on one line")
+    return Envelope(message_id, source, type_name, correlation or message_id, _time(found.get("ce_time")))
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise NotACloudEvent("ce_time is not an RFC 3339 time") from None
+    if parsed.tzinfo is None:
+        raise NotACloudEvent("ce_time has no offset")
+    return parsed.astimezone(UTC)
+
+
+_FIXED: Headers = [("ce_specversion", b"1.0"), ("content-type", b"application/json")]
+
+
+def event_headers(service: str, sequenced: SequencedRow) -> Headers:
+    """The headers of a fact from a log; its id is the event's own, wherever and however often it is published."""
+    row = sequenced.row
+    return [
+        *_FIXED,
+        ("ce_id", str(row.event_id).encode()),
+        ("ce_source", f"/ordermill/{service}".encode()),
+        ("ce_type", row.type.encode()),
+        ("ce_time", row.happened_at.isoformat().encode()),
+        ("ce_subject", row.stream.encode()),
+        ("ce_correlationid", row.correlation_id.encode()),
+        ("ce_causationid", row.causation_id.encode()),
+        ("ce_sequence", b"%d" % sequenced.seq),
+        ("ce_streamversion", b"%d" % row.version),
+    ]
+
+
+def state_headers(service: str, state: Publication, at: datetime) -> Headers:
+    return [
+        *_FIXED,
+        ("ce_id", f"{state.key}@{state.revision}".encode()),
+        ("ce_source", f"/ordermill/{service}".encode()),
+        ("ce_type", state.type.encode()),
+        ("ce_time", at.isoformat().encode()),
+        ("ce_subject", state.key.encode()),
+    ]
+
+
+def outside_headers(message: Message, source: str, message_id: str, at: datetime) -> Headers:
+    """For what a channel, a carrier or a location publishes."""
+    return [
+        *_FIXED,
+        ("ce_id", message_id.encode()),
+        ("ce_source", source.encode()),
+        ("ce_type", message.type.encode()),
+        ("ce_time", at.isoformat().encode()),
+    ]

@@ -1,0 +1,169 @@
+"""Run one service as a process: database, relay, Kafka, HTTP, timers, effects; stop gracefully on a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import structlog
+import uvicorn
+import uvloop
+
+from ordermill.clock import Clock, scaled_clock, system_clock
+from ordermill.contracts.base import decode
+from ordermill.errors import OrdermillError, Transient
+from ordermill.eventlog.engine import Engine
+from ordermill.eventlog.postgres import PostgresStore
+from ordermill.eventlog.relay import Relay
+
+from .declare import Follows, Service
+from .http import application
+from .kafka import KafkaPublisher, KafkaSettings, Subscriptions, all_topics, ensure_topics, follow
+from .logs import configure_logging
+from .messages import envelope_of
+from .metrics import Metrics
+from .running import RunningService
+from .settings import PlatformSettings, ServiceSettings, settings_of
+
+logger = structlog.get_logger(__name__)
+
+SERVICES = ("capture", "inventory", "routing", "fulfillment", "tracking", "returns")
+
+
+def clock_of(settings: PlatformSettings) -> Clock:
+    """The real clock, or the demo's scaled one."""
+    if settings.clock_origin is None or settings.clock_started is None:
+        return system_clock
+    return scaled_clock(settings.clock_origin, settings.clock_started, settings.clock_speed)
+
+
+def kafka_of(settings: PlatformSettings) -> KafkaSettings:
+    return KafkaSettings(
+        servers=settings.kafka,
+        partitions=settings.partitions,
+        replication=settings.replication,
+        fetch_wait_ms=settings.fetch_wait_ms,
+        batch_max=settings.batch_max,
+        idempotent=settings.idempotent_producer,
+    )
+
+
+def run_service(build: Callable[[PlatformSettings, Clock], Service], name: str) -> None:
+    """Run until SIGTERM or SIGINT; returns when all is finished and committed."""
+    platform = PlatformSettings()
+    configure_logging(name, platform.log_level)
+    service = build(platform, clock_of(platform))
+    uvloop.run(_serve(service, platform, settings_of(name)))
+
+
+async def _serve(service: Service, platform: PlatformSettings, own: ServiceSettings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    clock = clock_of(platform)
+    kafka = kafka_of(platform)
+    store = await _until(stop, lambda: PostgresStore.open(own.database_url.get_secret_value()))
+    if store is None:
+        return
+    engine = Engine(store, service.rules(), clock)
+    running = RunningService(service, engine, Metrics(), platform.retries)
+    publisher = KafkaPublisher(kafka, clock)
+    server = _Server(
+        uvicorn.Config(
+            application(running, platform.api_token.get_secret_value()),
+            host=own.host,
+            port=own.port,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            timeout_graceful_shutdown=5,
+        )
+    )
+    background: list[asyncio.Task[Any]] = []
+
+    def start(work: Coroutine[Any, Any, Any]) -> None:
+        background.append(asyncio.create_task(work))
+
+    try:
+        if await _until(stop, lambda: ensure_topics(kafka, all_topics(SERVICES))) is None and stop.is_set():
+            return
+        await _until(stop, publisher.start)
+        running.relay = Relay(store, publisher, service.name)
+        engine.on_commit.append(running.relay.wake)
+        start(running.relay.run())
+        start(server.serve())
+        await _follow(service.follows, kafka, start)
+        if service.startup is not None:
+            await service.startup(running)
+        subscriptions = Subscriptions(
+            kafka, service.name, platform.instance, service.topics, platform.workers, running.handle
+        )
+        await _until(stop, subscriptions.start)
+        running.consuming = True
+        logger.info("consuming", topics=service.topics)
+        start(running.timers_loop())
+        start(running.measure_loop())
+        if service.effects:
+            start(running.effects_loop())
+        for work in service.background:
+            start(work(running))
+        await stop.wait()
+        logger.info("stopping")
+        running.consuming = False
+        server.should_exit = True
+        await subscriptions.stop()
+        await running.relay.drain()
+    finally:
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        with suppress(Exception):
+            await publisher.stop()
+        await store.close()
+        logger.info("stopped")
+
+
+async def _until(stop: asyncio.Event, work: Callable[[], Any]) -> Any:
+    """Try `work` until it works or a signal came: at start the database or the broker may not be there yet."""
+    pause = 0.1
+    while not stop.is_set():
+        try:
+            return await work()
+        except Transient as error:
+            logger.warning("waits", error=str(error))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
+            pause = min(pause * 2, 2.0)
+    return None
+
+
+async def _follow(follows: tuple[Follows, ...], kafka: KafkaSettings, start: Callable[[Any], None]) -> None:
+    if not follows:
+        return
+    caught_up = asyncio.Event()
+    by_type = {followed.message: followed.absorb for followed in follows}
+
+    def absorb(record: Any) -> None:
+        try:
+            message = decode(envelope_of(record.headers).type, record.value or b"")
+        except OrdermillError as error:
+            logger.warning("not absorbed", topic=record.topic, offset=record.offset, error=str(error))
+            return
+        if type(message) in by_type:
+            by_type[type(message)](message)
+
+    start(follow(kafka, sorted({followed.message.topic for followed in follows}), absorb, caught_up))
+    with suppress(TimeoutError):
+        await asyncio.wait_for(caught_up.wait(), 30)
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn that leaves signals to us."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

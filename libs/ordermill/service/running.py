@@ -1,0 +1,384 @@
+"""A service at work: messages, requests, timers and effects become tasks of one engine, and each finds its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+import structlog
+
+from ordermill.clock import Clock, system_clock
+from ordermill.contracts.base import BY_TYPE, FAMILIES, Fact, Message, UnknownType, decode
+from ordermill.decider import Decision
+from ordermill.errors import OrdermillError, Transient
+from ordermill.eventlog.engine import Cause, Engine, Outcome, Task, WaitsItsTurn
+from ordermill.eventlog.relay import Relay
+from ordermill.eventlog.store import Effect, LogUnavailable, Timer
+
+from . import deadletters
+from .declare import Consumes, EffectOf, Received, Service
+from .messages import MAX_MESSAGE_BYTES, Envelope, Oversized, envelope_of, inbox_key, record_key
+from .metrics import Metrics
+
+logger = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+_LEASE = timedelta(seconds=30)
+
+
+@dataclass(slots=True)
+class _Polled:
+    """One record on its way: what it is, what it asks for, how often it was tried."""
+
+    record: Any
+    key: UUID
+    envelope: Envelope | None = None
+    message: Message | None = None
+    consumes: Consumes | None = None
+    error: Exception | None = None
+    attempts: int = 0
+
+
+class RunningService:
+    """What a declared service does with what comes in. Knows no Kafka and no HTTP: those call it."""
+
+    def __init__(
+        self, service: Service, engine: Engine, metrics: Metrics, retries: int = 5, wall: Clock = system_clock
+    ) -> None:
+        """`wall` times leases and pauses; the engine's clock, which a demo may speed up, all that is of the trade."""
+        self.service = service
+        self.engine = engine
+        self.metrics = metrics
+        self.relay: Relay | None = None
+        self.healthy = True
+        self.consuming = False
+        self._retries = retries
+        self._wall = wall
+        self._handlers = {consumed.message: consumed for consumed in service.consumes}
+        self._skipped = {name.encode() for name, cls in BY_TYPE.items() if cls not in self._handlers}
+        self._internal = {f"oms.{name.split('.')[1]}.events" for name in BY_TYPE}
+        self._effects = {effect.event.type: effect for effect in service.effects}
+        self._effects_waiting = asyncio.Event()
+        self._submitted: list[tuple[Task, asyncio.Future[Outcome]]] = []
+        self._submitter: asyncio.Task[None] | None = None
+        engine.on_commit.append(self._effects_waiting.set)
+
+    # Messages
+
+    async def handle(self, records: Sequence[Any]) -> None:
+        """Settle every record of one poll: decided and committed, known before, or kept as a dead letter.
+
+        Returns only then, so the poll's offsets may be committed; it waits as long as the database is away.
+        """
+        with self.metrics.batches.time():
+            polled = [item for record in records if (item := self._look_at(record)) is not None]
+            await self._prepare(polled)
+            waiting = [self._task(item) for item in polled]
+            pause = 0.05
+            while waiting:
+                outcomes = await self._run([task for _, task in waiting])
+                waiting = [
+                    again
+                    for (item, _), outcome in zip(waiting, outcomes, strict=True)
+                    if (again := self._settle(item, outcome)) is not None
+                ]
+                if waiting:
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, 2.0)
+
+    def _look_at(self, record: Any) -> _Polled | None:
+        """What a record is; None for facts of other services that this one has no use for."""
+        for name, value in record.headers:
+            if name == "ce_type":
+                if value in self._skipped and record.topic in self._internal:
+                    return None
+                break
+        item = _Polled(record, UUID(int=0))
+        try:
+            if record.value is not None and len(record.value) > MAX_MESSAGE_BYTES:
+                raise Oversized(len(record.value))
+            item.envelope = envelope = envelope_of(record.headers)
+            item.key = envelope.inbox_key
+            family = FAMILIES.get(envelope.type.rpartition(".")[0])
+            item.consumes = self._handlers.get(family) if family is not None else None
+            if item.consumes is None:
+                if family is not None and record.topic in self._internal:
+                    return None
+                raise UnknownType(envelope.type)
+            item.message = decode(envelope.type, record.value or b"")
+        except OrdermillError as error:
+            item.error = error
+            if item.envelope is None:
+                item.key = record_key(record)
+        return item
+
+    async def _prepare(self, polled: Sequence[_Polled]) -> None:
+        messages = [item.message for item in polled if item.message is not None]
+        if messages:
+            await self._patiently(lambda: self.service.prepare(messages))
+
+    def _task(self, item: _Polled) -> tuple[_Polled, Task]:
+        if item.error is None:
+            assert item.envelope is not None and item.consumes is not None
+            try:
+                decisions = tuple(item.consumes.handle(item.message, self._received(item.envelope)))
+                key = "" if item.record.key is None else item.record.key.decode("latin-1")
+                return item, Task(self._cause(item), decisions, key=key)
+            except OrdermillError as error:
+                item.error = error
+            except Exception as error:
+                logger.exception("a handler failed", message_type=item.envelope.type, message_id=item.envelope.id)
+                item.error = error
+        return item, self._letter(item)
+
+    def _received(self, envelope: Envelope) -> Received:
+        now = self.engine.clock()
+        return Received(envelope.id, envelope.correlation_id, envelope.happened_at or now, now)
+
+    def _cause(self, item: _Polled) -> Cause:
+        now = self.engine.clock()
+        if item.envelope is None:
+            return Cause(str(item.key), str(item.key), f"topic:{item.record.topic}", now, item.key)
+        envelope = item.envelope
+        return Cause(envelope.id, envelope.correlation_id, envelope.source, envelope.happened_at or now, item.key)
+
+    def _letter(self, item: _Polled) -> Task:
+        assert item.error is not None
+        envelope = item.envelope
+        letter, blobs = deadletters.letter_of(
+            item.record,
+            str(item.key),
+            item.error,
+            item.attempts,
+            envelope.type if envelope else "",
+            envelope.id if envelope else "",
+        )
+        logger.warning("kept as a dead letter", letter_id=letter.letter_id, code=letter.code, topic=letter.source_topic)
+        return Task(self._cause(item), (deadletters.keep(letter),), blobs=blobs)
+
+    def _settle(self, item: _Polled, outcome: Outcome) -> tuple[_Polled, Task] | None:
+        """None when the record has found its end; else what to try next."""
+        if outcome.error is None:
+            result = "repeated" if outcome.repeated else "dead-lettered" if item.error else "handled"
+            self.metrics.messages.labels(result).inc()
+            self.metrics.events.inc(len(outcome.events))
+            return None
+        if isinstance(outcome.error, WaitsItsTurn):
+            return self._task(item)
+        item.attempts += 1
+        may_pass = isinstance(outcome.error, Transient) or not isinstance(outcome.error, OrdermillError)
+        if may_pass and item.attempts <= self._retries:
+            self.metrics.retries.inc()
+            return self._task(item)
+        item.error = outcome.error
+        return item, self._letter(item)
+
+    async def _run(self, tasks: Sequence[Task]) -> list[Outcome]:
+        return await self._patiently(lambda: self.engine.run(tasks))
+
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do `work`, again and again while the database is away: that is no message's fault."""
+        pause = 0.1
+        while True:
+            try:
+                done = await work()
+                self.healthy = True
+                return done
+            except LogUnavailable as error:
+                self.healthy = False
+                logger.warning("waits for the database", error=str(error), pause_s=pause)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 2.0)
+
+    # Requests
+
+    async def execute(
+        self,
+        decisions: Iterable[Decision],
+        actor: str,
+        correlation_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Outcome:
+        """Decide and commit, as soon as the commit before is through; those who wait share one. Raises the refusal.
+
+        The same `idempotency_key` (of this actor) twice is decided once; the second answer has `repeated` set.
+        """
+        outcome = (await self.execute_many([(decisions, idempotency_key)], actor, correlation_id))[0]
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome
+
+    async def execute_many(
+        self,
+        requests: Iterable[tuple[Iterable[Decision], str | None]],
+        actor: str,
+        correlation_id: str | None = None,
+    ) -> list[Outcome]:
+        """Several at once, each with its own outcome; one that is refused stops no other."""
+        now = self.engine.clock()
+        futures: list[asyncio.Future[Outcome]] = []
+        for decisions, idempotency_key in requests:
+            request_id = str(self.engine.new_id(now))
+            message = inbox_key(f"request:{actor}", idempotency_key) if idempotency_key else None
+            cause = Cause(request_id, correlation_id or request_id, actor, now, message)
+            future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            self._submitted.append((Task(cause, tuple(decisions)), future))
+            futures.append(future)
+        if self._submitter is None:
+            self._submitter = asyncio.create_task(self._submit())
+        return list(await asyncio.gather(*futures))
+
+    async def _submit(self) -> None:
+        try:
+            while self._submitted:
+                batch, self._submitted = self._submitted[:500], self._submitted[500:]
+                try:
+                    outcomes = await self.engine.run([task for task, _ in batch])
+                except Exception as error:
+                    outcomes = [Outcome(error=error) for _ in batch]
+                for (_, future), outcome in zip(batch, outcomes, strict=True):
+                    if not future.done():
+                        future.set_result(outcome)
+        finally:
+            self._submitter = None
+
+    # Timers
+
+    async def fire_timers(self) -> int:
+        """Turn timers that are due into decisions; how many there were."""
+        now = self._wall()
+        due = await self.engine.store.due_timers(self.engine.clock(), 500, now, now + _LEASE)
+        tasks = [
+            Task(
+                self._timer_cause(timer),
+                tuple(self.service.timers[timer.name.partition(":")[0]](timer)),
+                timer=timer,
+            )
+            for timer in due
+        ]
+        for timer, outcome in zip(due, await self._run(tasks), strict=True):
+            if outcome.error is not None:
+                logger.error("a timer failed", stream=timer.stream, timer=timer.name, error=str(outcome.error))
+        return len(due)
+
+    def _timer_cause(self, timer: Timer) -> Cause:
+        causation = f"timer:{timer.name}:{timer.stream}"
+        return Cause(causation, timer.stream, f"timer:{self.service.name}", timer.due_at)
+
+    # Effects
+
+    async def perform_effects(self) -> int:
+        """Do effects that are due and record what came of them; how many there were."""
+        now = self._wall()
+        due = await self.engine.store.due_effects(now, 200, now + _LEASE)
+        if not due:
+            return 0
+        answers = await asyncio.gather(*(self._perform(effect) for effect in due))
+        tasks = [
+            Task(self._effect_cause(effect), (answer,), effect_id=effect.effect_id)
+            for effect, answer in zip(due, answers, strict=True)
+            if answer is not None
+        ]
+        for task, outcome in zip(tasks, await self._run(tasks), strict=True):
+            if outcome.error is not None:
+                logger.error("an effect's answer failed", effect_id=task.effect_id, error=str(outcome.error))
+        return len(due)
+
+    async def _perform(self, effect: Effect) -> Decision | None:
+        declared: EffectOf = self._effects[effect.type]
+        event = decode(effect.type, effect.data)
+        try:
+            return await declared.perform(event, effect.effect_id, self.engine.clock())
+        except Exception as error:
+            if not isinstance(error, Transient):
+                logger.exception("an effect failed", effect_id=effect.effect_id)
+            if effect.attempts + 1 >= declared.attempts:
+                return declared.give_up(event, error)
+            pause = timedelta(seconds=min(0.2 * 2**effect.attempts, 60))
+            await self.engine.store.postpone_effect(effect.effect_id, self._wall() + pause)
+            return None
+
+    def _effect_cause(self, effect: Effect) -> Cause:
+        return Cause(
+            f"effect:{effect.effect_id}",
+            effect.correlation_id,
+            f"effect:{self.service.name}",
+            self.engine.clock(),
+        )
+
+    # Dead letters
+
+    async def redrive(self, letter_id: str, actor: str) -> Outcome:
+        """Handle a dead letter's message after all, in one transaction with the note of it. Raises what stops it."""
+        aggregate = await self.engine.state(deadletters.LETTERS.stream(letter_id))
+        if aggregate.state.letter is None:
+            raise deadletters.LetterNotWaiting(letter_id, aggregate.state.status)
+        letter = aggregate.state.letter
+        body = None
+        if letter.value_base64 is None:
+            body = await self.engine.store.blob(bytes.fromhex(letter.sha256))
+        item = self._look_at(deadletters.record_of(letter, body))
+        decisions: tuple[Decision, ...] = ()
+        if item is not None:
+            await self._prepare([item])
+            if item.error is not None:
+                raise item.error
+            assert item.envelope is not None and item.consumes is not None
+            decisions = tuple(item.consumes.handle(item.message, self._received(item.envelope)))
+        correlation = item.envelope.correlation_id if item is not None and item.envelope else None
+        return await self.execute((*decisions, deadletters.redrive(letter_id)), actor, correlation)
+
+    # Loops
+
+    async def timers_loop(self, every_s: float = 0.25) -> None:
+        await self._forever("timers", self.fire_timers, every_s)
+
+    async def effects_loop(self, every_s: float = 0.25) -> None:
+        async def work() -> int:
+            self._effects_waiting.clear()
+            return await self.perform_effects()
+
+        await self._forever("effects", work, every_s, self._effects_waiting)
+
+    async def measure_loop(self, every_s: float = 1.0) -> None:
+        async def work() -> int:
+            counts = await self.engine.store.counts()
+            metrics = self.metrics
+            metrics.timers.set(counts["timers"])
+            metrics.effects.set(counts["effects"])
+            metrics.unsequenced.set(max(0, counts["events"] - counts["sequenced"]))
+            if self.relay is not None and self.relay.status.leading:
+                metrics.unpublished.set(max(0, counts["sequenced"] - self.relay.status.published))
+            metrics.conflicts.set(self.engine.conflicts)
+            return 0
+
+        await self._forever("measuring", work, every_s)
+
+    async def _forever(
+        self, what: str, work: Callable[[], Awaitable[int]], every_s: float, wake: asyncio.Event | None = None
+    ) -> None:
+        while True:
+            try:
+                if await work():
+                    continue
+            except LogUnavailable as error:
+                logger.warning(f"{what}: waits for the database", error=str(error))
+                await asyncio.sleep(1)
+            except Exception:
+                logger.exception(f"{what} failed")
+                await asyncio.sleep(1)
+            if wake is None:
+                await asyncio.sleep(every_s)
+            else:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(wake.wait(), every_s)
+
+
+def facts_of(outcome: Outcome, kind: type[Fact]) -> list[Any]:
+    """The outcome's events of one type."""
+    return [event for _, event in outcome.events if isinstance(event, kind)]

@@ -1,0 +1,1 @@
+"""Capture: every channel's orders in one queue, checked, held or released."""

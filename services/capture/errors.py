@@ -1,0 +1,74 @@
+"""What can go wrong in capture.
+
+OrderUnknown      (NotFound)  no order of this id was captured
+RefundUnknown     (NotFound)  the order asked for no such refund
+AlreadyReleased   (Refused)   too late to hold: stock is being claimed
+OrderEnded        (Refused)   rejected or canceled, nothing more happens to it
+TooManyParked     (Poison)    more changes wait for an order than a channel would send
+"""
+
+from __future__ import annotations
+
+from ordermill.errors import NotFound, Poison, Refused
+
+
+class OrderUnknown(NotFound):
+    """A command for an order that capture has not taken in."""
+
+    code = "capture.order-unknown"
+
+    def __init__(self, order_id: str) -> None:
+        self.order_id = order_id
+        super().__init__(
+            f"order {order_id}: expected a captured order, found none. "
+            "Look its channel's id up with: oms orders list; if the order is missing there, send it first."
+        )
+
+
+class RefundUnknown(NotFound):
+    """Word of a refund that the order never asked for."""
+
+    code = "capture.refund-unknown"
+
+    def __init__(self, order_id: str, refund_id: str) -> None:
+        self.order_id, self.refund_id = order_id, refund_id
+        super().__init__(
+            f"order {order_id}: expected one of its own refunds, found {refund_id}. "
+            f"Check what the payment provider did under that id; the order's own: oms log show order-{order_id}"
+        )
+
+
+class AlreadyReleased(Refused):
+    """A hold came after the order was released."""
+
+    code = "capture.already-released"
+
+    def __init__(self, order_id: str) -> None:
+        self.order_id = order_id
+        super().__init__(
+            f"order {order_id}: can be held until it is released, and it is released. "
+            "Cancel it instead; units that are not packed yet will not be shipped."
+        )
+
+
+class OrderEnded(Refused):
+    """A hold came for an order that is rejected or canceled."""
+
+    code = "capture.order-ended"
+
+    def __init__(self, order_id: str, stage: str) -> None:
+        self.order_id, self.stage = order_id, stage
+        super().__init__(f"order {order_id}: expected an order still to be released, found it {stage}. Nothing to do.")
+
+
+class TooManyParked(Poison):
+    """A channel sent more changes of an order that never came than anyone would make."""
+
+    code = "capture.too-many-parked"
+
+    def __init__(self, order_id: str, limit: int) -> None:
+        self.order_id, self.limit = order_id, limit
+        super().__init__(
+            f"order {order_id}: {limit} changes wait for it already, this one is kept as a dead letter. "
+            f"Once the order has come: oms dlq redrive capture --code {self.code}"
+        )

@@ -1,0 +1,1 @@
+"""Inventory: what is on hand where, and which order may have it."""

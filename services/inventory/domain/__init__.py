@@ -1,0 +1,49 @@
+"""The rules of inventory, pure: `decisions` over the states of `stock` and `reservation`."""
+
+from .decisions import (
+    AllocatePlan,
+    CancelUnits,
+    Command,
+    CorrectStock,
+    CountStock,
+    LetGoRecalled,
+    ReceiveStock,
+    ReserveOrder,
+    ShipOut,
+    TakeBackRejected,
+    TakeBackShortPicked,
+    TakeInReturn,
+    decide,
+    decision,
+    streams,
+)
+from .reservation import RESERVATION, Reservation, check_agreement, check_reservation, reservation_summary
+from .stock import STOCK, Stock, availability, check_stock, stock_summary
+
+__all__ = [
+    "RESERVATION",
+    "STOCK",
+    "AllocatePlan",
+    "CancelUnits",
+    "Command",
+    "CorrectStock",
+    "CountStock",
+    "LetGoRecalled",
+    "ReceiveStock",
+    "Reservation",
+    "ReserveOrder",
+    "ShipOut",
+    "Stock",
+    "TakeBackRejected",
+    "TakeBackShortPicked",
+    "TakeInReturn",
+    "availability",
+    "check_agreement",
+    "check_reservation",
+    "check_stock",
+    "decide",
+    "decision",
+    "reservation_summary",
+    "stock_summary",
+    "streams",
+]

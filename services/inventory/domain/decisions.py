@@ -1,0 +1,806 @@
+"""What inventory decides, always over the stock of all SKUs and the claims of all orders that it touches.
+
+Three rules hold after every decision:
+- A unit is granted only while it is available, so nothing is oversold.
+- Units that come free go to those who have waited longest (`_balance`).
+- Where fewer units are found than are claimed, claims that no location holds yet give way, the newest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, assert_never
+
+from ordermill.contracts.base import Fact
+from ordermill.contracts.capture import OrderReleased, ReleasedLine
+from ordermill.contracts.fields import LineQuantity
+from ordermill.contracts.fulfillment import RejectReason
+from ordermill.contracts.inventory import (
+    Allocation,
+    AllocationRecalled,
+    AllocationRefused,
+    BackorderFilled,
+    CancellationTooLate,
+    OrderAllocated,
+    OrderBackordered,
+    OrderBackorderFilled,
+    OrderDeallocated,
+    OrderFact,
+    OrderLetGo,
+    OrderRefused,
+    OrderReserved,
+    OrderShippedOut,
+    ReservationOpened,
+    Shortage,
+    StockAdjusted,
+    StockAllocated,
+    StockBackordered,
+    StockCountRecorded,
+    StockDeallocated,
+    StockFact,
+    StockLetGo,
+    StockReceived,
+    StockRejected,
+    StockReserved,
+    StockRestocked,
+    StockShippedOut,
+    StockWrittenOff,
+)
+from ordermill.contracts.returns import Disposition, InspectedLine
+from ordermill.contracts.routing import PlannedShipment
+from ordermill.decider import Decision
+
+from ..errors import FulfillmentNotAllocated, OrderNotReserved
+from .reservation import RESERVATION, Held, Reservation, answer_mark, cancellation_mark, plan_mark
+from .stock import STOCK, Claim, Stock, claim_key, rejected_mark, taken_mark
+
+Events = list[tuple[str, Fact]]
+ByLine = dict[str, int]
+"""Units by line id."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveStock:
+    """Goods came in. `locations` are all that we know; word from another is rejected."""
+
+    sku: str
+    location: str
+    quantity: int
+    reference: str
+    locations: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectStock:
+    """Units were found or lost."""
+
+    sku: str
+    location: str
+    delta: int
+    reason: str
+    reference: str
+    locations: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class CountStock:
+    """All units in the building were counted, those of open fulfillment orders included."""
+
+    sku: str
+    location: str
+    counted: int
+    reference: str
+    locations: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveOrder:
+    """Claim all lines of a released order or none. `backorder_cap`: units of a SKU that may wait at once."""
+
+    released: OrderReleased
+    backorder_cap: int
+
+
+@dataclass(frozen=True, slots=True)
+class AllocatePlan:
+    """Let the plan's locations hold its units, all of them or none."""
+
+    order_id: str
+    plan_id: str
+    shipments: tuple[PlannedShipment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TakeBackRejected:
+    """A location will not ship these units."""
+
+    order_id: str
+    fulfillment_id: str
+    reason: RejectReason
+    lines: tuple[LineQuantity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TakeBackShortPicked:
+    """A picker did not find these units."""
+
+    order_id: str
+    fulfillment_id: str
+    lines: tuple[LineQuantity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShipOut:
+    """These units left the building. A fulfillment order may say so in parts, each part once."""
+
+    order_id: str
+    fulfillment_id: str
+    lines: tuple[LineQuantity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CancelUnits:
+    """Let go of these units, wherever they are. Those that no location can ship are reserved ones."""
+
+    order_id: str
+    cancellation_id: str
+    cause: Literal["canceled", "unroutable"]
+    lines: tuple[LineQuantity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LetGoRecalled:
+    """A location answers a recall: in time, these units are not shipped."""
+
+    order_id: str
+    fulfillment_id: str
+    cancellation_id: str
+    lines: tuple[LineQuantity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TakeInReturn:
+    """Returned goods were inspected. `reference` is that inspection's id: a return may have several."""
+
+    return_id: str
+    reference: str
+    location: str
+    lines: tuple[InspectedLine, ...]
+
+
+StockCommand = ReceiveStock | CorrectStock | CountStock
+OrderCommand = AllocatePlan | TakeBackRejected | TakeBackShortPicked | ShipOut | CancelUnits | LetGoRecalled
+Command = StockCommand | ReserveOrder | OrderCommand | TakeInReturn
+
+
+def decision(command: Command) -> Decision:
+    """`command` bound to the streams it is known to touch; those of other orders are looked up on the way."""
+    return Decision(streams(command), lambda states: decide(states, command))
+
+
+def streams(command: Command) -> tuple[str, ...]:
+    """The streams that `command` touches for sure, as far as the command tells."""
+    match command:
+        case ReceiveStock() | CorrectStock() | CountStock():
+            return (STOCK.stream(command.sku),)
+        case TakeInReturn():
+            return _stock_streams(command.lines)
+        case ReserveOrder(released=released):
+            return (RESERVATION.stream(released.order_id), *_stock_streams(released.lines))
+        case AllocatePlan():
+            lines = [line for shipment in command.shipments for line in shipment.lines]
+            return (RESERVATION.stream(command.order_id), *_stock_streams(lines))
+        case _:
+            return (RESERVATION.stream(command.order_id), *_stock_streams(command.lines))
+
+
+def _stock_streams(lines: Iterable[LineQuantity | ReleasedLine | InspectedLine]) -> tuple[str, ...]:
+    return tuple(sorted({STOCK.stream(line.sku) for line in lines}))
+
+
+def decide(states: Mapping[str, Any], command: Command) -> Events:
+    """The events that `command` causes, with their streams; `[]` if it is already so.
+
+    Units beyond what an order still has there are cut off without a word, for facts repeat themselves.
+    Raises OrderNotReserved, FulfillmentNotAllocated.
+    """
+    work = _Work(states)
+    match command:
+        case ReserveOrder():
+            _reserve(work, command)
+        case AllocatePlan():
+            _allocate(work, command)
+        case ShipOut():
+            _ship_out(work, command)
+        case ReceiveStock() | CorrectStock() | CountStock():
+            _feed(work, command)
+        case CancelUnits():
+            _cancel(work, command)
+        case LetGoRecalled():
+            _let_go_recalled(work, command)
+        case TakeBackRejected(reason=RejectReason.OUT_OF_STOCK):
+            _take_back(work, command, "rejected", lost_as="rejected: out of stock")
+        case TakeBackRejected():
+            _take_back(work, command, "rejected", lost_as=None)
+        case TakeBackShortPicked():
+            _take_back(work, command, "short-pick", lost_as="short-pick")
+        case TakeInReturn():
+            _take_in_return(work, command)
+        case _:
+            assert_never(command)
+    return work.events
+
+
+class _Work:
+    """The states as one decision goes on, and its events so far."""
+
+    __slots__ = ("_now", "_states", "events")
+
+    def __init__(self, states: Mapping[str, Any]) -> None:
+        self._states = states
+        self._now: dict[str, Any] = {}
+        self.events: Events = []
+
+    def stock(self, sku: str) -> Stock:
+        state: Stock = self._state(STOCK.stream(sku))
+        return state
+
+    def reservation(self, order_id: str) -> Reservation:
+        state: Reservation = self._state(RESERVATION.stream(order_id))
+        return state
+
+    def _state(self, stream: str) -> Any:
+        if stream not in self._now:
+            self._now[stream] = self._states[stream]
+        return self._now[stream]
+
+    def record(self, event: StockFact | OrderFact) -> None:
+        if isinstance(event, StockFact):
+            stream = STOCK.stream(event.sku)
+            self._now[stream] = STOCK.evolve(self._state(stream), event)
+        else:
+            stream = RESERVATION.stream(event.order_id)
+            self._now[stream] = RESERVATION.evolve(self._state(stream), event)
+        self.events.append((stream, event))
+
+
+# Stock feeds and returns
+
+
+def _feed(work: _Work, command: StockCommand) -> None:
+    stock = work.stock(command.sku)
+    sku, location, reference = command.sku, command.location, command.reference
+    if taken_mark(location, reference) in stock.references:
+        return
+    on_hand = stock.shelf(location).on_hand
+    if location not in command.locations:
+        return _reject(work, command, "no location of ours")
+    if isinstance(command, CorrectStock) and on_hand + command.delta < 0:
+        return _reject(work, command, f"{command.delta:+} would leave less than nothing: {on_hand} on hand")
+    if isinstance(command, ReceiveStock):
+        work.record(StockReceived(sku=sku, location=location, quantity=command.quantity, reference=reference))
+    elif isinstance(command, CountStock):
+        counted, delta = command.counted, command.counted - on_hand
+        work.record(StockCountRecorded(sku=sku, location=location, counted=counted, delta=delta, reference=reference))
+    else:
+        delta, reason = command.delta, command.reason
+        work.record(StockAdjusted(sku=sku, location=location, delta=delta, reason=reason, reference=reference))
+    _balance(work, [sku]).tell(work)
+
+
+def _reject(work: _Work, command: StockCommand, reason: str) -> None:
+    location, reference = command.location, command.reference
+    if rejected_mark(location, reference) not in work.stock(command.sku).references:
+        work.record(StockRejected(sku=command.sku, location=location, reference=reference, reason=reason))
+
+
+def _take_in_return(work: _Work, command: TakeInReturn) -> None:
+    location, return_id, reference = command.location, command.return_id, command.reference
+    fit: dict[str, int] = {}
+    unfit: dict[str, int] = {}
+    notes: dict[str, str] = {}
+    for line in command.lines:
+        if taken_mark(location, reference) in work.stock(line.sku).references:
+            continue
+        if line.disposition is Disposition.RESTOCK:
+            fit[line.sku] = fit.get(line.sku, 0) + line.quantity
+        elif line.disposition is Disposition.WRITE_OFF:
+            unfit[line.sku] = unfit.get(line.sku, 0) + line.quantity
+            notes[line.sku] = notes.get(line.sku) or line.note
+    for sku, units in fit.items():
+        work.record(
+            StockRestocked(sku=sku, location=location, quantity=units, return_id=return_id, reference=reference)
+        )
+    for sku, units in unfit.items():
+        work.record(
+            StockWrittenOff(
+                sku=sku,
+                location=location,
+                quantity=units,
+                return_id=return_id,
+                reference=reference,
+                reason=notes[sku],
+            )
+        )
+    _balance(work, fit).tell(work)
+
+
+# Reserve and allocate
+
+
+def _reserve(work: _Work, command: ReserveOrder) -> None:
+    """A line is had in full or waits in full; of an order that may not wait, all lines are had or none."""
+    order = command.released
+    before = work.reservation(order.order_id)
+    if before.opened is not None or before.refused is not None or not order.lines:
+        return
+    reserved: list[ReleasedLine] = []
+    waiting: list[ReleasedLine] = []
+    shortages: list[Shortage] = []
+    left: dict[str, int] = {}
+    waits: dict[str, int] = {}
+    for line in order.lines:
+        sku, wanted = line.sku, line.quantity
+        stock = work.stock(sku)
+        available = left.get(sku, stock.available)
+        backordered = waits.get(sku, stock.backordered)
+        reason: Literal["unknown-sku", "out-of-stock", "backorders-full"]
+        if not stock.known:
+            reason = "unknown-sku"
+        elif available >= wanted:
+            left[sku] = available - wanted
+            reserved.append(line)
+            continue
+        elif not order.allow_backorder:
+            reason = "out-of-stock"
+        elif backordered + wanted > command.backorder_cap:
+            reason = "backorders-full"
+        else:
+            waits[sku] = backordered + wanted
+            waiting.append(line)
+            continue
+        shortages.append(Shortage(line_id=line.line_id, sku=sku, wanted=wanted, available=available, reason=reason))
+    order_id = order.order_id
+    if shortages:
+        work.record(OrderRefused(order_id=order_id, shortages=tuple(shortages)))
+        return
+    work.record(
+        ReservationOpened(
+            order_id=order_id,
+            channel=order.channel,
+            external_id=order.external_id,
+            placed_at=order.placed_at,
+            destination=order.destination,
+            service_level=order.service_level,
+            allow_backorder=order.allow_backorder,
+            lines=order.lines,
+        )
+    )
+    for line in reserved:
+        work.record(StockReserved(sku=line.sku, order_id=order_id, line_id=line.line_id, quantity=line.quantity))
+    for line in waiting:
+        work.record(StockBackordered(sku=line.sku, order_id=order_id, line_id=line.line_id, quantity=line.quantity))
+    if reserved:
+        work.record(
+            OrderReserved(
+                order_id=order_id,
+                placed_at=order.placed_at,
+                destination=order.destination,
+                service_level=order.service_level,
+                lines=tuple(reserved),
+            )
+        )
+    if waiting:
+        work.record(OrderBackordered(order_id=order_id, lines=tuple(_units(line, line.quantity) for line in waiting)))
+
+
+def _allocate(work: _Work, command: AllocatePlan) -> None:
+    """Units of the plan that are no longer reserved (canceled, let go) are left out before it is judged."""
+    order_id = command.order_id
+    reservation = work.reservation(order_id)
+    opened = reservation.opened
+    if opened is None:
+        if reservation.refused is None:
+            raise OrderNotReserved(order_id)
+        return
+    if plan_mark(command.plan_id) in reservation.settled:
+        return
+    left = {line_id: claim.reserved for line_id, claim in reservation.lines.items()}
+    wanted: dict[tuple[str, str], int] = {}
+    plan: list[tuple[PlannedShipment, ByLine]] = []
+    for shipment in command.shipments:
+        taken: ByLine = {}
+        for line in shipment.lines:
+            units = min(line.quantity, left.get(line.line_id, 0))
+            if units > 0:
+                left[line.line_id] -= units
+                taken[line.line_id] = taken.get(line.line_id, 0) + units
+                place = (shipment.location, reservation.lines[line.line_id].line.sku)
+                wanted[place] = wanted.get(place, 0) + units
+        if taken:
+            plan.append((shipment, taken))
+    if not plan:
+        return
+    short = tuple(
+        sorted(place for place, units in wanted.items() if work.stock(place[1]).shelf(place[0]).unallocated < units)
+    )
+    if short:
+        work.record(AllocationRefused(order_id=order_id, plan_id=command.plan_id, short=short))
+        return
+    allocations: list[Allocation] = []
+    for shipment, taken in plan:
+        lines = tuple(_part(reservation.lines[line_id].line, units) for line_id, units in taken.items())
+        for line in lines:
+            work.record(
+                StockAllocated(
+                    sku=line.sku,
+                    order_id=order_id,
+                    line_id=line.line_id,
+                    quantity=line.quantity,
+                    location=shipment.location,
+                )
+            )
+        allocations.append(
+            Allocation(
+                fulfillment_id=shipment.fulfillment_id,
+                location=shipment.location,
+                carrier=shipment.carrier,
+                service=shipment.service,
+                ship_by=shipment.ship_by,
+                deliver_by=shipment.deliver_by,
+                lines=lines,
+            )
+        )
+    work.record(
+        OrderAllocated(
+            order_id=order_id,
+            plan_id=command.plan_id,
+            channel=opened.channel,
+            external_id=opened.external_id,
+            destination=opened.destination,
+            allocations=tuple(allocations),
+        )
+    )
+
+
+# What becomes of allocated units
+
+
+def _ship_out(work: _Work, command: ShipOut) -> None:
+    order_id, fulfillment_id = command.order_id, command.fulfillment_id
+    held = _held(work, order_id, fulfillment_id)
+    lines = work.reservation(order_id).lines
+    shipped = [_units(lines[line_id].line, units) for line_id, units in _cut(command.lines, held.units).items()]
+    if not shipped:
+        return
+    for part in shipped:
+        missing = part.quantity - work.stock(part.sku).shelf(held.location).on_hand
+        if missing > 0:
+            # A count had said that they are not there; now they have left, so they were.
+            work.record(
+                StockAdjusted(
+                    sku=part.sku,
+                    location=held.location,
+                    delta=missing,
+                    reason="shipped although not on hand by our count",
+                    reference=fulfillment_id,
+                )
+            )
+        work.record(
+            StockShippedOut(
+                sku=part.sku,
+                order_id=order_id,
+                line_id=part.line_id,
+                quantity=part.quantity,
+                location=held.location,
+            )
+        )
+    work.record(OrderShippedOut(order_id=order_id, fulfillment_id=fulfillment_id, lines=tuple(shipped)))
+    _balance(work, _skus(shipped)).tell(work)
+
+
+def _take_back(
+    work: _Work,
+    command: TakeBackRejected | TakeBackShortPicked,
+    cause: Literal["rejected", "short-pick"],
+    lost_as: str | None,
+) -> None:
+    """Units go from a location back to the network. If they were not there either, `lost_as` says why.
+
+    Then the order itself gives way before any other; OrderDeallocated covers only what it keeps.
+    """
+    order_id, fulfillment_id = command.order_id, command.fulfillment_id
+    held = _held(work, order_id, fulfillment_id)
+    claims = work.reservation(order_id).lines
+    back = _cut(command.lines, held.units)
+    if not back:
+        return
+    for line_id, units in back.items():
+        sku = claims[line_id].line.sku
+        shelf = work.stock(sku).shelf(held.location)
+        work.record(
+            StockDeallocated(sku=sku, order_id=order_id, line_id=line_id, quantity=units, location=held.location)
+        )
+        if lost_as is not None:
+            # Units allocated beyond those on hand were known to be missing: a count has booked them off.
+            lost = min(units - max(-shelf.unallocated, 0), shelf.on_hand)
+            if lost > 0:
+                work.record(
+                    StockAdjusted(
+                        sku=sku,
+                        location=held.location,
+                        delta=-lost,
+                        reason=lost_as,
+                        reference=fulfillment_id,
+                    )
+                )
+    first = {claim_key(order_id, line_id): units for line_id, units in back.items()} if lost_as else {}
+    outcome = _balance(work, sorted({claims[line_id].line.sku for line_id in back}), first)
+    gave_way = outcome.gave_way.get(order_id, {})
+    gone = {line_id: min(units, gave_way.get(line_id, 0)) for line_id, units in back.items()}
+    kept = tuple(
+        _part(claims[line_id].line, units - gone[line_id]) for line_id, units in back.items() if units > gone[line_id]
+    )
+    if kept:
+        work.record(
+            OrderDeallocated(
+                order_id=order_id,
+                fulfillment_id=fulfillment_id,
+                location=held.location,
+                cause=cause,
+                lines=kept,
+            )
+        )
+    lost_lines = tuple(_units(claims[line_id].line, units) for line_id, units in gone.items() if units)
+    if lost_lines:
+        _tell_gave_way(work, order_id, lost_lines, fulfillment_id)
+        for part in lost_lines:
+            gave_way[part.line_id] -= part.quantity
+    outcome.tell(work)
+
+
+def _cancel(work: _Work, command: CancelUnits) -> None:
+    """What no location holds is let go at once, allocated units are recalled, for the rest it is too late."""
+    order_id, cancellation_id = command.order_id, command.cancellation_id
+    reservation = work.reservation(order_id)
+    if reservation.opened is None and reservation.refused is None:
+        raise OrderNotReserved(order_id)
+    if cancellation_mark(cancellation_id) in reservation.settled:
+        return
+    let_go: list[LineQuantity] = []
+    waited: list[LineQuantity] = []
+    recalled: dict[str, list[LineQuantity]] = {}
+    too_late: list[LineQuantity] = []
+    for line_id, asked in _sum(command.lines).items():
+        claim = reservation.lines.get(line_id)
+        if claim is None:
+            continue
+        free = min(asked, claim.reserved + claim.backordered)
+        reserved_first = command.cause == "unroutable"
+        waiting = max(0, free - claim.reserved) if reserved_first else min(free, claim.backordered)
+        if free > waiting:
+            _let_go(work, order_id, _units(claim.line, free - waiting), "reserved")
+        if waiting:
+            waited.append(_units(claim.line, waiting))
+            _let_go(work, order_id, waited[-1], "backordered")
+        if free:
+            let_go.append(_units(claim.line, free))
+        rest = asked - free
+        under_recall = 0
+        for fulfillment_id, held in sorted(reservation.held.items()):
+            under_recall += held.recalled.get(line_id, 0)
+            units = min(rest, held.recallable(line_id))
+            if units:
+                recalled.setdefault(fulfillment_id, []).append(_units(claim.line, units))
+                rest -= units
+        beyond = min(rest, claim.shipped + under_recall)
+        if beyond:
+            too_late.append(_units(claim.line, beyond))
+    if let_go:
+        work.record(
+            OrderLetGo(
+                order_id=order_id,
+                cause=command.cause,
+                lines=tuple(let_go),
+                cancellation_id=cancellation_id,
+                backordered=tuple(waited),
+            )
+        )
+    for fulfillment_id, lines in recalled.items():
+        work.record(
+            AllocationRecalled(
+                order_id=order_id,
+                fulfillment_id=fulfillment_id,
+                cancellation_id=cancellation_id,
+                lines=tuple(lines),
+            )
+        )
+    if too_late:
+        work.record(CancellationTooLate(order_id=order_id, cancellation_id=cancellation_id, lines=tuple(too_late)))
+    _balance(work, _skus(let_go)).tell(work)
+
+
+def _let_go_recalled(work: _Work, command: LetGoRecalled) -> None:
+    order_id, fulfillment_id = command.order_id, command.fulfillment_id
+    held = _held(work, order_id, fulfillment_id)
+    reservation = work.reservation(order_id)
+    if answer_mark(fulfillment_id, command.cancellation_id) in reservation.settled:
+        return
+    freed = [
+        _units(reservation.lines[line_id].line, units) for line_id, units in _cut(command.lines, held.units).items()
+    ]
+    if not freed:
+        return
+    for part in freed:
+        _let_go(work, order_id, part, "allocated", held.location)
+    work.record(
+        OrderLetGo(
+            order_id=order_id,
+            cause="canceled",
+            lines=tuple(freed),
+            cancellation_id=command.cancellation_id,
+            fulfillment_id=fulfillment_id,
+        )
+    )
+    _balance(work, _skus(freed)).tell(work)
+
+
+# Who gets what comes free, who gives way to what is not there
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What `_balance` did to the claims of each order: units by order id and line id."""
+
+    filled: dict[str, ByLine]
+    gave_way: dict[str, ByLine]
+
+    def tell(self, work: _Work) -> None:
+        """Record it on the reservation streams: one event per order and kind."""
+        for order_id, units in self.gave_way.items():
+            claims = work.reservation(order_id).lines
+            lines = tuple(_units(claims[line_id].line, n) for line_id, n in units.items() if n)
+            if lines:
+                _tell_gave_way(work, order_id, lines)
+        for order_id, units in self.filled.items():
+            reservation = work.reservation(order_id)
+            opened = _opened(reservation, order_id)
+            work.record(
+                OrderBackorderFilled(
+                    order_id=order_id,
+                    placed_at=opened.placed_at,
+                    destination=opened.destination,
+                    service_level=opened.service_level,
+                    lines=tuple(_part(reservation.lines[line_id].line, n) for line_id, n in units.items()),
+                )
+            )
+
+
+def _balance(work: _Work, skus: Iterable[str], first: Mapping[str, int] | None = None) -> _Outcome:
+    """Bring claims and units together again, on the stock streams.
+
+    Free units go to those who wait, by their turn, a part of a line if there is no more. Where more is
+    claimed than there is, reserved units give way: those of `first` (claim key to units), then the newest.
+    """
+    outcome = _Outcome({}, {})
+    touched: list[tuple[str, bool, Claim, int]] = []
+    for sku in skus:
+        stock = work.stock(sku)
+        if stock.available > 0:
+            touched.extend((sku, True, claim, units) for claim, units in _next_served(stock))
+        elif stock.available < 0:
+            touched.extend((sku, False, claim, units) for claim, units in _first_to_yield(stock, first or {}))
+    # All are looked up before the first is used, so that those that must be loaded are known together.
+    orders = {claim.order_id: work.reservation(claim.order_id) for _, _, claim, _ in touched}
+    for sku, serve, claim, units in touched:
+        order_id, line_id = claim.order_id, claim.line_id
+        told = outcome.filled if serve else outcome.gave_way
+        by_line = told.setdefault(order_id, {})
+        by_line[line_id] = by_line.get(line_id, 0) + units
+        if serve:
+            work.record(BackorderFilled(sku=sku, order_id=order_id, line_id=line_id, quantity=units))
+            continue
+        if _opened(orders[order_id], order_id).allow_backorder:
+            # Before the units are let go, so that the claim stays open and keeps its turn.
+            work.record(StockBackordered(sku=sku, order_id=order_id, line_id=line_id, quantity=units))
+        work.record(StockLetGo(sku=sku, order_id=order_id, line_id=line_id, quantity=units, was="reserved"))
+    return outcome
+
+
+def _next_served(stock: Stock) -> list[tuple[Claim, int]]:
+    free, turns = stock.available, stock.claims.waiting
+    served: list[tuple[Claim, int]] = []
+    while free > 0 and (turn := turns.first()) is not None:
+        claim = stock.claims.by_turn[turn]
+        units = min(free, claim.backordered)
+        served.append((claim, units))
+        free -= units
+        turns = turns.discard(turn)
+    return served
+
+
+def _first_to_yield(stock: Stock, first: Mapping[str, int]) -> list[tuple[Claim, int]]:
+    short, turns = -stock.available, stock.claims.reserved
+    yielding: dict[int, int] = {}
+    for key, most in first.items():
+        turn = stock.claims.turn_of.get(key)
+        if turn is not None and short > 0:
+            yielding[turn] = min(stock.claims.by_turn[turn].reserved, most, short)
+            short -= yielding[turn]
+    while short > 0 and (turn := turns.last()) is not None:
+        units = min(stock.claims.by_turn[turn].reserved - yielding.get(turn, 0), short)
+        yielding[turn] = yielding.get(turn, 0) + units
+        short -= units
+        turns = turns.discard(turn)
+    return [(stock.claims.by_turn[turn], units) for turn, units in yielding.items() if units]
+
+
+def _tell_gave_way(
+    work: _Work, order_id: str, lines: tuple[LineQuantity, ...], fulfillment_id: str | None = None
+) -> None:
+    if _opened(work.reservation(order_id), order_id).allow_backorder:
+        was: Literal["reserved", "allocated"] = "allocated" if fulfillment_id else "reserved"
+        work.record(OrderBackordered(order_id=order_id, lines=lines, was=was, fulfillment_id=fulfillment_id))
+    else:
+        work.record(OrderLetGo(order_id=order_id, cause="shortage", lines=lines, fulfillment_id=fulfillment_id))
+
+
+def _opened(reservation: Reservation, order_id: str) -> ReservationOpened:
+    if reservation.opened is None:
+        raise OrderNotReserved(order_id)
+    return reservation.opened
+
+
+def _held(work: _Work, order_id: str, fulfillment_id: str) -> Held:
+    held = work.reservation(order_id).held.get(fulfillment_id)
+    if held is None:
+        raise FulfillmentNotAllocated(order_id, fulfillment_id)
+    return held
+
+
+def _let_go(
+    work: _Work,
+    order_id: str,
+    part: LineQuantity,
+    was: Literal["reserved", "backordered", "allocated"],
+    location: str | None = None,
+) -> None:
+    work.record(
+        StockLetGo(
+            sku=part.sku,
+            order_id=order_id,
+            line_id=part.line_id,
+            quantity=part.quantity,
+            was=was,
+            location=location,
+        )
+    )
+
+
+def _sum(lines: Iterable[LineQuantity]) -> ByLine:
+    units: ByLine = {}
+    for line in lines:
+        units[line.line_id] = units.get(line.line_id, 0) + line.quantity
+    return units
+
+
+def _cut(lines: Iterable[LineQuantity], held: Mapping[str, int]) -> ByLine:
+    """Units by line, none beyond what is held."""
+    cut = {line_id: min(units, held.get(line_id, 0)) for line_id, units in _sum(lines).items()}
+    return {line_id: units for line_id, units in cut.items() if units > 0}
+
+
+def _skus(lines: Iterable[LineQuantity]) -> list[str]:
+    return sorted({line.sku for line in lines})
+
+
+def _units(line: ReleasedLine, units: int) -> LineQuantity:
+    return LineQuantity(line_id=line.line_id, sku=line.sku, quantity=units)
+
+
+def _part(line: ReleasedLine, units: int) -> ReleasedLine:
+    """So many units of the line as it was released."""
+    if units == line.quantity:
+        return line
+    return ReleasedLine(line_id=line.line_id, sku=line.sku, title=line.title, quantity=units, weight_g=line.weight_g)

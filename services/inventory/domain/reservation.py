@@ -1,0 +1,286 @@
+"""The claim of one order on stock (stream `reservation-<order>`): every unit of it in exactly one state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, assert_never
+
+from immutables import Map
+from ordermill.contracts.capture import ReleasedLine
+from ordermill.contracts.fields import LineQuantity
+from ordermill.contracts.inventory import (
+    AllocationRecalled,
+    AllocationRefused,
+    CancellationTooLate,
+    OrderAllocated,
+    OrderBackordered,
+    OrderBackorderFilled,
+    OrderDeallocated,
+    OrderLetGo,
+    OrderRefused,
+    OrderReserved,
+    OrderShippedOut,
+    ReservationEvent,
+    ReservationOpened,
+)
+from ordermill.decider import Decider
+from ordermill.pmap import PMap
+
+from .stock import Stock
+
+Units = ReleasedLine | LineQuantity
+
+
+@dataclass(frozen=True, slots=True)
+class LineClaim:
+    """One order line's units by state; what is in none of them is only asked for."""
+
+    line: ReleasedLine
+    reserved: int = 0
+    backordered: int = 0
+    allocated: int = 0
+    shipped: int = 0
+    let_go: int = 0
+
+    @property
+    def asked(self) -> int:
+        return self.line.quantity - (self.reserved + self.backordered + self.allocated + self.shipped + self.let_go)
+
+    def moved(
+        self, reserved: int = 0, backordered: int = 0, allocated: int = 0, shipped: int = 0, let_go: int = 0
+    ) -> LineClaim:
+        return LineClaim(
+            self.line,
+            self.reserved + reserved,
+            self.backordered + backordered,
+            self.allocated + allocated,
+            self.shipped + shipped,
+            self.let_go + let_go,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one fulfillment order still has to ship, by line, and how much of that is called off so far."""
+
+    location: str
+    units: PMap[str, int] = field(default_factory=Map)
+    recalled: PMap[str, int] = field(default_factory=Map)
+
+    def recallable(self, line_id: str) -> int:
+        return self.units.get(line_id, 0) - self.recalled.get(line_id, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """One order's claim after its events so far; `Reservation()` is an order nobody has heard of."""
+
+    opened: ReservationOpened | None = None
+    refused: OrderRefused | None = None
+    lines: PMap[str, LineClaim] = field(default_factory=Map)
+    held: PMap[str, Held] = field(default_factory=Map)
+    """By fulfillment id; one that has shipped or given up everything stays, with no units."""
+    settled: PMap[str, bool] = field(default_factory=Map)
+    """Plans, cancellations and answers to recalls that were decided: `plan_mark` and its like."""
+
+
+def plan_mark(plan_id: str) -> str:
+    return f"plan/{plan_id}"
+
+
+def cancellation_mark(cancellation_id: str) -> str:
+    return f"cancellation/{cancellation_id}"
+
+
+def answer_mark(fulfillment_id: str, cancellation_id: str) -> str:
+    return f"answer/{fulfillment_id}/{cancellation_id}"
+
+
+def evolve(reservation: Reservation, event: ReservationEvent) -> Reservation:
+    """Fold one event in. Never refuses: `check_reservation` says what does not add up."""
+    opened, refused, settled = reservation.opened, reservation.refused, reservation.settled
+    lines, held = reservation.lines, reservation.held
+    match event:
+        case OrderReserved():
+            lines = _moved(lines, event.lines, lambda claim, units: claim.moved(reserved=units))
+        case OrderAllocated():
+            settled = settled.set(plan_mark(event.plan_id), True)
+            for part in event.allocations:
+                lines = _moved(lines, part.lines, lambda c, units: c.moved(reserved=-units, allocated=units))
+                taken = held.get(part.fulfillment_id) or Held(part.location)
+                held = held.set(part.fulfillment_id, _taken(taken, part.lines))
+        case OrderShippedOut():
+            lines = _moved(lines, event.lines, lambda c, units: c.moved(allocated=-units, shipped=units))
+            held = _given_up(held, event.fulfillment_id, event.lines)
+        case ReservationOpened():
+            opened = event
+            lines = lines.update({line.line_id: LineClaim(line) for line in event.lines})
+        case OrderRefused():
+            refused = event
+        case OrderBackordered(was="reserved"):
+            lines = _moved(lines, event.lines, lambda c, units: c.moved(reserved=-units, backordered=units))
+        case OrderBackordered(fulfillment_id=str(fulfillment_id)):
+            lines = _moved(lines, event.lines, lambda c, units: c.moved(allocated=-units, backordered=units))
+            held = _given_up(held, fulfillment_id, event.lines)
+        case OrderBackordered():
+            lines = _moved(lines, event.lines, lambda claim, units: claim.moved(backordered=units))
+        case OrderBackorderFilled():
+            lines = _moved(lines, event.lines, lambda c, units: c.moved(backordered=-units, reserved=units))
+        case AllocationRefused():
+            settled = settled.set(plan_mark(event.plan_id), True)
+        case OrderDeallocated():
+            lines = _moved(lines, event.lines, lambda c, units: c.moved(allocated=-units, reserved=units))
+            held = _given_up(held, event.fulfillment_id, event.lines)
+        case AllocationRecalled():
+            settled = settled.set(cancellation_mark(event.cancellation_id), True)
+            held = _recalled(held, event.fulfillment_id, event.lines)
+        case OrderLetGo(fulfillment_id=str(fulfillment_id)):
+            lines = _moved(lines, event.lines, lambda c, units: c.moved(allocated=-units, let_go=units))
+            held = _given_up(held, fulfillment_id, event.lines, answered=event.cancellation_id is not None)
+            if event.cancellation_id is not None:
+                settled = settled.set(answer_mark(fulfillment_id, event.cancellation_id), True)
+        case OrderLetGo():
+            lines = _moved(lines, event.lines, lambda c, units: c.moved(reserved=-units, let_go=units))
+            lines = _moved(lines, event.backordered, lambda c, units: c.moved(reserved=units, backordered=-units))
+            if event.cancellation_id is not None:
+                settled = settled.set(cancellation_mark(event.cancellation_id), True)
+        case CancellationTooLate():
+            settled = settled.set(cancellation_mark(event.cancellation_id), True)
+        case _:
+            assert_never(event)
+    return Reservation(opened, refused, lines, held, settled)
+
+
+def _moved(
+    lines: Map[str, LineClaim], units: Iterable[Units], move: Callable[[LineClaim, int], LineClaim]
+) -> Map[str, LineClaim]:
+    for part in units:
+        claim = lines.get(part.line_id)
+        if claim is None:
+            line = ReleasedLine(line_id=part.line_id, sku=part.sku, quantity=part.quantity)
+            claim = LineClaim(line)
+        lines = lines.set(part.line_id, move(claim, part.quantity))
+    return lines
+
+
+def _taken(held: Held, units: Iterable[Units]) -> Held:
+    there = held.units
+    for part in units:
+        there = there.set(part.line_id, there.get(part.line_id, 0) + part.quantity)
+    return Held(held.location, there, held.recalled)
+
+
+def _given_up(
+    held: Map[str, Held], fulfillment_id: str, units: Iterable[Units], answered: bool = False
+) -> Map[str, Held]:
+    """`held` without `units` of one fulfillment order; `answered` if they went because they were recalled."""
+    before = held.get(fulfillment_id) or Held("")
+    there, recalled = before.units, before.recalled
+    for part in units:
+        left = there.get(part.line_id, 0) - part.quantity
+        open_recall = recalled.get(part.line_id, 0) - (part.quantity if answered else 0)
+        there = there.set(part.line_id, left) if left else there.delete(part.line_id)
+        if part.line_id in recalled:
+            open_recall = min(open_recall, left)
+            recalled = recalled.set(part.line_id, open_recall) if open_recall > 0 else recalled.delete(part.line_id)
+    return held.set(fulfillment_id, Held(before.location, there, recalled))
+
+
+def _recalled(held: Map[str, Held], fulfillment_id: str, units: Iterable[Units]) -> Map[str, Held]:
+    before = held.get(fulfillment_id) or Held("")
+    recalled = before.recalled
+    for part in units:
+        recalled = recalled.set(part.line_id, recalled.get(part.line_id, 0) + part.quantity)
+    return held.set(fulfillment_id, Held(before.location, before.units, recalled))
+
+
+def reservation_summary(reservation: Reservation) -> dict[str, Any]:
+    """The order's claim for views, as JSON can hold it; the same for the same state."""
+    opened, refused = reservation.opened, reservation.refused
+    summary: dict[str, Any] = {
+        "order_id": opened.order_id if opened else refused.order_id if refused else "",
+        "refused": refused is not None,
+        "shortages": [shortage.model_dump(mode="json") for shortage in refused.shortages] if refused else [],
+        "lines": [],
+        "fulfillments": {
+            fulfillment_id: {"location": held.location, "units": dict(sorted(held.units.items()))}
+            for fulfillment_id, held in sorted(reservation.held.items())
+        },
+    }
+    if opened is None:
+        return summary
+    summary["channel"] = opened.channel
+    summary["external_id"] = opened.external_id
+    summary["placed_at"] = opened.placed_at.isoformat()
+    summary["service_level"] = opened.service_level.value
+    summary["allow_backorder"] = opened.allow_backorder
+    summary["destination"] = opened.destination.model_dump(mode="json", exclude={"addressee"})
+    for line in opened.lines:
+        claim = reservation.lines[line.line_id]
+        summary["lines"].append(
+            {
+                "line_id": line.line_id,
+                "sku": line.sku,
+                "title": line.title,
+                "quantity": line.quantity,
+                "reserved": claim.reserved,
+                "backordered": claim.backordered,
+                "allocated": claim.allocated,
+                "shipped": claim.shipped,
+                "let_go": claim.let_go,
+            }
+        )
+    return summary
+
+
+def check_reservation(reservation: Reservation) -> list[str]:
+    """The invariants that do not hold, each in a sentence; `[]` if all is well. True after every decision."""
+    wrong: list[str] = []
+    held: dict[str, int] = {}
+    for fulfillment_id, part in sorted(reservation.held.items()):
+        for line_id, units in part.units.items():
+            held[line_id] = held.get(line_id, 0) + units
+            if units < 0 or not 0 <= part.recalled.get(line_id, 0) <= units:
+                wrong.append(f"{fulfillment_id}, line {line_id}: {units} held, {part.recalled.get(line_id)} recalled")
+        if set(part.recalled) - set(part.units):
+            wrong.append(f"{fulfillment_id}: units are recalled that it does not hold")
+    for line_id, claim in sorted(reservation.lines.items()):
+        units_by_state = (claim.reserved, claim.backordered, claim.allocated, claim.shipped, claim.let_go)
+        if min(units_by_state) < 0 or claim.asked != 0:
+            wrong.append(f"line {line_id}: {units_by_state} are not the {claim.line.quantity} units asked for")
+        if claim.allocated != held.get(line_id, 0):
+            wrong.append(f"line {line_id}: {claim.allocated} allocated, {held.get(line_id, 0)} held")
+    return wrong
+
+
+def check_agreement(stocks: Mapping[str, Stock], reservations: Mapping[str, Reservation]) -> list[str]:
+    """Where stock streams (by SKU) and reservation streams (by order) tell different stories, line by line.
+
+    Both must be complete and as of one moment. Compared are units reserved, backordered and allocated, by
+    location. O(claims).
+    """
+    by_stock: dict[tuple[str, str, str], dict[str, int]] = {}
+    for sku, stock in stocks.items():
+        for claim in stock.claims.by_turn.values():
+            units = {"reserved": claim.reserved, "backordered": claim.backordered}
+            units.update((f"allocated at {place}", there) for place, there in claim.allocated)
+            by_stock[claim.order_id, claim.line_id, sku] = units
+    by_order: dict[tuple[str, str, str], dict[str, int]] = {}
+    for order_id, reservation in reservations.items():
+        for line_id, line in reservation.lines.items():
+            units = {"reserved": line.reserved, "backordered": line.backordered}
+            for part in reservation.held.values():
+                there = f"allocated at {part.location}"
+                units[there] = units.get(there, 0) + part.units.get(line_id, 0)
+            by_order[order_id, line_id, line.line.sku] = units
+    wrong: list[str] = []
+    for key in sorted(by_stock.keys() | by_order.keys()):
+        mine = {state: units for state, units in by_stock.get(key, {}).items() if units}
+        theirs = {state: units for state, units in by_order.get(key, {}).items() if units}
+        if mine != theirs:
+            wrong.append(f"order {key[0]}, line {key[1]}, SKU {key[2]}: stock says {mine}, reservation {theirs}")
+    return wrong
+
+
+RESERVATION = Decider("reservation", Reservation(), evolve)

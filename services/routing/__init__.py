@@ -1,0 +1,1 @@
+"""Routing: which location ships which line, when it arrives, at what cost."""

@@ -1,0 +1,85 @@
+"""What the customer gets: a link nobody can guess, and a sentence in plain words. Pure."""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64encode
+from datetime import datetime
+from hashlib import sha256
+
+from ordermill.contracts.tracking import OrderStatus
+
+TOKEN_BYTES = 16
+"""128 bits: guessing at a million tries a second takes longer than the sun will shine."""
+
+
+def customer_token(secret: bytes, order_id: str) -> str:
+    """The part of the link that shows one order without a login: `<order id>.<proof>`.
+
+    Nothing is stored: whoever has `secret` can tell a true token. Changing it makes all links void.
+    """
+    return f"{order_id}.{_proof(secret, order_id)}"
+
+
+def order_of_token(secret: bytes, token: str) -> str | None:
+    """The order that a link is for, None if we never gave that link out. Takes as long for any wrong guess."""
+    order_id, _, proof = token.rpartition(".")
+    genuine = hmac.compare_digest(proof.encode(), _proof(secret, order_id).encode())
+    return order_id if genuine and order_id else None
+
+
+def _proof(secret: bytes, order_id: str) -> str:
+    digest = hmac.digest(secret, b"ordermill customer link\0" + order_id.encode(), sha256)
+    return urlsafe_b64encode(digest[:TOKEN_BYTES]).rstrip(b"=").decode()
+
+
+def in_words(status: OrderStatus) -> str:
+    """The status as a customer would be told it over the counter."""
+    left = status.ordered - status.canceled
+    match status.status:
+        case "received":
+            text = "We have your order and are getting it ready."
+        case "on_hold":
+            text = "We have your order, but need to check something before it can go on."
+        case "confirmed":
+            text = "Your order is confirmed and will be packed soon."
+        case "backordered":
+            text = "Part of your order is not in stock yet. We send it as soon as it comes in."
+        case "partially_shipped":
+            text = f"{status.shipped} of {left} items of your order are on their way."
+        case "shipped":
+            text = "Your order is on its way."
+        case "partially_delivered":
+            text = f"{status.delivered} of {left} items of your order have been delivered."
+        case "delivered":
+            text = "Your order has been delivered."
+        case "canceled":
+            return "Your order has been canceled."
+        case "partially_returned":
+            text = f"We have {status.returned} of {left} items of your order back."
+        case "returned":
+            text = "We have everything you sent back."
+    if status.status in ("partially_shipped", "partially_delivered") and left <= 0:
+        text = "Part of your order is on its way."  # capture's word of how much was ordered is still to come
+    if status.canceled:
+        text += f" {_items(status.canceled)} canceled."
+    return text + _promise(status)
+
+
+def _promise(status: OrderStatus) -> str:
+    under_way = status.status not in ("delivered", "partially_returned", "returned")
+    if any(parcel.lost for parcel in status.parcels):
+        return " A parcel seems to be lost; we are looking into it."
+    if status.late:
+        return " It is late, and we are sorry." if under_way else " It came late, and we are sorry."
+    if under_way and status.promised_by is not None:
+        return f" It should be with you by {_day(status.promised_by)}."
+    return ""
+
+
+def _items(count: int) -> str:
+    return "1 item was" if count == 1 else f"{count} items were"
+
+
+def _day(instant: datetime) -> str:
+    return f"{instant:%A, %B} {instant.day}"

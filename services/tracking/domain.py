@@ -1,0 +1,431 @@
+"""What a carrier's scans mean for one parcel, and for its order. Pure: time and ids come in with the command.
+
+Unlike other aggregates a parcel need not be announced first: carriers scan before our own word arrives, scans come
+out of order, twice, or days late. Each scan is recorded at once; which of them counts follows from the scans alone,
+never from the order in which they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal, assert_never
+
+from immutables import Map
+from ordermill.contracts.base import Fact
+from ordermill.contracts.carrier import ParcelScanned
+from ordermill.contracts.fields import LineQuantity
+from ordermill.contracts.fulfillment import FulfillmentShipped
+from ordermill.contracts.tracking import (
+    Milestone,
+    OrderProgressed,
+    ParcelStatus,
+    ShipmentAnnounced,
+    ShipmentDelivered,
+    ShipmentEvent,
+    ShipmentFellLate,
+    ShipmentLost,
+    ShipmentScanned,
+    Step,
+)
+from ordermill.decider import Decider, Decision
+from ordermill.pmap import PMap
+
+from .errors import ParcelNameTooLong, TrackingNumberTaken
+from .status import STATUS, RecordStep, Status, units_in
+from .status import decide as decide_status
+
+LONGEST_ID = 120
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceShipment:
+    """Fulfillment handed this parcel to the carrier."""
+
+    shipment_id: str
+    order_id: str
+    fulfillment_id: str
+    carrier: str
+    tracking_number: str
+    shipped_at: datetime
+    promised_by: datetime
+    lines: tuple[LineQuantity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordScan:
+    """The carrier saw the parcel. `milestone` is what its adapter makes of its raw `code`."""
+
+    shipment_id: str
+    scan_id: str
+    milestone: Milestone
+    code: str
+    scanned_at: datetime
+    place: str = ""
+    proof: Literal["signature", "photo", "none", "unknown"] = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPromise:
+    """The promised time has come. Sent by a timer, with the time it was due, not the time it ran."""
+
+    shipment_id: str
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CheckLost:
+    """The parcel may have been silent for `after`. Sent by a timer, with the time it was due."""
+
+    shipment_id: str
+    due_at: datetime
+    after: timedelta
+
+
+Command = AnnounceShipment | RecordScan | CheckPromise | CheckLost
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """One parcel after its events so far; `Shipment()` is a parcel nobody has heard of."""
+
+    shipment_id: str = ""
+    order_id: str = ""
+    """Empty until the parcel is announced."""
+    fulfillment_id: str = ""
+    carrier: str = ""
+    tracking_number: str = ""
+    shipped_at: datetime | None = None
+    promised_by: datetime | None = None
+    lines: tuple[LineQuantity, ...] = ()
+    milestone: Milestone = Milestone.UNKNOWN
+    milestone_at: datetime | None = None
+    last_seen_at: datetime | None = None
+    place: str = ""
+    """Where it was seen last."""
+    delivered_at: datetime | None = None
+    fell_late: bool = False
+    lost: bool = False
+    scans: PMap[str, bool] = field(default_factory=Map)
+
+    @property
+    def late(self) -> bool:
+        """Whether the promise was broken. A delivery in time that we only heard of later clears it."""
+        in_time = self.delivered_at and self.promised_by and self.delivered_at <= self.promised_by
+        return self.fell_late and not in_time
+
+
+ARRIVED = (Milestone.DELIVERED, Milestone.RETURNED)
+WEIGHT = {
+    Milestone.UNKNOWN: (0, 0),
+    Milestone.LABEL_CREATED: (1, 0),
+    Milestone.IN_TRANSIT: (2, 0),
+    Milestone.EXCEPTION: (2, 1),
+    Milestone.OUT_FOR_DELIVERY: (2, 2),
+    Milestone.ATTEMPT_FAILED: (2, 3),
+    Milestone.READY_FOR_PICKUP: (2, 4),
+    Milestone.RETURNING: (2, 5),
+    Milestone.DELIVERED: (3, 0),
+    Milestone.RETURNED: (4, 0),
+}
+"""First what a scan can't undo: nothing undoes a return or, but for a return, a delivery. Among equals the newer scan
+counts; at the same instant, the second number. So a parcel may go from the van back to the depot, by a newer scan.
+A scan in a code that we can't read says only that the parcel exists."""
+
+
+def moves(shipment: Shipment, milestone: Milestone, scanned_at: datetime) -> bool:
+    """Whether such a scan tells where the parcel is now, rather than where it was."""
+    if shipment.milestone_at is None:
+        return milestone is not Milestone.UNKNOWN
+    final, order = WEIGHT[milestone]
+    final_now, order_now = WEIGHT[shipment.milestone]
+    return (final, scanned_at, order) > (final_now, shipment.milestone_at, order_now)
+
+
+def decide(shipment: Shipment, command: Command) -> list[ShipmentEvent]:
+    """The events that `command` causes; `[]` if it is already so. Raises TrackingNumberTaken."""
+    match command:
+        case AnnounceShipment():
+            return _announce(shipment, command)
+        case RecordScan():
+            return [] if command.scan_id in shipment.scans else _scan(shipment, command)
+        case CheckPromise(shipment_id, due_at):
+            if shipment.promised_by is None or due_at < shipment.promised_by:
+                return []
+            settled = shipment.fell_late or shipment.delivered_at is not None
+            return [] if settled else [ShipmentFellLate(shipment_id=shipment_id, due_at=due_at)]
+        case CheckLost(shipment_id, due_at, after):
+            heard_of = max(filter(None, (shipment.shipped_at, shipment.last_seen_at)), default=None)
+            if not shipment.order_id or shipment.lost or heard_of is None or due_at < heard_of + after:
+                return []
+            return [] if shipment.milestone in ARRIVED else [ShipmentLost(shipment_id=shipment_id, due_at=due_at)]
+        case _:
+            assert_never(command)
+
+
+def _announce(shipment: Shipment, command: AnnounceShipment) -> list[ShipmentEvent]:
+    if shipment.order_id:
+        if shipment.fulfillment_id == command.fulfillment_id:
+            return []
+        raise TrackingNumberTaken(command.shipment_id, shipment.fulfillment_id, command.fulfillment_id)
+    events: list[ShipmentEvent] = [
+        ShipmentAnnounced(
+            shipment_id=command.shipment_id,
+            order_id=command.order_id,
+            fulfillment_id=command.fulfillment_id,
+            carrier=command.carrier,
+            tracking_number=command.tracking_number,
+            shipped_at=command.shipped_at,
+            promised_by=command.promised_by,
+            lines=command.lines,
+            last_seen_at=shipment.last_seen_at,
+        )
+    ]
+    if shipment.delivered_at is not None and shipment.delivered_at > command.promised_by:
+        events.append(ShipmentFellLate(shipment_id=command.shipment_id, due_at=command.promised_by))
+    return events
+
+
+def _scan(shipment: Shipment, command: RecordScan) -> list[ShipmentEvent]:
+    # Carriers scan a parcel that is back at its sender as delivered, which it is, but not to the customer.
+    at_sender = shipment.milestone is Milestone.RETURNED and not _older(command, shipment.milestone_at)
+    if command.milestone is not Milestone.DELIVERED or shipment.delivered_at is not None or at_sender:
+        seen = shipment.last_seen_at or command.scanned_at
+        return [
+            ShipmentScanned(
+                shipment_id=command.shipment_id,
+                scan_id=command.scan_id,
+                milestone=command.milestone,
+                code=command.code,
+                scanned_at=command.scanned_at,
+                place=command.place,
+                last_seen_at=max(seen, command.scanned_at),
+            )
+        ]
+    events: list[ShipmentEvent] = [
+        ShipmentDelivered(
+            shipment_id=command.shipment_id,
+            scan_id=command.scan_id,
+            code=command.code,
+            delivered_at=command.scanned_at,
+            place=command.place,
+            proof=command.proof,
+        )
+    ]
+    if shipment.promised_by is not None and command.scanned_at > shipment.promised_by and not shipment.fell_late:
+        events.append(ShipmentFellLate(shipment_id=command.shipment_id, due_at=shipment.promised_by))
+    return events
+
+
+def _older(command: RecordScan, than: datetime | None) -> bool:
+    return than is not None and command.scanned_at < than
+
+
+def evolve(shipment: Shipment, event: ShipmentEvent) -> Shipment:
+    """Fold one event in. Never refuses: it happened, whatever today's rules say."""
+    match event:
+        case ShipmentAnnounced():
+            return replace(
+                shipment,
+                shipment_id=event.shipment_id,
+                order_id=event.order_id,
+                fulfillment_id=event.fulfillment_id,
+                carrier=event.carrier,
+                tracking_number=event.tracking_number,
+                shipped_at=event.shipped_at,
+                promised_by=event.promised_by,
+                lines=event.lines,
+            )
+        case ShipmentScanned():
+            seen = _seen(shipment, event, event.milestone, event.scanned_at)
+            if event.milestone is Milestone.DELIVERED and seen.delivered_at is not None:
+                return replace(seen, delivered_at=min(seen.delivered_at, event.scanned_at))
+            return seen
+        case ShipmentDelivered():
+            seen = _seen(shipment, event, Milestone.DELIVERED, event.delivered_at)
+            return replace(seen, delivered_at=event.delivered_at)
+        case ShipmentFellLate():
+            return replace(shipment, fell_late=True)
+        case ShipmentLost():
+            return replace(shipment, lost=True)
+        case _:
+            assert_never(event)
+
+
+def _seen(
+    shipment: Shipment, event: ShipmentScanned | ShipmentDelivered, milestone: Milestone, at: datetime
+) -> Shipment:
+    news = shipment.last_seen_at is None or at >= shipment.last_seen_at
+    moved = moves(shipment, milestone, at)
+    return replace(
+        shipment,
+        shipment_id=event.shipment_id,
+        scans=shipment.scans.set(event.scan_id, True),
+        milestone=milestone if moved else shipment.milestone,
+        milestone_at=at if moved else shipment.milestone_at,
+        last_seen_at=at if news else shipment.last_seen_at,
+        place=event.place if news and event.place else shipment.place,
+        lost=shipment.lost and not news and milestone not in ARRIVED,
+    )
+
+
+SHIPMENT = Decider("shipment", Shipment(), evolve)
+
+
+def follow(states: Mapping[str, Any], command: Command) -> list[tuple[str, Fact]]:
+    """What `command` means for its parcel and, once the parcel's order is known, for that order's status.
+
+    `states` holds the parcel's stream; the order's `status-…` stream is looked up when it turns out which it is.
+    """
+    stream = SHIPMENT.stream(command.shipment_id)
+    before: Shipment = states[stream]
+    events = decide(before, command)
+    if not events:
+        return []
+    after = SHIPMENT.fold(events, before)
+    told: list[tuple[str, Fact]] = [(stream, event) for event in events]
+    if after.order_id:
+        status_stream = STATUS.stream(after.order_id)
+        status: Status = states[status_stream]
+        for step in _steps(before, after, command):
+            for new in decide_status(status, RecordStep(step)):
+                status = STATUS.evolve(status, new)
+                told.append((status_stream, new))
+    return told
+
+
+def parcel_decision(command: Command) -> Decision:
+    """`command` with the streams it needs, as far as they are known before it is decided."""
+    streams: tuple[str, ...] = (SHIPMENT.stream(command.shipment_id),)
+    if isinstance(command, AnnounceShipment):
+        streams += (STATUS.stream(command.order_id),)
+    return Decision(streams, lambda states: follow(states, command))
+
+
+def _steps(before: Shipment, after: Shipment, command: Command) -> Iterable[OrderProgressed]:
+    """What the customer learns; at the announcement, all that the scans before it said as well."""
+    new = not before.order_id
+    at, source = _when(command)
+    parcel = parcel_status(after)
+    step = _stepper(after, source, parcel)
+    named = False
+    if new:
+        named = True
+        yield step(Step.SHIPPED, at, units_in(after.lines))
+    if after.delivered_at is not None and (new or before.delivered_at is None):
+        named = True
+        yield step(Step.DELIVERED, after.delivered_at, units_in(after.lines))
+    if after.late and (new or not before.late):
+        named = True
+        yield step(Step.LATE, at, 0)
+    if after.lost and not before.lost:
+        named = True
+        yield step(Step.LOST, at, 0)
+    if not named and _told(parcel) != _told(parcel_status(before)):
+        yield step(Step.MOVED, at, 0)
+
+
+def _stepper(after: Shipment, source: str, parcel: ParcelStatus) -> Callable[[Step, datetime, int], OrderProgressed]:
+    def step(what: Step, at: datetime, units: int) -> OrderProgressed:
+        return OrderProgressed(
+            order_id=after.order_id,
+            step=what,
+            happened_at=at,
+            units=units,
+            reference=after.shipment_id,
+            source=source,
+            parcel=parcel,
+        )
+
+    return step
+
+
+def _told(parcel: ParcelStatus) -> tuple[Milestone, bool, bool]:
+    return parcel.milestone, parcel.late, parcel.lost
+
+
+def _when(command: Command) -> tuple[datetime, str]:
+    match command:
+        case AnnounceShipment():
+            return command.shipped_at, command.fulfillment_id
+        case RecordScan():
+            return command.scanned_at, command.scan_id
+        case _:
+            return command.due_at, command.due_at.isoformat()
+
+
+def parcel_status(shipment: Shipment) -> ParcelStatus:
+    """An announced parcel, as its customer is told it."""
+    assert shipment.shipped_at is not None
+    return ParcelStatus(
+        shipment_id=shipment.shipment_id,
+        carrier=shipment.carrier,
+        tracking_number=shipment.tracking_number,
+        milestone=shipment.milestone if shipment.milestone_at else Milestone.LABEL_CREATED,
+        late=shipment.late,
+        lost=shipment.lost,
+        updated_at=shipment.milestone_at or shipment.shipped_at,
+    )
+
+
+def shipment_id_of(carrier: str, tracking_number: str) -> str:
+    """The one id that a carrier's parcel can have. Raises ParcelNameTooLong."""
+    if len(carrier) + 1 + len(tracking_number) > LONGEST_ID:
+        raise ParcelNameTooLong(carrier, tracking_number)
+    return f"{carrier}-{tracking_number}"
+
+
+def announcements(shipped: FulfillmentShipped) -> list[AnnounceShipment]:
+    """One announcement for each package that was handed over."""
+    return [
+        AnnounceShipment(
+            shipment_id=shipment_id_of(package.carrier, package.tracking_number),
+            order_id=shipped.order_id,
+            fulfillment_id=shipped.fulfillment_id,
+            carrier=package.carrier,
+            tracking_number=package.tracking_number,
+            shipped_at=shipped.shipped_at,
+            promised_by=shipped.deliver_by,
+            lines=package.lines,
+        )
+        for package in shipped.packages
+    ]
+
+
+def scan_of(scanned: ParcelScanned, milestone: Milestone) -> RecordScan:
+    """A carrier's message as a command; `milestone` is what `adapters.milestone_of` makes of its code."""
+    return RecordScan(
+        shipment_id=shipment_id_of(scanned.carrier, scanned.tracking_number),
+        scan_id=scanned.scan_id,
+        milestone=milestone,
+        code=scanned.code,
+        scanned_at=scanned.scanned_at,
+        place=scanned.place,
+        proof=scanned.proof,
+    )
+
+
+def shipment_summary(shipment: Shipment) -> dict[str, Any]:
+    """The parcel as a view keeps it: JSON values only."""
+    return {
+        "shipment_id": shipment.shipment_id,
+        "order_id": shipment.order_id or None,
+        "fulfillment_id": shipment.fulfillment_id or None,
+        "carrier": shipment.carrier or None,
+        "tracking_number": shipment.tracking_number or None,
+        "milestone": shipment.milestone.value,
+        "place": shipment.place,
+        "late": shipment.late,
+        "lost": shipment.lost,
+        "shipped_at": _text(shipment.shipped_at),
+        "promised_by": _text(shipment.promised_by),
+        "last_seen_at": _text(shipment.last_seen_at),
+        "delivered_at": _text(shipment.delivered_at),
+        "scans": len(shipment.scans),
+        "lines": [line.model_dump() for line in shipment.lines],
+    }
+
+
+def _text(instant: datetime | None) -> str | None:
+    return None if instant is None else instant.isoformat()

@@ -1,0 +1,299 @@
+"""An order's status as its customer is told it, counted from steps that may arrive in any order. Pure.
+
+The steps come from six services on six topics, so none may rely on another having come before: each adds to a
+counter, and the status follows from the counters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal
+
+from immutables import Map
+from ordermill.contracts.base import Message
+from ordermill.contracts.capture import (
+    CancellationRefunded,
+    HoldReleased,
+    OrderCaptured,
+    OrderHeld,
+    OrderLinesCanceled,
+    OrderRevised,
+)
+from ordermill.contracts.fields import LineQuantity
+from ordermill.contracts.inventory import OrderBackordered, OrderBackorderFilled, OrderReserved
+from ordermill.contracts.returns import (
+    Disposition,
+    RefundPaid,
+    ReturnAuthorized,
+    ReturnInspected,
+    ReturnReceived,
+)
+from ordermill.contracts.routing import PromiseChanged, PromiseMade
+from ordermill.contracts.tracking import OrderProgressed, OrderStatus, ParcelStatus, Step
+from ordermill.decider import Decider
+from ordermill.pmap import PMap
+
+from .errors import OrderNotTracked
+
+Word = Literal[
+    "received", "on_hold", "confirmed", "backordered", "partially_shipped", "shipped",
+    "partially_delivered", "delivered", "canceled", "partially_returned", "returned",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class RecordStep:
+    """Something happened to an order; `steps_of` says what."""
+
+    step: OrderProgressed
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOrderPromise:
+    """The date told to the customer has come. Sent by a timer, with the time it was due."""
+
+    order_id: str
+    due_at: datetime
+
+
+Command = RecordStep | CheckOrderPromise
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One order, in units. Counters only grow, but for corrections, so the order of arrival does not matter."""
+
+    order_id: str = ""
+    channel: str | None = None
+    external_id: str | None = None
+    ordered: int = 0
+    ordered_at: datetime | None = None
+    revision: int = -1
+    """Of `ordered`: 0 as captured, -1 if capture's word has not come yet."""
+    confirmed: int = 0
+    backordered: int = 0
+    filled: int = 0
+    canceled: int = 0
+    shipped: int = 0
+    delivered: int = 0
+    returned: int = 0
+    returns: int = 0
+    refunds: int = 0
+    holds: PMap[str, int] = field(default_factory=Map)
+    """How often each reason was set, less how often it was released."""
+    promised_by: datetime | None = None
+    promised_at: datetime | None = None
+    """When `promised_by` was said."""
+    missed_at: datetime | None = None
+    """The latest promise that passed with units still on their way."""
+    parcels: tuple[ParcelStatus, ...] = ()
+    seen: PMap[str, bool] = field(default_factory=Map)
+    updated_at: datetime | None = None
+
+
+def decide(status: Status, command: Command) -> list[OrderProgressed]:
+    """The step, unless it was recorded before."""
+    match command:
+        case RecordStep(step):
+            return [] if _key(step) in status.seen else [step]
+        case CheckOrderPromise(order_id, due_at):
+            promise = status.promised_by
+            if promise is None or due_at < promise or status.ordered - status.canceled <= status.delivered:
+                return []
+            if status.missed_at is not None and status.missed_at >= promise:
+                return []
+            return [OrderProgressed(order_id=order_id, step=Step.LATE, happened_at=due_at, source=due_at.isoformat())]
+
+
+def progress(status: Status, event: OrderProgressed) -> Status:
+    """Count one step in. Never refuses, and comes to the same counters in whichever order steps come."""
+    at = event.happened_at
+    status = replace(
+        status,
+        order_id=event.order_id,
+        seen=status.seen.set(_key(event), True),
+        updated_at=at if status.updated_at is None else max(at, status.updated_at),
+        parcels=_with_parcel(status.parcels, event.parcel) if event.parcel else status.parcels,
+    )
+    match event.step:
+        case Step.RECEIVED:
+            status = replace(status, channel=event.channel, external_id=event.external_id)
+            return _ordered(status, event.units, revision=0)
+        case Step.REVISED:
+            return _ordered(status, event.units, int(event.reference) if event.reference.isdecimal() else 0)
+        case Step.HELD:
+            return _hold(status, event.reference, 1)
+        case Step.HOLD_RELEASED:
+            return _hold(status, event.reference, -1)
+        case Step.CONFIRMED:
+            return replace(status, confirmed=status.confirmed + event.units)
+        case Step.BACKORDERED:
+            return replace(status, backordered=status.backordered + event.units)
+        case Step.BACKORDER_FILLED:
+            return replace(status, filled=status.filled + event.units)
+        case Step.CANCELED:
+            return replace(status, canceled=status.canceled + event.units)
+        case Step.PROMISED if event.promised_by is not None:
+            newest = (status.promised_at or at, status.promised_by or event.promised_by)
+            said_at, promised_by = max(newest, (at, event.promised_by))
+            return replace(status, promised_at=said_at, promised_by=promised_by)
+        case Step.LATE if event.parcel is None:
+            missed = at if status.missed_at is None else max(at, status.missed_at)
+            return replace(status, missed_at=missed)
+        case Step.SHIPPED:
+            return replace(status, shipped=status.shipped + event.units)
+        case Step.DELIVERED:
+            return replace(status, delivered=status.delivered + event.units)
+        case Step.RETURN_STARTED:
+            return replace(status, returns=status.returns + 1)
+        case Step.RETURNED:
+            return replace(status, returned=status.returned + event.units)
+        case Step.REFUNDED:
+            return replace(status, refunds=status.refunds + 1)
+        case _:  # MOVED, LOST, a parcel's LATE: all they say is in the parcel
+            return status
+
+
+STATUS = Decider("status", Status(), progress)
+
+
+def _key(step: OrderProgressed) -> str:
+    return f"{step.step}|{step.reference}|{step.source}"
+
+
+def _ordered(status: Status, units: int, revision: int) -> Status:
+    return replace(status, ordered=units, revision=revision) if revision >= status.revision else status
+
+
+def _hold(status: Status, reason: str, change: int) -> Status:
+    return replace(status, holds=status.holds.set(reason, status.holds.get(reason, 0) + change))
+
+
+def _with_parcel(parcels: tuple[ParcelStatus, ...], parcel: ParcelStatus) -> tuple[ParcelStatus, ...]:
+    others = (other for other in parcels if other.shipment_id != parcel.shipment_id)
+    return tuple(sorted((*others, parcel), key=lambda each: each.shipment_id))
+
+
+def order_status(status: Status, version: int) -> OrderStatus:
+    """What the customer is told. Raises OrderNotTracked if nothing is known of the order."""
+    if status.updated_at is None:
+        raise OrderNotTracked
+    return OrderStatus(
+        order_id=status.order_id,
+        version=version,
+        channel=status.channel,
+        external_id=status.external_id,
+        status=_word(status),
+        late=_late(status),
+        ordered=status.ordered,
+        canceled=status.canceled,
+        shipped=status.shipped,
+        delivered=status.delivered,
+        returned=status.returned,
+        promised_by=status.promised_by,
+        parcels=status.parcels,
+        updated_at=status.updated_at,
+    )
+
+
+def _word(status: Status) -> Word:
+    known = status.revision >= 0
+    left = status.ordered - status.canceled
+    if known and left <= 0:
+        return "canceled"
+    if status.returned:
+        return "returned" if known and status.returned >= left else "partially_returned"
+    if status.delivered:
+        return "delivered" if known and status.delivered >= left else "partially_delivered"
+    if status.shipped:
+        return "shipped" if known and status.shipped >= left else "partially_shipped"
+    if any(count > 0 for count in status.holds.values()):
+        return "on_hold"
+    if status.backordered > status.filled and left > status.confirmed + status.filled:
+        return "backordered"
+    return "confirmed" if status.confirmed or status.filled else "received"
+
+
+def _late(status: Status) -> bool:
+    if any(parcel.late for parcel in status.parcels):
+        return True
+    if status.missed_at is None or status.promised_by is None or status.ordered - status.canceled <= 0:
+        return False
+    return status.missed_at >= status.promised_by and status.delivered < status.ordered - status.canceled
+
+
+def steps_of(fact: Message, happened_at: datetime, source: str) -> list[OrderProgressed]:
+    """What a fact of capture, inventory, routing or returns means for its order's status; `[]` for most.
+
+    `happened_at` and `source` are the message's own time and id: few facts name a time, and holds, parts of a
+    cancellation and receipts of a return are told apart by nothing but the message.
+    """
+    match fact:
+        case OrderCaptured():
+            return [
+                OrderProgressed(
+                    order_id=fact.order_id,
+                    step=Step.RECEIVED,
+                    happened_at=fact.placed_at,
+                    units=sum(line.quantity for line in fact.lines),
+                    source=source,
+                    channel=fact.channel,
+                    external_id=fact.external_id,
+                )
+            ]
+        case PromiseMade() | PromiseChanged():
+            return [
+                OrderProgressed(
+                    order_id=fact.order_id,
+                    step=Step.PROMISED,
+                    happened_at=happened_at,
+                    source=source,
+                    promised_by=fact.promised_by,
+                )
+            ]
+        case OrderRevised():
+            step, units = Step.REVISED, sum(line.quantity for line in fact.lines)
+            reference = str(fact.revision)
+        case OrderHeld():
+            step, units, reference = Step.HELD, 0, fact.reason.value
+        case HoldReleased():
+            step, units, reference = Step.HOLD_RELEASED, 0, fact.reason.value
+        case OrderLinesCanceled():
+            step, units, reference = Step.CANCELED, units_in(fact.lines), fact.cancellation_id
+        case CancellationRefunded():
+            step, units, reference = Step.REFUNDED, 0, fact.refund_id
+        case OrderReserved():
+            step, units, reference = Step.CONFIRMED, sum(line.quantity for line in fact.lines), ""
+        case OrderBackordered():
+            step, units, reference = Step.BACKORDERED, units_in(fact.lines), ""
+        case OrderBackorderFilled():
+            step, units, reference = Step.BACKORDER_FILLED, sum(line.quantity for line in fact.lines), ""
+        case ReturnAuthorized():
+            step, units, reference = Step.RETURN_STARTED, 0, fact.return_id
+        case ReturnReceived():
+            step, units, reference = Step.RETURNED, units_in(fact.lines), fact.return_id
+        case ReturnInspected():  # the box was counted in, but these were not in the box
+            missing = sum(each.quantity for each in fact.lines if each.disposition is Disposition.MISSING)
+            if not missing:
+                return []
+            step, units, reference = Step.RETURNED, -missing, fact.return_id
+        case RefundPaid():
+            step, units, reference = Step.REFUNDED, 0, fact.refund_id
+        case _:
+            return []
+    return [
+        OrderProgressed(
+            order_id=fact.order_id,
+            step=step,
+            happened_at=happened_at,
+            units=units,
+            reference=reference,
+            source=source,
+        )
+    ]
+
+
+def units_in(lines: Iterable[LineQuantity]) -> int:
+    return sum(line.quantity for line in lines)

@@ -1,0 +1,472 @@
+"""Inventory's promises over any sequence of commands: 3 SKUs, 3 locations, 6 orders, repeats and nonsense included."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from ordermill.contracts.base import Fact
+from ordermill.contracts.capture import OrderReleased, ReleasedLine
+from ordermill.contracts.channel import ServiceLevel
+from ordermill.contracts.fields import Destination, LineQuantity, Money
+from ordermill.contracts.fulfillment import RejectReason
+from ordermill.contracts.inventory import (
+    BackorderFilled,
+    ClaimFact,
+    OrderRefused,
+    StockAdjusted,
+    StockAllocated,
+    StockBackordered,
+    StockCountRecorded,
+    StockDeallocated,
+    StockFact,
+    StockLetGo,
+    StockReceived,
+    StockReserved,
+    StockRestocked,
+    StockShippedOut,
+)
+from ordermill.contracts.returns import Disposition, InspectedLine
+from ordermill.contracts.routing import CostParts, PlannedShipment
+from services.inventory.domain import (
+    RESERVATION,
+    STOCK,
+    AllocatePlan,
+    CancelUnits,
+    Command,
+    CorrectStock,
+    CountStock,
+    LetGoRecalled,
+    ReceiveStock,
+    Reservation,
+    ReserveOrder,
+    ShipOut,
+    Stock,
+    TakeBackRejected,
+    TakeBackShortPicked,
+    TakeInReturn,
+    availability,
+    check_agreement,
+    check_reservation,
+    check_stock,
+    decide,
+    reservation_summary,
+    stock_summary,
+    streams,
+)
+from services.inventory.domain.turns import Turns
+from tests.spec import through_json
+
+SKUS = ("CUP", "SAUCER", "TEAPOT")
+LOCATIONS = ("east", "shop", "west")
+KNOWN = frozenset(LOCATIONS)
+ORDERS = tuple(f"order-{n}" for n in range(6))
+BACKORDER_CAP = 12
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+FREE = Money.zero("USD")
+NO_COST = CostParts(shipping=FREE, handling=FREE, delay=FREE, total=FREE)
+
+
+class NotLoaded(Exception):
+    """A decision asked for a stream that is not here yet."""
+
+
+class Loaded(dict[str, Any]):
+    def __missing__(self, stream: str) -> Any:
+        raise NotLoaded(stream)
+
+
+@dataclass
+class Tally:
+    """One SKU, counted independently of the domain by adding up its facts."""
+
+    on_hand: Counter[str] = field(default_factory=Counter)
+    claims: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
+    """By order and line, in the order in which they came; a claim that closed and comes again is a new one."""
+
+    @property
+    def available(self) -> int:
+        claimed = sum(n for claim in self.claims.values() for state, n in claim.items() if state != "backordered")
+        return sum(self.on_hand.values()) - claimed
+
+    def add(self, event: StockFact) -> None:
+        match event:
+            case StockReceived() | StockRestocked():
+                self.on_hand[event.location] += event.quantity
+            case StockAdjusted() | StockCountRecorded():
+                self.on_hand[event.location] += event.delta
+            case ClaimFact():
+                key = (event.order_id, event.line_id)
+                claim = self.claims.setdefault(key, Counter())
+                for state, sign in self.moves(event):
+                    claim[state] += sign * event.quantity
+                if isinstance(event, StockShippedOut):
+                    self.on_hand[event.location] -= event.quantity
+                if not any(claim.values()):
+                    del self.claims[key]
+
+    @staticmethod
+    def moves(event: ClaimFact) -> list[tuple[str, int]]:
+        match event:
+            case StockReserved():
+                return [("reserved", 1)]
+            case StockBackordered():
+                return [("backordered", 1)]
+            case BackorderFilled():
+                return [("backordered", -1), ("reserved", 1)]
+            case StockAllocated():
+                return [("reserved", -1), (f"at {event.location}", 1)]
+            case StockDeallocated():
+                return [(f"at {event.location}", -1), ("reserved", 1)]
+            case StockLetGo(was="allocated"):
+                return [(f"at {event.location}", -1)]
+            case StockLetGo():
+                return [(event.was, -1)]
+            case StockShippedOut():
+                return [(f"at {event.location}", -1)]
+        raise AssertionError(event)
+
+
+class World:
+    """Runs commands as the log would, and looks at everything after each."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, Any] = {}
+        self.history: dict[str, list[Fact]] = {}
+        self.tallies = {sku: Tally() for sku in SKUS}
+        self.done: list[Command] = []
+
+    def stock(self, sku: str) -> Stock:
+        return self.states.get(STOCK.stream(sku), Stock())
+
+    def reservation(self, order_id: str) -> Reservation:
+        return self.states.get(RESERVATION.stream(order_id), Reservation())
+
+    def decide(self, command: Command) -> list[tuple[str, Fact]]:
+        loaded = Loaded()
+        wanted = list(streams(command))
+        while True:
+            for stream in wanted:
+                initial = Stock() if stream.startswith("stock-") else Reservation()
+                loaded[stream] = self.states.get(stream, initial)
+            try:
+                return decide(loaded, command)
+            except NotLoaded as absent:
+                wanted = [str(absent)]
+
+    def run(self, command: Command) -> list[Fact]:
+        available = {sku: tally.available for sku, tally in self.tallies.items()}
+        recorded = self.decide(command)
+        events = [event for _, event in recorded]
+        for stream, event in recorded:
+            assert through_json(event) == event
+            if isinstance(event, StockFact):
+                assert stream == f"stock-{event.sku}"
+                self.tallies[event.sku].add(event)
+            else:
+                assert stream == f"reservation-{event.order_id}"  # type: ignore[attr-defined]
+            decider = STOCK if isinstance(event, StockFact) else RESERVATION
+            self.states[stream] = decider.evolve(self.states.get(stream, decider.initial), event)
+            self.history.setdefault(stream, []).append(event)
+        if events:
+            self.done.append(command)
+        if isinstance(command, ReserveOrder):
+            self.check_grant(command, events, available)
+        else:
+            self.check_turns(command, events)
+        self.check()
+        return events
+
+    def check(self) -> None:
+        stocks = {sku: self.stock(sku) for sku in SKUS}
+        reservations = {order_id: self.reservation(order_id) for order_id in ORDERS}
+        for sku, stock in stocks.items():
+            assert check_stock(stock) == [], sku
+            tally = self.tallies[sku]
+            assert {place: n for place, n in tally.on_hand.items() if n} == {
+                place: shelf.on_hand for place, shelf in stock.shelves.items() if shelf.on_hand
+            }
+            assert stock.available == tally.available
+        for order_id, reservation in reservations.items():
+            assert check_reservation(reservation) == [], order_id
+        assert check_agreement(stocks, reservations) == []
+
+    def check_grant(self, command: ReserveOrder, events: list[Fact], available: dict[str, int]) -> None:
+        """All lines or none; nothing that is not there; nobody refused what is there."""
+        order = command.released
+        wanted: Counter[str] = Counter()
+        for line in order.lines:
+            wanted[line.sku] += line.quantity
+        granted: Counter[str] = Counter()
+        waiting: Counter[str] = Counter()
+        for event in events:
+            if isinstance(event, StockReserved):
+                granted[event.sku] += event.quantity
+            elif isinstance(event, StockBackordered):
+                waiting[event.sku] += event.quantity
+        assert all(units <= available[sku] for sku, units in granted.items())
+        assert all(self.stock(sku).backordered <= command.backorder_cap for sku in waiting)
+        if any(isinstance(event, OrderRefused) for event in events):
+            assert len(events) == 1
+            assert any(units > available[sku] for sku, units in wanted.items())
+        elif events:
+            assert granted + waiting == wanted
+            assert order.allow_backorder or not waiting
+
+    def check_turns(self, command: Command, events: list[Fact]) -> None:
+        """First come, first served; last come, first to give way. The order whose units are missing goes before."""
+        own = getattr(command, "order_id", None)
+        for sku, tally in self.tallies.items():
+            filled = [(e.order_id, e.line_id) for e in events if isinstance(e, BackorderFilled) and e.sku == sku]
+            came = list(tally.claims)
+            assert [came.index(key) for key in filled] == sorted(came.index(key) for key in filled)
+            if filled:
+                older = came[: came.index(filled[-1])]
+                assert not any(tally.claims[key]["backordered"] for key in older)
+            gave_way = [
+                (e.order_id, e.line_id)
+                for e in events
+                if isinstance(e, StockLetGo) and e.sku == sku and e.was == "reserved" and e.order_id != own
+            ]
+            arrived = self.arrivals(sku)
+            if gave_way:
+                assert tally.available <= 0
+                oldest = min(arrived.index(key) for key in gave_way)
+                newer = [key for key in arrived[oldest + 1 :] if key in tally.claims]
+                assert not any(tally.claims[key]["reserved"] for key in newer)
+
+    def arrivals(self, sku: str) -> list[tuple[str, str]]:
+        facts = self.history.get(STOCK.stream(sku), [])
+        return list(dict.fromkeys((e.order_id, e.line_id) for e in facts if isinstance(e, ClaimFact)))
+
+    def line(self, order_id: str, index: int, units: int) -> LineQuantity:
+        opened = self.reservation(order_id).opened
+        if opened is None:
+            return LineQuantity(line_id="1", sku=SKUS[0], quantity=units)
+        line = opened.lines[index % len(opened.lines)]
+        return LineQuantity(line_id=line.line_id, sku=line.sku, quantity=units)
+
+    def fulfillment(self, order_id: str, index: int) -> str | None:
+        held = sorted(self.reservation(order_id).held)
+        return held[index % len(held)] if held else None
+
+    def held_lines(self, order_id: str, fulfillment_id: str) -> tuple[LineQuantity, ...]:
+        reservation = self.reservation(order_id)
+        return tuple(
+            LineQuantity(line_id=line_id, sku=reservation.lines[line_id].line.sku, quantity=units)
+            for line_id, units in sorted(reservation.held[fulfillment_id].units.items())
+        )
+
+
+def planned(order_id: str, plan_id: str, parts: list[tuple[LineQuantity, str]]) -> AllocatePlan:
+    by_place: dict[str, list[ReleasedLine]] = {}
+    for line, location in parts:
+        released = ReleasedLine(line_id=line.line_id, sku=line.sku, quantity=line.quantity)
+        by_place.setdefault(location, []).append(released)
+    shipments = tuple(
+        PlannedShipment(
+            fulfillment_id=f"{order_id}.{plan_id}.{location}",
+            location=location,
+            carrier="ups",
+            service="ground",
+            distance_km=10,
+            ship_by=NOON,
+            deliver_by=NOON,
+            cost=NO_COST,
+            lines=tuple(lines),
+        )
+        for location, lines in by_place.items()
+    )
+    return AllocatePlan(order_id, plan_id, shipments)
+
+
+skus, locations, orders = st.sampled_from(SKUS), st.sampled_from(LOCATIONS), st.sampled_from(ORDERS)
+units, index = st.integers(1, 6), st.integers(0, 5)
+picks = st.lists(st.tuples(index, units), min_size=1, max_size=3)
+steps = st.one_of(
+    st.tuples(st.just("receive"), skus, locations, units),
+    st.tuples(st.just("receive"), skus, locations, units),
+    st.tuples(st.just("correct"), skus, locations, st.integers(-6, 6)),
+    st.tuples(st.just("count"), skus, locations, st.integers(0, 8)),
+    st.tuples(st.just("feed from nowhere"), skus),
+    st.tuples(
+        st.just("reserve"), orders, st.lists(st.tuples(skus, units), min_size=1, max_size=4), st.booleans()
+    ),
+    st.tuples(
+        st.just("reserve"), orders, st.lists(st.tuples(skus, units), min_size=1, max_size=4), st.booleans()
+    ),
+    st.tuples(st.just("route well"), orders),
+    st.tuples(st.just("route well"), orders),
+    st.tuples(st.just("route"), orders, st.lists(st.tuples(index, units, locations), min_size=1, max_size=4)),
+    st.tuples(st.just("reject"), orders, index, st.sampled_from(RejectReason), picks),
+    st.tuples(st.just("short-pick"), orders, index, picks),
+    st.tuples(st.just("ship"), orders, index, st.one_of(st.none(), picks)),
+    st.tuples(st.just("cancel"), orders, st.sampled_from(["canceled", "unroutable"]), picks),
+    st.tuples(st.just("answer recall"), orders, index, picks),
+    st.tuples(st.just("return"), skus, locations, units, st.sampled_from(Disposition)),
+    st.tuples(st.just("repeat"), st.integers(0, 50)),
+)
+COUNTED_IN_PARTS = (ShipOut, TakeBackRejected, TakeBackShortPicked)
+"""Only the inbox knows a repeat of these from a second part, while units are left."""
+
+
+def to_command(world: World, step: Any, number: int) -> Command | None:
+    reference = f"ref-{number}"
+    match step:
+        case "receive", sku, location, n:
+            return ReceiveStock(sku, location, n, reference, KNOWN)
+        case "correct", sku, location, n:
+            return CorrectStock(sku, location, n, "found or lost", reference, KNOWN)
+        case "count", sku, location, n:
+            return CountStock(sku, location, n, reference, KNOWN)
+        case "feed from nowhere", sku:
+            return CountStock(sku, "atlantis", 1000, reference, KNOWN)
+        case "reserve", order_id, wanted, may_wait:
+            lines = tuple(
+                ReleasedLine(line_id=str(place), sku=sku, title=sku.title(), quantity=n, weight_g=100)
+                for place, (sku, n) in enumerate(wanted, start=1)
+            )
+            return ReserveOrder(released(order_id, lines, may_wait), BACKORDER_CAP)
+        case "route well", order_id:
+            return route_well(world, order_id, f"plan-{number}")
+        case "route", order_id, parts:
+            plan = [(world.line(order_id, i, n), location) for i, n, location in parts]
+            known = world.reservation(order_id).opened is not None
+            return planned(order_id, f"plan-{number}", plan) if known else None
+        case "return", sku, location, n, disposition:
+            line = InspectedLine(line_id="1", sku=sku, quantity=n, disposition=disposition)
+            return TakeInReturn(f"return-{number}", reference, location, (line, line))
+        case "cancel", order_id, cause, parts:
+            reservation = world.reservation(order_id)
+            if reservation.opened is None and reservation.refused is None:
+                return None
+            wanted_lines = tuple(world.line(order_id, i, n) for i, n in parts)
+            return CancelUnits(order_id, f"cancellation-{number}", cause, wanted_lines)
+        case "repeat", back:
+            return world.done[-1 - back % len(world.done)] if world.done else None
+    kind, order_id, which, *rest = step
+    fulfillment_id = world.fulfillment(order_id, which)
+    if fulfillment_id is None:
+        return None
+    if rest[-1] is None:
+        return ShipOut(order_id, fulfillment_id, world.held_lines(order_id, fulfillment_id))
+    parts_of = tuple(world.line(order_id, i, n) for i, n in rest[-1])
+    if kind == "ship":
+        return ShipOut(order_id, fulfillment_id, parts_of)
+    if kind == "short-pick":
+        return TakeBackShortPicked(order_id, fulfillment_id, parts_of)
+    if kind == "reject":
+        return TakeBackRejected(order_id, fulfillment_id, rest[0], parts_of)
+    return LetGoRecalled(order_id, fulfillment_id, f"cancellation-{number}", parts_of)
+
+
+def released(order_id: str, lines: tuple[ReleasedLine, ...], may_wait: bool) -> OrderReleased:
+    return OrderReleased(
+        order_id=order_id,
+        channel="web",
+        external_id=order_id.upper(),
+        placed_at=NOON,
+        destination=Destination(country="US", region="OR", postal_code="97201"),
+        lines=lines,
+        service_level=ServiceLevel.STANDARD,
+        allow_backorder=may_wait,
+    )
+
+
+def route_well(world: World, order_id: str, plan_id: str) -> AllocatePlan | None:
+    """A plan for all reserved units from where there are some, over several locations if need be."""
+    parts: list[tuple[LineQuantity, str]] = []
+    left = {(sku, at): world.stock(sku).shelf(at).unallocated for sku in SKUS for at in LOCATIONS}
+    for line_id, claim in sorted(world.reservation(order_id).lines.items()):
+        sku, open_units = claim.line.sku, claim.reserved
+        for location in LOCATIONS:
+            n = min(open_units, left[sku, location])
+            if n > 0:
+                parts.append((LineQuantity(line_id=line_id, sku=sku, quantity=n), location))
+                open_units -= n
+                left[sku, location] -= n
+    return planned(order_id, plan_id, parts) if parts else None
+
+
+def played(script: list[Any]) -> World:
+    world = World()
+    for sku in SKUS:
+        world.run(ReceiveStock(sku, "east", 4, "opening", KNOWN))
+    for number, step in enumerate(script):
+        command = to_command(world, step, number)
+        if command is None:
+            continue
+        world.run(command)
+        if not isinstance(command, COUNTED_IN_PARTS):
+            assert world.run(command) == [], "a repeat is no news"
+    return world
+
+
+histories = st.lists(steps, min_size=1, max_size=40)
+quick = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@quick
+@given(histories)
+def test_stock_adds_up_after_every_decision(script: list[Any]) -> None:
+    played(script)
+
+
+@quick
+@given(histories)
+def test_any_history_folds_to_the_same_state_and_survives_json(script: list[Any]) -> None:
+    world = played(script)
+    for stream, events in world.history.items():
+        decider, summary = (STOCK, stock_summary) if stream.startswith("stock-") else (RESERVATION, reservation_summary)
+        adapter = TypeAdapter(type(decider.initial))
+        state = world.states[stream]
+        assert decider.fold([through_json(event) for event in events]) == state
+        as_json = adapter.dump_json(state)
+        again = adapter.validate_json(as_json)
+        assert again == state
+        assert adapter.dump_json(again) == as_json
+        assert summary(again) == summary(state)
+        if isinstance(state, Stock):
+            assert through_json(availability("CUP", 7, state)) == availability("CUP", 7, again)  # type: ignore[arg-type]
+
+
+@quick
+@given(histories)
+def test_in_the_end_every_claim_is_settled_exactly_once(script: list[Any]) -> None:
+    world = played(script)
+    for sku in SKUS:
+        world.run(ReceiveStock(sku, "west", 500, "plenty", KNOWN))
+    for order_id in ORDERS:
+        plan = route_well(world, order_id, "last-plan")
+        if plan is not None:
+            world.run(plan)
+        for fulfillment_id in sorted(world.reservation(order_id).held):
+            lines = world.held_lines(order_id, fulfillment_id)
+            if lines:
+                world.run(ShipOut(order_id, fulfillment_id, lines))
+                assert world.run(ShipOut(order_id, fulfillment_id, lines)) == []
+        for claim in world.reservation(order_id).lines.values():
+            assert claim.shipped + claim.let_go == claim.line.quantity
+    for sku in SKUS:
+        stock = world.stock(sku)
+        assert (len(stock.claims.by_turn), stock.reserved, stock.allocated, stock.backordered) == (0, 0, 0, 0)
+        assert stock.available == stock.on_hand
+
+
+@quick
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 2**35 - 1) | st.integers(0, 100)), max_size=60))
+def test_turns_are_an_ordered_set(changes: list[tuple[bool, int]]) -> None:
+    turns, expected = Turns(), set[int]()
+    for put, turn in changes:
+        turns = turns.add(turn) if put else turns.discard(turn)
+        expected = expected | {turn} if put else expected - {turn}
+        assert turns.first() == min(expected, default=None)
+        assert turns.last() == max(expected, default=None)
+        assert all((other in turns) == (other in expected) for _, other in changes)
+    assert turns == Turns() or expected
