@@ -109,7 +109,8 @@ def _table() -> _Table:
         columns.append(column)
         start = stop
     places = {country: (lat, lon, zone) for country, (lat, lon, zone) in about["countries"].items()}
-    return _Table(*columns, about["zones"], about["states"], places)
+    codes, lat, lon, zone, state = columns
+    return _Table(codes, lat, lon, zone, state, about["zones"], about["states"], places)
 
 
 @lru_cache(maxsize=1_000)
@@ -148,13 +149,12 @@ def locate(country: str, region: str, postal_code: str) -> Place | None:
     if country in UNITED_STATES_POST:
         digits = _digits(postal_code)
         state = region.strip().upper().removeprefix("US-") if country == "US" else country
-        for found_by, found in (
-            ("postal-code", _table().one(int(digits)) if digits else None),
-            ("prefix", _prefix(digits[:3]) if digits else None),
-            ("region", _region(state)),
-        ):
-            if found:
-                return _place(*found, found_by)
+        if digits and (found := _table().one(int(digits))):
+            return _place(*found, "postal-code")
+        if digits and (found := _prefix(digits[:3])):
+            return _place(*found, "prefix")
+        if found := _region(state):
+            return _place(*found, "region")
     known = _table().countries.get(country)
     return _place(Point(known[0], known[1]), known[2], "country") if known else None
 

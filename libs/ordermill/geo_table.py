@@ -1,4 +1,4 @@
-"""Makes `geo_table.bin`, the postal codes that `geo` knows. Run `python -m ordermill.geo_table` when the sources change.
+"""Makes `geo_table.bin`, the postal codes that `geo` knows. Run `python -m ordermill.geo_table` when sources change.
 
 `zipcodes` keeps 40 MB once asked, whatever the question, so services read this table instead (0.6 MB). Sources: the
 `zipcodes` package (MIT) for United States postal codes, `zone.tab` of tzdata (public domain) for countries.

@@ -198,11 +198,11 @@ def _explain(model: type[BaseModel], content: Any, fault: Any) -> str:
         near = get_close_matches(str(key), owner.model_fields, n=1)
         hint = f"did you mean `{near[0]}`? " if near else ""
         return f"`{full}`: unknown key; {hint}Known here: {', '.join(owner.model_fields)}"
-    found = "missing" if fault["type"] == "missing" else f"found {_toml(fault['input'])[:60]}"
     if not full:
         return str(fault["msg"]).removeprefix("Value error, ")
-    if isinstance(fault["input"], dict):
-        found = ""
+    found = "" if isinstance(fault["input"], dict) else f"found {_toml(fault['input'])[:60]}"
+    if fault["type"] == "missing":
+        found = "missing"
     expected = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Field required")
     about = (field.description or "") if field else ""
     how = f"set it like `{key} = {_toml(field.examples[0])}`" if field and field.examples else ""

@@ -1,4 +1,4 @@
-"""The routing policy: what a split, a day and a pair of hands cost. Read from TOML; known by the hash of its content."""
+"""The routing policy: what a split, a day and a pair of hands cost. Read from TOML, known by its content's hash."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Policy(Part):
     )
     excluded_locations: tuple[LocationId, ...] = Field((), examples=[["brooklyn"]])
     attempts: Positive = Field(examples=[6], description="tries before units count as unroutable")
-    retry_after_s: Positive = Field(examples=[30], description="seconds to wait for a newer picture of availability")
+    retry_after_s: Positive = Field(examples=[10], description="seconds to wait for a newer picture of availability")
     search_nodes: Positive = Field(examples=[20000], description="combinations of locations looked at, at most")
     cost_minor: Costs
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, assert_never
 
 from immutables import Map
+
 from ordermill.contracts.base import Fact
 from ordermill.contracts.carrier import ParcelScanned
 from ordermill.contracts.fields import LineQuantity

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Literal
 
 from immutables import Map
+
 from ordermill.contracts.base import Message
 from ordermill.contracts.capture import (
     CancellationRefunded,

@@ -136,6 +136,8 @@ class LabelFailed(FulfillmentFact):
     label_id: Id
     package: int
     reason: Text
+    answered: bool = True
+    """False: the carrier was asked in vain until we gave up; it may have sold the label all the same."""
 
 
 class ShippedPackage(Part):

@@ -26,7 +26,7 @@ from ordermill.ids import uuid7
 
 from .aggregates import Aggregate, Aggregates
 from .records import Row, chain
-from .store import Changes, Effect, Store, Timer, Transaction, VersionConflict
+from .store import Changes, Effect, Store, Timer, Transaction, Unstorable, VersionConflict
 from .views import PublishedState, View
 
 logger = structlog.get_logger(__name__)
@@ -146,20 +146,28 @@ class Engine:
             self._published.setdefault(published.category, []).append(published)
 
     async def run(self, tasks: Sequence[Task]) -> list[Outcome]:
-        """Decide and commit `tasks` in order, in one transaction. Raises LogUnavailable; then nothing was written."""
+        """Decide and commit `tasks` in order, in one transaction if it can be.
+
+        Raises LogUnavailable: then nothing was written, or a part of them that a repetition finds done.
+        """
         if not tasks:
             return []
-        for _ in range(4):
+        stopped: VersionConflict | Unstorable
+        for attempt in range(5):
             try:
-                return await self._run_once(tasks)
-            except VersionConflict:
+                return await self._run_once(tasks, locked=attempt > 0)
+            except VersionConflict as conflict:
                 self.conflicts += 1
+                stopped = conflict
                 for task in tasks:
                     for decision in task.decisions:
                         for stream in decision.streams:
                             self._cache.pop(stream, None)
+            except Unstorable as unstorable:
+                stopped = unstorable
+                break
         if len(tasks) == 1:
-            return await self._run_once(tasks)
+            return [Outcome(error=stopped)]
         half = len(tasks) // 2
         return await self.run(tasks[:half]) + await self.run(tasks[half:])
 
@@ -167,16 +175,24 @@ class Engine:
         """A stream as it is now."""
         return self.aggregates.fold(stream, await self.store.read_stream(stream))
 
-    async def _run_once(self, tasks: Sequence[Task]) -> list[Outcome]:
+    async def _run_once(self, tasks: Sequence[Task], locked: bool) -> list[Outcome]:
         streams = {stream for task in tasks for decision in task.decisions for stream in decision.streams}
         while True:
             async with self._locks.hold(streams), self.store.transaction() as transaction:
-                batch = _Batch(self, tasks, _States(await self._load(transaction, streams)))
+                remembered = [s for s in streams if s in self._cache and not self._contended(s, locked)]
+                batch = _Batch(self, tasks, _States(await self._load(transaction, streams, locked)))
                 keys = [task.cause.message for task in tasks if task.cause.message is not None]
                 seen = await transaction.seen(keys) if keys else set()
                 batch.decide(seen)
                 if batch.missing:
                     streams |= batch.missing
+                    continue
+                # A version check guards what is written. What was only read may be old news in memory: a refusal, or
+                # "already so", must not rest on that.
+                only_read = {s: batch.states.base[s].version for s in remembered if s not in batch.states.staged}
+                if only_read and (moved := await transaction.rows_after(only_read)):
+                    for row in moved:
+                        self._cache.pop(row.stream, None)
                     continue
                 changes = batch.changes()
                 try:
@@ -191,9 +207,12 @@ class Engine:
                     notify()
             return batch.outcomes
 
-    async def _load(self, transaction: Transaction, streams: set[str]) -> dict[str, Aggregate]:
+    def _contended(self, stream: str, locked: bool) -> bool:
+        return locked or stream.partition("-")[0] in self.rules.contended
+
+    async def _load(self, transaction: Transaction, streams: set[str], locked: bool) -> dict[str, Aggregate]:
         aggregates = self.aggregates
-        contended = {s for s in streams if s.partition("-")[0] in self.rules.contended}
+        contended = {s for s in streams if self._contended(s, locked)}
         if contended:
             await transaction.lock(contended)
         loaded: dict[str, Aggregate] = {}

@@ -125,6 +125,9 @@ class MemoryStore:
     async def unpublished(self, limit: int) -> list[Publication]:
         return [publication for publication, dirty in self._publications.values() if dirty][:limit]
 
+    async def publications(self, keys: Collection[tuple[str, str]]) -> list[Publication]:
+        return [self._publications[key][0] for key in keys if key in self._publications]
+
     async def published(self, sent: Sequence[Publication]) -> None:
         for publication in sent:
             now, _ = self._publications[publication.topic, publication.key]

@@ -84,7 +84,8 @@ async def migrate(owner_dsn: str, role: str, folder: Path = MIGRATIONS, views: S
             await create_view_table(connection, view, view_table(view.name))
         if folder == MIGRATIONS:
             await _keep_order_over_restore(connection)
-            await _grant(connection, role, views)
+            async with connection.transaction():  # a service at work never sees the moment without rights
+                await _grant(connection, role, views)
         else:
             await connection.execute(f"GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {_name(role)}")
             await connection.execute(f"REVOKE ALL ON schema_migrations FROM {_name(role)}")

@@ -13,7 +13,17 @@ import asyncpg
 import orjson
 
 from .records import Row, SequencedRow
-from .store import Changes, Effect, LogUnavailable, Publication, Snapshot, Timer, Transaction, VersionConflict
+from .store import (
+    Changes,
+    Effect,
+    LogUnavailable,
+    Publication,
+    Snapshot,
+    Timer,
+    Transaction,
+    Unstorable,
+    VersionConflict,
+)
 
 _COLUMNS = "stream, version, event_id, type, data, correlation_id, causation_id, actor, happened_at, recorded_at, hash"
 _E_COLUMNS = ", ".join(f"e.{name}" for name in _COLUMNS.split(", "))
@@ -37,13 +47,20 @@ _ROWS_AFTER = f"""
 SELECT {_E_COLUMNS} FROM unnest($1::text[], $2::int[]) AS w (stream, after)
 CROSS JOIN LATERAL (SELECT * FROM events WHERE stream = w.stream AND version > w.after ORDER BY version) AS e
 """
-_SEQUENCE = """
+_LAST_SEQUENCED = """last AS (
+    SELECT * FROM ((SELECT seq, tx, position FROM sequenced ORDER BY seq DESC LIMIT 1) UNION ALL SELECT 0, -1, -1) AS l
+    ORDER BY seq DESC LIMIT 1)"""
+_AFTER_LAST = "(tx, position) > ((SELECT tx FROM last), (SELECT position FROM last))"
+# One round trip, two statements: the second sees what the holder of the lock before us committed. Under one snapshot,
+# taken before the wait, two sequencers would hand out the same numbers.
+_SEQUENCE = f"""
+SELECT pg_advisory_xact_lock(hashtextextended('sequence', 2));
+WITH {_LAST_SEQUENCED}
 INSERT INTO sequenced (seq, tx, position)
-SELECT $1 + row_number() OVER (ORDER BY tx, position), tx, position FROM (
+SELECT (SELECT seq FROM last) + row_number() OVER (ORDER BY tx, position), tx, position FROM (
     SELECT tx, position FROM events
-    WHERE (tx, position) > ($2, $3) AND tx < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + $4
-    ORDER BY tx, position LIMIT $5) AS fresh
-RETURNING seq, tx, position
+    WHERE {_AFTER_LAST} AND tx < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %d
+    ORDER BY tx, position LIMIT %d) AS fresh
 """
 _READ = f"""
 SELECT s.seq, {_E_COLUMNS}
@@ -102,6 +119,8 @@ def translated() -> Iterator[None]:
         asyncpg.SerializationError,
     ) as error:
         raise VersionConflict(str(error)) from error
+    except asyncpg.DataError as error:
+        raise Unstorable(str(error)) from error
     except (
         asyncpg.PostgresConnectionError,
         asyncpg.exceptions.InterfaceError,
@@ -115,6 +134,8 @@ def translated() -> Iterator[None]:
         OSError,
         TimeoutError,
     ) as error:
+        if isinstance(error, ValueError):  # asyncpg's own complaint about an argument, an InterfaceError too
+            raise Unstorable(str(error)) from error
         raise LogUnavailable(f"the database is not there or refuses work: {error or type(error).__name__}") from error
 
 
@@ -126,7 +147,6 @@ class PostgresStore:
         self._fast_pool = fast_pool
         self._dsn = dsn
         self._tx_offset = tx_offset
-        self._last_sequenced: tuple[int, int, int] | None = None
 
     @classmethod
     async def open(cls, dsn: str, max_connections: int = 6) -> PostgresStore:
@@ -191,17 +211,8 @@ class PostgresStore:
 
     async def sequence(self, limit: int = 5_000) -> int:
         async with self._connection(fast=True) as connection:
-            if self._last_sequenced is None:
-                last = await connection.fetchrow("SELECT seq, tx, position FROM sequenced ORDER BY seq DESC LIMIT 1")
-                self._last_sequenced = tuple(last) if last else (0, -1, -1)
-            try:
-                fresh = await connection.fetch(_SEQUENCE, *self._last_sequenced, self._tx_offset, limit)
-            except asyncpg.UniqueViolationError:
-                self._last_sequenced = None
-                raise
-        if fresh:
-            self._last_sequenced = max(tuple(row) for row in fresh)
-        return len(fresh)
+            status = await connection.execute(_SEQUENCE % (self._tx_offset, limit))
+        return int(status.rpartition(" ")[2])
 
     async def head(self) -> int:
         async with self._connection() as connection:
@@ -265,17 +276,25 @@ class PostgresStore:
         return [(key, orjson.loads(document)) for key, document in rows]
 
     async def all_streams(self) -> AsyncIterator[tuple[str, list[Row]]]:
-        async with self._connection() as connection, connection.transaction(readonly=True):
-            current: list[Row] = []
-            query = f"SELECT {_COLUMNS} FROM events ORDER BY stream, version"  # noqa: S608
-            async for record in connection.cursor(query, prefetch=2_000):
+        # By page: one transaction over a long log would outlive its time-out and hold back the vacuum.
+        query = f"""SELECT {_COLUMNS} FROM events WHERE (stream, version) > ($1, $2)
+                    ORDER BY stream, version LIMIT 2000"""  # noqa: S608
+        current: list[Row] = []
+        after = ("", 0)
+        while True:
+            async with self._connection() as connection:
+                page = await connection.fetch(query, *after)
+            if not page:
+                break
+            for record in page:
                 row = Row(*record)
                 if current and current[0].stream != row.stream:
                     yield current[0].stream, current
                     current = []
                 current.append(row)
-            if current:
-                yield current[0].stream, current
+            after = (row.stream, row.version)
+        if current:
+            yield current[0].stream, current
 
     async def blob(self, sha256: bytes) -> bytes | None:
         async with self._connection() as connection:
@@ -305,6 +324,16 @@ class PostgresStore:
         async with self._connection(fast=True) as connection:
             rows = await connection.fetch(
                 "SELECT topic, key, type, data, revision FROM publications WHERE dirty LIMIT $1", limit
+            )
+        return [Publication(*row) for row in rows]
+
+    async def publications(self, keys: Collection[tuple[str, str]]) -> list[Publication]:
+        async with self._connection() as connection:
+            rows = await connection.fetch(
+                """SELECT p.topic, p.key, p.type, p.data, p.revision
+                   FROM unnest($1::text[], $2::text[]) AS w (topic, key) JOIN publications p USING (topic, key)""",
+                [topic for topic, _ in keys],
+                [key for _, key in keys],
             )
         return [Publication(*row) for row in rows]
 
@@ -338,10 +367,12 @@ class PostgresStore:
     async def counts(self) -> dict[str, int]:
         async with self._connection() as connection:
             row = await connection.fetchrow(
-                """SELECT (SELECT count(*) FROM timers) AS timers, (SELECT count(*) FROM effects) AS effects,
-                          (SELECT coalesce(max(seq), 0) FROM sequenced) AS sequenced,
-                          (SELECT coalesce(max(position), 0) FROM events) AS events,
-                          (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE relname = 'inbox') AS inbox"""
+                f"""WITH {_LAST_SEQUENCED}
+                   SELECT (SELECT count(*) FROM timers) AS timers, (SELECT count(*) FROM effects) AS effects,
+                          (SELECT seq FROM last) AS sequenced,
+                          (SELECT seq FROM last) + (SELECT count(*) FROM events WHERE {_AFTER_LAST}) AS events,
+                          (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'inbox'::regclass) AS inbox
+                """  # noqa: S608
             )
         return dict(row)
 
@@ -390,8 +421,8 @@ class _PostgresTransaction:
                 list(documents),
                 encoded,
             )
+        self.ended = True  # whatever comes of it: asyncpg refuses to roll back a commit that failed or was canceled
         await self._work.commit()
-        self.ended = True
 
 
 def _set_based(changes: Changes) -> Iterator[tuple[str, list[list[Any]]]]:

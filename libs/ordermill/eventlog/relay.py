@@ -86,8 +86,11 @@ class Relay:
                     self.status.leading = True
                     pause = 0.2
                     await self._lead()
-            except Transient as error:
-                logger.warning("relay starts over", service=self._service, error=str(error), pause_s=pause)
+            except Exception as error:
+                if isinstance(error, Transient):
+                    logger.warning("relay starts over", service=self._service, error=str(error), pause_s=pause)
+                else:
+                    logger.exception("the relay failed, starts over", service=self._service, pause_s=pause)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
             finally:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from ordermill.errors import Transient
+from ordermill.errors import Poison, Transient
 
 from .records import Row, SequencedRow
 
@@ -30,6 +30,15 @@ class LogUnavailable(Transient):
     """The database can't be reached or refuses work; nothing was written, or what was written is whole."""
 
     code = "eventlog.unavailable"
+
+
+class Unstorable(Poison):
+    """Something that the database can't hold, however often it is tried: a NUL in a text, a number too large."""
+
+    code = "eventlog.unstorable"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"the log can't hold this: {detail}. The sender has to mend it.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +112,7 @@ class Transaction(Protocol):
         ...
 
     async def commit(self, changes: Changes) -> None:
-        """Write everything or nothing. Raises VersionConflict, LogUnavailable."""
+        """Write everything or nothing. Raises VersionConflict, LogUnavailable, Unstorable."""
         ...
 
 
@@ -130,7 +139,7 @@ class Store(Protocol):
         ...
 
     async def sequence(self, limit: int = 5_000) -> int:
-        """Number committed events that have no number yet; how many there were. One caller at a time does it."""
+        """Number committed events that have no number yet; how many there were. Callers take turns."""
         ...
 
     async def head(self) -> int:
@@ -168,6 +177,10 @@ class Store(Protocol):
     async def move_relay_cursor(self, shard: tuple[int, int], cluster: str, seq: int) -> None: ...
 
     async def unpublished(self, limit: int) -> list[Publication]: ...
+
+    async def publications(self, keys: Collection[tuple[str, str]]) -> list[Publication]:
+        """The latest states under these (topic, key), published or not."""
+        ...
 
     async def published(self, sent: Sequence[Publication]) -> None: ...
 

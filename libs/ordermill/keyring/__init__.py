@@ -94,11 +94,9 @@ class Keyring:
 
     async def open(self, tokens: Collection[str]) -> dict[str, Person | None]:
         """Each token's person; None where the customer was forgotten. Raises BadSeal."""
-        key_ids = {token.split(".")[2] for token in tokens}
-        absent = self._absent(key_ids)
+        absent = self._absent({_parts(token)[0] for token in tokens})
         if absent:
-            found = await self._store.get(absent)
-            self._keep({key_id: found.get(key_id) for key_id in absent})
+            self._keep(await self._store.get(absent))
         return {token: self._open(token) for token in tokens}
 
     async def forget(self, key_id: str) -> None:
@@ -107,12 +105,12 @@ class Keyring:
         self._cache.pop(key_id, None)
 
     def _open(self, token: str) -> Person | None:
-        _, _, key_id, body = token.split(".")
-        key, _ = self._cache[key_id]
+        key_id, body = _parts(token)
+        key, _ = self._cache.get(key_id, (None, 0.0))
         if key is None:
             return None
-        raw = urlsafe_b64decode(body + "=" * (-len(body) % 4))
         try:
+            raw = urlsafe_b64decode(body + "=" * (-len(body) % 4))
             return Person.model_validate_json(key.decrypt(raw[:_NONCE], raw[_NONCE:], key_id.encode()))
         except (InvalidTag, ValueError):
             raise BadSeal(key_id) from None
@@ -137,6 +135,13 @@ class Keyring:
             return self._master.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], key_id.encode())
         except InvalidTag:
             raise BadSeal(key_id) from None
+
+
+def _parts(token: str) -> tuple[str, str]:
+    match token.split("."):
+        case ["sealed", "v1", key_id, body]:
+            return key_id, body
+    raise BadSeal("no key of ours")
 
 
 class MemoryKeyStore:

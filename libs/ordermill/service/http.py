@@ -6,15 +6,19 @@ import hmac
 from typing import Annotated, Any
 
 import structlog
-from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ordermill.contracts.base import Fact
 from ordermill.errors import NotFound, OrdermillError, Poison, Refused, Transient
+from ordermill.eventlog.engine import Outcome
+from ordermill.eventlog.views import View
 
 from .running import RunningService
 
@@ -158,3 +162,71 @@ async def readyz(service: Running, response: Response) -> dict[str, Any]:
 async def metrics(service: Running) -> Response:
     service.metrics.ready.set(1 if service.healthy and service.consuming else 0)
     return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class Page(BaseModel):
+    """One page of a view; ask again with `after` = `next` until it is null."""
+
+    items: list[dict[str, Any]]
+    next: str | None
+
+
+def browse(router: APIRouter, path: str, view: View) -> None:
+    """`GET path` lists a view, filtered by its indexed fields; `GET path/{key}` shows one document."""
+
+    @router.get(path, summary=f"List {view.name}", name=f"list_{view.name}")
+    async def list_documents(
+        request: Request,
+        service: Running,
+        _: Actor,
+        after: Annotated[str, Query(max_length=200)] = "",
+        limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+    ) -> Page:
+        where = {name: value for name, value in request.query_params.items() if name in view.indexed}
+        unknown = set(request.query_params) - set(view.indexed) - {"after", "limit"}
+        if unknown:
+            raise HTTPException(422, f"no filter {sorted(unknown)[0]!r} here; there are: {', '.join(view.indexed)}")
+        found = await service.engine.store.documents(view.name, where, after, limit)
+        return Page(
+            items=[{"key": key, **document} for key, document in found],
+            next=found[-1][0] if len(found) == limit else None,
+        )
+
+    @router.get(path + "/{key}", summary=f"Show one of {view.name}", name=f"show_{view.name}")
+    async def show_document(key: str, service: Running, _: Actor) -> dict[str, Any]:
+        return await document_or_404(service, view, key)
+
+
+async def document_or_404(service: RunningService, view: View, key: str) -> dict[str, Any]:
+    found = await service.engine.store.document(view.name, key)
+    if found is None:
+        raise NotHere(view.category, key)
+    return {"key": key, **found}
+
+
+class NotHere(NotFound):
+    """Asked for something that this service has no record of."""
+
+    def __init__(self, what: str, key: str) -> None:
+        super().__init__(f"no {what} {key[:120]!r} here")
+
+
+class Done(BaseModel):
+    """What became of one request of several: the types of its events; or a refusal, and nothing changed."""
+
+    events: list[str] = []
+    code: str | None = None
+    detail: str | None = None
+
+
+def done(outcome: Outcome, *refusals: type[Fact]) -> Done:
+    """An outcome as an answer. An event of one of `refusals` is a refusal too, with that event's reason."""
+    if isinstance(outcome.error, OrdermillError):
+        return Done(code=outcome.error.code, detail=str(outcome.error))
+    if outcome.error is not None:
+        return Done(code="http.unexpected", detail="a defect of ours; the log has it")
+    events = [event.type for _, event in outcome.events]
+    for _, event in outcome.events:
+        if isinstance(event, refusals):
+            return Done(events=events, code=event.type, detail=str(getattr(event, "reason", "")))
+    return Done(events=events)

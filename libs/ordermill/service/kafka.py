@@ -7,6 +7,7 @@ looks at nothing, so one binary header stops nobody.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.protocol.metadata import MetadataRequest
 from faststream.kafka import KafkaBroker
+from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
 from faststream.middlewares import AckPolicy
 
 from ordermill.clock import Clock
@@ -34,7 +36,6 @@ from .messages import Headers, event_headers, state_headers
 logger = structlog.get_logger(__name__)
 
 LARGEST_REQUEST = 4 * 1024 * 1024
-SESSION_TIMEOUT_MS = 10_000
 COMPACTED = frozenset({"oms.inventory.availability", "oms.orders.status"})
 
 
@@ -53,6 +54,8 @@ class KafkaSettings:
     replication: int = 1
     fetch_wait_ms: int = 500
     batch_max: int = 500
+    session_timeout_ms: int = 10_000
+    static_membership: bool = True
     idempotent: bool = True
     security: ssl.SSLContext | None = None
 
@@ -208,7 +211,7 @@ class Subscriptions:
         handle: Callable[[Sequence[Any]], Awaitable[None]],
     ) -> None:
         self._handle = handle
-        self._broker = KafkaBroker(settings.servers, apply_types=False, logger=None)
+        self._broker = KafkaBroker(settings.servers, apply_types=False, logger=logging.getLogger("ordermill.kafka"))
         self._workers = [self._subscribe(settings, group, f"{group}-{instance}-{n}", topics) for n in range(workers)]
 
     async def start(self) -> None:
@@ -231,12 +234,13 @@ class Subscriptions:
             *topics,
             batch=True,
             group_id=f"oms.{group}",
-            group_instance_id=member,
+            group_instance_id=member if settings.static_membership else None,
             max_records=settings.batch_max,
             batch_timeout_ms=20,
             fetch_max_wait_ms=settings.fetch_wait_ms,
             auto_offset_reset="earliest",
-            session_timeout_ms=SESSION_TIMEOUT_MS,
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=settings.session_timeout_ms // 3,
             max_partition_fetch_bytes=2 * 1024 * 1024,
             ack_policy=AckPolicy.MANUAL,
             listener=worker,
@@ -254,7 +258,9 @@ class Subscriptions:
                     await asyncio.sleep(0.05)
                     return ()
                 try:
-                    return await poll(consumer)
+                    worker.rewind()
+                    worker.polled = await poll(consumer)
+                    return worker.polled
                 except KafkaError as error:
                     logger.warning("poll failed", group=group, error=repr(error))
                     await asyncio.sleep(0.3)
@@ -263,21 +269,13 @@ class Subscriptions:
         return worker
 
 
-async def _untouched(message: Any, original: Any) -> Any:
-    records = message
-    stub = _AsMessage(records)
-    return stub
+async def _untouched(message: Any, original: Any) -> KafkaMessage:
+    """A poll's records as they are: no header and no body is looked at."""
+    return KafkaMessage(raw_message=message, body=b"", consumer=FAKE_CONSUMER)
 
 
-async def _records(message: Any, original: Any) -> Any:
+async def _records(message: KafkaMessage, original: Any) -> Any:
     return message.raw_message
-
-
-class _AsMessage:
-    """Just enough of FastStream's message for a poll's records to reach the handler as they are."""
-
-    def __init__(self, records: Sequence[Any]) -> None:
-        self.raw_message = records
 
 
 class _Worker(ConsumerRebalanceListener):
@@ -289,10 +287,21 @@ class _Worker(ConsumerRebalanceListener):
         self._cluster: str | None = None
         self.consumer: AIOKafkaConsumer | None = None
         self.stopping = False
+        self.polled: Sequence[Any] = ()
+        """The last poll's records, as long as they are not settled."""
+
+    def rewind(self) -> None:
+        """FastStream drops a batch whose handler raised; go back to its start rather than lose it."""
+        for record in reversed(self.polled):
+            place = TopicPartition(record.topic, record.partition)
+            if self.consumer is not None and place in self.consumer.assignment():
+                self.consumer.seek(place, record.offset)
+        self.polled = ()
 
     async def work(self, records: Sequence[Any]) -> None:
         async with self._busy:
             await self._handle(records)
+            self.polled = ()
             assert self.consumer is not None
             offsets = {TopicPartition(r.topic, r.partition): r.offset + 1 for r in records}
             try:

@@ -36,7 +36,7 @@ def configure_logging(service: str, level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for noisy in ("aiokafka", "uvicorn.access", "uvicorn.error", "faststream", "httpx"):
+    for noisy in ("ordermill.kafka", "aiokafka", "uvicorn.access", "uvicorn.error", "faststream", "httpx"):
         logging.getLogger(noisy).setLevel("WARNING")
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(service=service)

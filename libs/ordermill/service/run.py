@@ -47,6 +47,8 @@ def kafka_of(settings: PlatformSettings) -> KafkaSettings:
         replication=settings.replication,
         fetch_wait_ms=settings.fetch_wait_ms,
         batch_max=settings.batch_max,
+        session_timeout_ms=settings.session_timeout_ms,
+        static_membership=settings.static_membership,
         idempotent=settings.idempotent_producer,
     )
 

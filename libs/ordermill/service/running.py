@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -203,12 +203,14 @@ class RunningService:
         actor: str,
         correlation_id: str | None = None,
         idempotency_key: str | None = None,
+        blobs: Mapping[bytes, bytes] | None = None,
     ) -> Outcome:
         """Decide and commit, as soon as the commit before is through; those who wait share one. Raises the refusal.
 
         The same `idempotency_key` (of this actor) twice is decided once; the second answer has `repeated` set.
         """
-        outcome = (await self.execute_many([(decisions, idempotency_key)], actor, correlation_id))[0]
+        requests = [(decisions, idempotency_key)]
+        outcome = (await self.execute_many(requests, actor, correlation_id, blobs))[0]
         if outcome.error is not None:
             raise outcome.error
         return outcome
@@ -218,6 +220,7 @@ class RunningService:
         requests: Iterable[tuple[Iterable[Decision], str | None]],
         actor: str,
         correlation_id: str | None = None,
+        blobs: Mapping[bytes, bytes] | None = None,
     ) -> list[Outcome]:
         """Several at once, each with its own outcome; one that is refused stops no other."""
         now = self.engine.clock()
@@ -227,7 +230,7 @@ class RunningService:
             message = inbox_key(f"request:{actor}", idempotency_key) if idempotency_key else None
             cause = Cause(request_id, correlation_id or request_id, actor, now, message)
             future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-            self._submitted.append((Task(cause, tuple(decisions)), future))
+            self._submitted.append((Task(cause, tuple(decisions), blobs=blobs or {}), future))
             futures.append(future)
         if self._submitter is None:
             self._submitter = asyncio.create_task(self._submit())

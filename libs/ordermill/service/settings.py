@@ -8,6 +8,8 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ordermill.network import default_network_text
+
 
 class PlatformSettings(BaseSettings):
     """What all services share; `oms doctor` shows them, secrets masked."""
@@ -30,10 +32,16 @@ class PlatformSettings(BaseSettings):
         None, description="Locations and carriers, TOML; the built-in network if not set."
     )
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    session_timeout_ms: int = Field(10_000, ge=500, le=300_000, description="Silence after which a member is out.")
+    static_membership: bool = Field(True, description="Keep an instance's partitions over a restart of it.")
     idempotent_producer: bool = Field(True, description="Off for brokers without it (the embedded one).")
     clock_origin: datetime | None = Field(None, description="Demo: what a scaled clock showed at OMS_CLOCK_STARTED.")
     clock_started: datetime | None = Field(None, description="Demo: the real time at which it showed that.")
     clock_speed: float = Field(1.0, gt=0, le=1_000_000, description="Demo: seconds that pass in one real second.")
+
+    def network_text(self) -> str:
+        """The merchant's network, TOML: the file that is named, or the built-in one."""
+        return self.network_file.read_text() if self.network_file else default_network_text()
 
 
 class ServiceSettings(BaseSettings):

@@ -149,7 +149,9 @@ class Findings:
         except Malformed as error:
             self.reject("malformed", where, str(error))
         except OverflowError:
-            self.reject("number-out-of-range", where, "a number or date is beyond what can be. Correct it at its source")
+            self.reject(
+                "number-out-of-range", where, "a number or date is beyond what can be. Correct it at its source"
+            )
         else:
             self.messages.extend(messages)
             return
@@ -196,5 +198,7 @@ def one_currency(name: str, order: OrderPlaced) -> str:
         amounts += (line.unit_price, line.discount, line.tax)
     currencies = {amount.currency for amount in amounts}
     if len(currencies) > 1:
-        raise CannotRender(name, order, f"amounts in {', '.join(sorted(currencies))}, and its document has one currency")
+        raise CannotRender(
+            name, order, f"amounts in {', '.join(sorted(currencies))}, and its document has one currency"
+        )
     return order.total.currency

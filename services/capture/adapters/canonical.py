@@ -91,7 +91,7 @@ def _message(entry: Any, context: AdapterContext) -> ChannelOrder:
         raise Unfit("unknown-type", str(error)) from None
     if not isinstance(message, get_args(ChannelOrder)):
         raise Unfit("unknown-type", f"{name} is no message of a channel. Send an order placed, changed or canceled")
-    order: ChannelOrder = message  # type: ignore[assignment]
+    order: ChannelOrder = message
     if order.channel != context.channel:
         raise Unfit(
             "other-channel",

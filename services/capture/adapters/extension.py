@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,20 +16,34 @@ from pydantic import ValidationError
 from ordermill.contracts.base import explain
 from ordermill.contracts.channel import OrderPlaced
 
-from .base import Adapted, CannotRender, Unfit
+from .base import AdapterContext, CannotRender, ChannelAdapter, Unfit, one_currency
 
 NAME = "_ordermill"
 
 
-def carry(name: str, order: OrderPlaced, write: Callable[[str], bytes], read: Callable[[bytes], Adapted]) -> bytes:
-    """`order` as `write` writes it, with an extension that holds what `read` would not get back."""
-    plain = write("")
-    adapted = read(plain)
-    seen = next((message for message in adapted.messages if isinstance(message, OrderPlaced)), None)
-    if seen is None:
-        raise CannotRender(name, order, str((adapted.rejections + adapted.notes)[0]))
-    lost = _difference(order.model_dump(mode="json"), seen.model_dump(mode="json"))
-    return write(json.dumps(lost, separators=(",", ":"))) if lost is not _SAME else plain
+def carry(adapter: ChannelAdapter, order: OrderPlaced, write: Callable[[str], bytes], context: AdapterContext) -> bytes:
+    """`order` as `write` writes it, with an extension that holds what `adapter` would not get back from that.
+
+    Raises CannotRender if it is not the same order then: nothing is lost unsaid.
+    """
+    one_currency(adapter.name, order)
+    payload = write("")
+    lost = _difference(order.model_dump(mode="json"), _read(adapter, order, payload, context).model_dump(mode="json"))
+    if lost is _SAME:
+        return payload
+    # Compact JSON has spaces in strings only; escaped, no format can strip them where it cuts the text.
+    payload = write(json.dumps(lost, separators=(",", ":")).replace(" ", r"\u0020"))
+    if _read(adapter, order, payload, replace(context, honors_extension=True)) != order:
+        raise CannotRender(adapter.name, order, "something of it would get lost")
+    return payload
+
+
+def _read(adapter: ChannelAdapter, order: OrderPlaced, payload: bytes, context: AdapterContext) -> OrderPlaced:
+    adapted = adapter.adapt(payload, context)
+    for message in adapted.messages:
+        if isinstance(message, OrderPlaced):
+            return message
+    raise CannotRender(adapter.name, order, str((adapted.rejections + adapted.notes)[0]))
 
 
 def restore(seen: OrderPlaced, extension: str) -> OrderPlaced:
@@ -37,7 +52,9 @@ def restore(seen: OrderPlaced, extension: str) -> OrderPlaced:
         whole = _merge(seen.model_dump(mode="json"), json.loads(extension))
         return OrderPlaced.model_validate_json(json.dumps(whole))
     except ValidationError as error:
-        raise Unfit("bad-extension", f"the Ordermill extension does not fit its order: {explain(error)}. Render it again") from None
+        raise Unfit(
+            "bad-extension", f"the Ordermill extension does not fit its order: {explain(error)}. Render it again"
+        ) from None
     except (ValueError, LookupError, RecursionError):
         raise Unfit("bad-extension", "the Ordermill extension is damaged. Render the order again") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
@@ -11,7 +12,8 @@ from .base import Unfit
 
 MAX_DEPTH = 40
 """Far beyond any order; a bomb of brackets stops here."""
-_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+"""Ends with the text where a string does not, so that a bomb of quotes is read once and not from each quote."""
 _BRACKETS = re.compile(r"[\[\]{}]")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _SKU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
@@ -32,7 +34,9 @@ def utf8(payload: bytes) -> str:
     try:
         return payload.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Unfit("not-utf-8", f"expected UTF-8 and found something else at byte {error.start}. Save it as UTF-8") from None
+        raise Unfit(
+            "not-utf-8", f"expected UTF-8 and found something else at byte {error.start}. Save it as UTF-8"
+        ) from None
 
 
 def parse_json(text: str, *, exact: bool = True) -> Any:
@@ -74,8 +78,7 @@ def _no_constant(text: str) -> None:
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise Unfit("key-twice", f"the key {twice[:60]!r} stands twice in one object. Which is meant? Send it once")
     return made
 
@@ -98,7 +101,9 @@ def sku_of(text: str, where: str) -> str:
 
 def line_id_of(text: str, where: str) -> str:
     if not _ID.fullmatch(text):
-        raise Unfit("bad-line-id", f"expected letters, digits and . _ : - and found {text[:70]!r}. Number the lines", where)
+        raise Unfit(
+            "bad-line-id", f"expected letters, digits and . _ : - and found {text[:70]!r}. Number the lines", where
+        )
     return text
 
 
@@ -113,7 +118,9 @@ def instant_of(text: object, what: str, zone: tzinfo | None = None) -> datetime:
     except ValueError:
         moment = None
     if moment is None or moment.year not in SAFE_YEARS:
-        raise Unfit("bad-time", f"expected {what} such as 2026-03-02T09:15:00-05:00 and found {str(text)[:40]!r}. Send ISO 8601")
+        raise Unfit(
+            "bad-time", f"expected {what} such as 2026-03-02T09:15:00-05:00 and found {str(text)[:40]!r}. Send ISO 8601"
+        )
     if moment.tzinfo is not None:
         return moment.astimezone(UTC)
     if zone is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from immutables import Map
+
 from ordermill.contracts.capture import ReleasedLine
 from ordermill.contracts.fields import LineQuantity
 from ordermill.contracts.inventory import (

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from immutables import Map
+
 from ordermill.contracts.inventory import (
     Availability,
     BackorderFilled,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from immutables import Map
+
 from ordermill.pmap import PMap
 
 _LEVELS = 7

@@ -1,0 +1,128 @@
+"""Capture on one page: what it consumes, its effects, its doors for channels and for the team."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, HTTPException, Request
+from pydantic import BaseModel, Field, SecretStr
+
+from ordermill.clock import Clock
+from ordermill.contracts.capture import HoldReason
+from ordermill.contracts.channel import LineChange, OrderCanceled, OrderChanged, OrderPlaced
+from ordermill.contracts.fields import ChannelId, ExternalId, Part, Text
+from ordermill.contracts.fulfillment import FulfillmentCancellationDeclined
+from ordermill.contracts.inventory import CancellationTooLate, OrderLetGo, OrderRefused, OrderShippedOut
+from ordermill.contracts.returns import ExchangeRequested
+from ordermill.contracts.routing import OrderUnroutable
+from ordermill.ids import order_id_of
+from ordermill.keyring import Keyring, PostgresKeyStore
+from ordermill.payments import SimulatedPayments
+from ordermill.service.declare import Service, on
+from ordermill.service.http import Actor, IdempotencyKey, Running, browse, document_or_404
+from ordermill.service.settings import PlatformSettings
+
+from . import handlers
+from .adapters import verify_shopify_hmac
+from .domain import CancelOrder, HoldOrder, ReleaseHold, orders
+from .effects import refunds
+from .handlers import Intake, order_decision
+from .intake import Folder, Payloads
+from .settings import CaptureSettings
+from .views import ORDERS
+
+
+def build(platform: PlatformSettings, clock: Clock) -> Service:
+    settings = CaptureSettings()
+    keys = PostgresKeyStore(platform.keyring_url.get_secret_value())
+    intake = Intake(Keyring(keys, b64decode(platform.master_key.get_secret_value())))
+    payloads = Payloads(intake, settings.trusted_channels)
+    folder = Folder(settings.inbox, platform.instance, payloads) if settings.inbox else None
+    return Service(
+        name="capture",
+        deciders=(orders,),
+        consumes=(
+            on(OrderPlaced, intake.handle),
+            on(OrderChanged, intake.handle),
+            on(OrderCanceled, intake.handle),
+            on(OrderLetGo, handlers.let_go),
+            on(OrderRefused, handlers.refused),
+            on(OrderShippedOut, handlers.shipped_out),
+            on(OrderUnroutable, handlers.unroutable),
+            on(FulfillmentCancellationDeclined, handlers.declined),
+            on(CancellationTooLate, handlers.declined),
+            on(ExchangeRequested, handlers.exchange),
+        ),
+        prepare=intake.prepare,
+        effects=(refunds(SimulatedPayments()),),
+        views=(ORDERS,),
+        background=(folder.watch,) if folder else (),
+        routes=routes(intake, payloads, settings.shopify_secret),
+    )
+
+
+class Accepted(BaseModel):
+    """Orders that a payload touched, and what was turned away."""
+
+    orders: list[str]
+    rejected: list[str] = []
+
+
+class HoldRequest(Part):
+    reason: HoldReason = HoldReason.MANUAL
+    note: Text = ""
+
+
+class CancelRequest(Part):
+    cancellation_id: ExternalId
+    lines: Annotated[tuple[LineChange, ...], Field(max_length=1_000)] = ()
+    reason: Text = ""
+
+
+def routes(intake: Intake, payloads: Payloads, shopify_secret: SecretStr | None) -> APIRouter:
+    router = APIRouter()
+    browse(router, "/orders", ORDERS)
+
+    @router.post("/orders", status_code=201, summary="Place an order")
+    async def place(order: OrderPlaced, service: Running, actor: Actor, idempotency_key: IdempotencyKey = None) -> Any:
+        """The order as capture sees it now. Placing it again changes nothing."""
+        await intake.prepare([order])
+        command = intake.command(order, service.engine.clock())
+        await service.execute([order_decision(command)], actor, idempotency_key=idempotency_key)
+        return await document_or_404(service, ORDERS, order_id_of(order.channel, order.external_id))
+
+    @router.post("/channels/{channel}/shopify", summary="A Shopify webhook")
+    async def shopify(
+        channel: ChannelId,
+        request: Request,
+        service: Running,
+        signature: Annotated[str, Header(alias="X-Shopify-Hmac-SHA256", max_length=100)] = "",
+        topic: Annotated[str | None, Header(alias="X-Shopify-Topic", max_length=100)] = None,
+    ) -> Accepted:
+        """Taken only with a valid signature over the raw body. Answers once all of it is committed."""
+        body = await request.body()
+        if shopify_secret is None or not verify_shopify_hmac(shopify_secret.get_secret_value(), body, signature):
+            raise HTTPException(401, "the signature does not fit the body: check the shop's webhook secret")
+        taken = await payloads.take(service, "shopify", body, channel, topic)
+        return Accepted(orders=list(taken.orders), rejected=list(taken.rejected))
+
+    @router.post("/orders/{order_id}/hold", summary="Hold an order")
+    async def hold(order_id: str, hold: HoldRequest, service: Running, actor: Actor) -> Any:
+        await service.execute([order_decision(HoldOrder(order_id, hold.reason, hold.note))], actor)
+        return await document_or_404(service, ORDERS, order_id)
+
+    @router.post("/orders/{order_id}/release", summary="Release a hold")
+    async def release(order_id: str, hold: HoldRequest, service: Running, actor: Actor) -> Any:
+        await service.execute([order_decision(ReleaseHold(order_id, hold.reason, hold.note))], actor)
+        return await document_or_404(service, ORDERS, order_id)
+
+    @router.post("/orders/{order_id}/cancel", summary="Cancel an order, or units of its lines")
+    async def cancel(order_id: str, request: CancelRequest, service: Running, actor: Actor) -> Any:
+        await document_or_404(service, ORDERS, order_id)
+        now = service.engine.clock()
+        command = CancelOrder(order_id, request.cancellation_id, now, request.lines, request.reason)
+        await service.execute([order_decision(command)], actor)
+        return await document_or_404(service, ORDERS, order_id)
+
+    return router

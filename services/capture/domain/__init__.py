@@ -1,0 +1,53 @@
+"""What may become of a channel's order. One stream per order, `order-<order_id>`.
+
+Pure: time and ids come in with the commands, personal data comes in sealed.
+"""
+
+from .commands import (
+    CancelOrder,
+    CaptureExchange,
+    CaptureOrder,
+    ChangeOrder,
+    Command,
+    HoldOrder,
+    RecordCancellationDeclined,
+    RecordLetGo,
+    RecordRefunded,
+    RecordRefundFailed,
+    RecordRefusal,
+    RecordShipped,
+    RecordUnroutable,
+    ReleaseHold,
+)
+from .decisions import MAX_PARKED, decide
+from .intake import MAX_UNITS, address_faults
+from .order import Order, RefundStage, Stage, evolve, orders, refund_of, status_of, summary
+
+__all__ = [
+    "MAX_PARKED",
+    "MAX_UNITS",
+    "CancelOrder",
+    "CaptureExchange",
+    "CaptureOrder",
+    "ChangeOrder",
+    "Command",
+    "HoldOrder",
+    "Order",
+    "RecordCancellationDeclined",
+    "RecordLetGo",
+    "RecordRefundFailed",
+    "RecordRefunded",
+    "RecordRefusal",
+    "RecordShipped",
+    "RecordUnroutable",
+    "RefundStage",
+    "ReleaseHold",
+    "Stage",
+    "address_faults",
+    "decide",
+    "evolve",
+    "orders",
+    "refund_of",
+    "status_of",
+    "summary",
+]

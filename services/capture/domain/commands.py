@@ -1,0 +1,166 @@
+"""What may be asked of an order, or told about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from ordermill.contracts.capture import HoldReason
+from ordermill.contracts.channel import ChannelLine, LineChange, Payment, ServiceLevel
+from ordermill.contracts.fields import Destination, LineQuantity, Money, Sealed
+from ordermill.contracts.returns import ExchangeLine
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureOrder:
+    """Take in what a channel sent. `address_faults` were found in the clear, before the address was sealed."""
+
+    order_id: str
+    channel: str
+    external_id: str
+    placed_at: datetime
+    destination: Destination
+    lines: tuple[ChannelLine, ...]
+    shipping: Money
+    shipping_tax: Money
+    tax_included: bool
+    total: Money
+    payment: Payment
+    customer_id: str | None = None
+    buyer: Sealed | None = None
+    service_level: ServiceLevel = ServiceLevel.STANDARD
+    allow_backorder: bool = False
+    risk: Literal["low", "medium", "high"] = "low"
+    address_faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureExchange:
+    """Make an order of the goods that a customer wants instead of returned ones, paid with `credit`."""
+
+    order_id: str
+    return_id: str
+    placed_at: datetime
+    destination: Destination
+    lines: tuple[ExchangeLine, ...]
+    credit: Money
+    customer_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeOrder:
+    """The channel's change. A line's quantity counts the units still wanted: canceled ones are not among them."""
+
+    order_id: str
+    revision: int
+    changed_at: datetime
+    lines: tuple[LineChange, ...] = ()
+    destination: Destination | None = None
+    address_faults: tuple[str, ...] = ()
+    payment: Payment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOrder:
+    """Call units off: so many of these lines, or all that is left if no line is named."""
+
+    order_id: str
+    cancellation_id: str
+    canceled_at: datetime
+    lines: tuple[LineChange, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldOrder:
+    order_id: str
+    reason: HoldReason
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseHold:
+    order_id: str
+    reason: HoldReason
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLetGo:
+    """Inventory gave up the claims of these units. `source_id` is the id of the event that says so."""
+
+    order_id: str
+    source_id: str
+    lines: tuple[LineQuantity, ...]
+    cause: Literal["canceled", "shortage", "unroutable"]
+    cancellation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRefusal:
+    """Inventory has not got the goods, and the order may not wait."""
+
+    order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordUnroutable:
+    """No location may or can ship these units."""
+
+    order_id: str
+    plan_id: str
+    lines: tuple[LineQuantity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordCancellationDeclined:
+    """A location was too far with these units to stop. `source_id` is the id of the event that says so."""
+
+    order_id: str
+    source_id: str
+    cancellation_id: str
+    lines: tuple[LineQuantity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordShipped:
+    """Units left a location. `source_id` is the id of the event that says so."""
+
+    order_id: str
+    source_id: str
+    fulfillment_id: str
+    lines: tuple[LineQuantity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRefunded:
+    order_id: str
+    refund_id: str
+    amount: Money
+    provider_reference: str
+    refunded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRefundFailed:
+    order_id: str
+    refund_id: str
+    reason: str
+
+
+Command = (
+    CaptureOrder
+    | CaptureExchange
+    | ChangeOrder
+    | CancelOrder
+    | HoldOrder
+    | ReleaseHold
+    | RecordLetGo
+    | RecordRefusal
+    | RecordUnroutable
+    | RecordCancellationDeclined
+    | RecordShipped
+    | RecordRefunded
+    | RecordRefundFailed
+)

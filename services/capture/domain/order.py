@@ -1,0 +1,411 @@
+"""An order: what it is after its events so far, and what of it anyone is shown.
+
+Money follows the units. An order owes the exact share of its units that are not canceled; shipping and its tax go
+with the last of them. While it is paid, authorized or invoiced, owed and refunded always add up to what was charged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, assert_never
+
+from immutables import Map
+
+from ordermill.contracts.capture import (
+    CancellationDeclined,
+    CancellationRefunded,
+    CancellationRefundFailed,
+    CancellationRefundRequested,
+    CancellationRequested,
+    Event,
+    HoldReason,
+    HoldReleased,
+    OrderCaptured,
+    OrderChangeParked,
+    OrderChangeRefused,
+    OrderHeld,
+    OrderLine,
+    OrderLinesCanceled,
+    OrderRejected,
+    OrderReleased,
+    OrderRevised,
+    OrderUnitsShipped,
+)
+from ordermill.contracts.channel import Payment, ServiceLevel
+from ordermill.contracts.fields import Destination, LineQuantity, Money
+from ordermill.decider import Decider
+from ordermill.money import first_units, goods_of, range_of_units
+from ordermill.pmap import PMap
+
+
+class Stage(StrEnum):
+    UNKNOWN = "unknown"
+    REJECTED = "rejected"
+    HELD = "held"
+    RELEASED = "released"
+    CANCELED = "canceled"
+
+
+class RefundStage(StrEnum):
+    PENDING = "pending"
+    PAID = "paid"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    reason: HoldReason
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    change_id: str
+    change_type: str
+    change: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """One calling-off, and the units of it that are not answered yet, by line."""
+
+    reason: str
+    pending: PMap[str, int] = field(default_factory=Map)
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """`minor` is what was asked for, and what was paid once it is."""
+
+    minor: int
+    stage: RefundStage
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One order after its events so far; `Order()` is an order nobody has heard of."""
+
+    stage: Stage = Stage.UNKNOWN
+    order_id: str = ""
+    channel: str = ""
+    external_id: str = ""
+    content_hash: str = ""
+    placed_at: datetime | None = None
+    customer_id: str | None = None
+    destination: Destination | None = None
+    lines: tuple[OrderLine, ...] = ()
+    places: PMap[str, int] = field(default_factory=Map)
+    """Where in `lines` a line is."""
+    shipping: Money | None = None
+    shipping_tax: Money | None = None
+    tax_included: bool = False
+    total: Money | None = None
+    payment: Payment | None = None
+    service_level: ServiceLevel = ServiceLevel.STANDARD
+    allow_backorder: bool = False
+    holds: tuple[Hold, ...] = ()
+    reasons: tuple[str, ...] = ()
+    """Why it was rejected."""
+    revision: int = 0
+    parked: tuple[Parked, ...] = ()
+    refused: PMap[str, bool] = field(default_factory=Map)
+    canceled: PMap[str, int] = field(default_factory=Map)
+    """Units by line, as are the next two."""
+    requested: PMap[str, int] = field(default_factory=Map)
+    """Called off, not answered yet."""
+    shipped: PMap[str, int] = field(default_factory=Map)
+    open_units: int = 0
+    """Ordered and not canceled; those that have shipped are among them."""
+    shipped_units: int = 0
+    owed_minor: int = 0
+    """The open units' share of the total."""
+    refund_minor: int = 0
+    """All refunds asked for, whatever became of them."""
+    cancellations: PMap[str, Cancellation] = field(default_factory=Map)
+    refunds: PMap[str, Refund] = field(default_factory=Map)
+    sources: PMap[str, bool] = field(default_factory=Map)
+    """Events of others that have had their effect."""
+
+    def open_of(self, line: OrderLine) -> int:
+        return line.quantity - self.canceled.get(line.line_id, 0)
+
+    def here_of(self, line: OrderLine) -> int:
+        """Units neither canceled nor shipped."""
+        return self.open_of(line) - self.shipped.get(line.line_id, 0)
+
+    def cancelable_of(self, line: OrderLine) -> int:
+        return self.here_of(line) - self.requested.get(line.line_id, 0)
+
+    @property
+    def charged(self) -> bool:
+        """Whether money was taken or will be; what is pending was not."""
+        return self.payment is not None and self.payment.status != "pending"
+
+    @property
+    def charged_minor(self) -> int:
+        return self.refund_minor + (self.owed_minor if self.charged else 0)
+
+
+def refund_of(order: Order, lines: Iterable[LineQuantity]) -> Money:
+    """What goes back when these open units are canceled next, to the minor unit; zero while nothing was charged.
+
+    The units are the last open ones of their lines. Goods and tax are shared by unit; shipping and its tax go back
+    with the last open unit of the order. Any way of canceling an order unit by unit adds up to what it owed.
+    """
+    currency = order.total.currency if order.total else "XXX"
+    return Money(minor=worth_of(order, lines) if order.charged else 0, currency=currency)
+
+
+def worth_of(order: Order, lines: Iterable[LineQuantity]) -> int:
+    units = minor = 0
+    for part in lines:
+        line = order.lines[order.places[part.line_id]]
+        stop = order.open_of(line)
+        start = stop - part.quantity
+        units += part.quantity
+        minor += range_of_units(goods_of(line), start, stop, line.quantity).minor
+        if not order.tax_included:
+            minor += range_of_units(line.tax, start, stop, line.quantity).minor
+    return order.owed_minor if units == order.open_units else minor
+
+
+def beyond_reach(order: Order, lines: Iterable[LineQuantity]) -> dict[str, tuple[LineQuantity, ...]]:
+    """By cancellation: requested units of these lines that are no longer there to cancel."""
+    found: dict[str, tuple[LineQuantity, ...]] = {}
+    for part in lines:
+        excess = -order.cancelable_of(order.lines[order.places[part.line_id]])
+        if excess <= 0:
+            continue
+        for cancellation_id in sorted(order.cancellations):
+            units = min(excess, order.cancellations[cancellation_id].pending.get(part.line_id, 0))
+            if units:
+                less = LineQuantity(line_id=part.line_id, sku=part.sku, quantity=units)
+                found[cancellation_id] = (*found.get(cancellation_id, ()), less)
+                excess -= units
+    return found
+
+
+def status_of(order: Order) -> str:
+    """unknown (only changes of it are known), rejected, held, released, shipped (all that is left), canceled."""
+    shipped = order.stage is Stage.RELEASED and order.shipped_units == order.open_units
+    return "shipped" if shipped else order.stage.value
+
+
+def summary(order: Order) -> dict[str, Any]:
+    """The order as a list or a page shows it; JSON-able, the same for the same state, personal data sealed."""
+    by_stage = dict.fromkeys(RefundStage, 0)
+    for refund in order.refunds.values():
+        by_stage[refund.stage] += refund.minor
+    currency = order.total.currency if order.total else None
+
+    def money(minor: int) -> dict[str, Any] | None:
+        return {"minor": minor, "currency": currency} if currency else None
+
+    return {
+        "order_id": order.order_id,
+        "channel": order.channel,
+        "external_id": order.external_id,
+        "placed_at": order.placed_at.isoformat() if order.placed_at else None,
+        "status": status_of(order),
+        "holds": [{"reason": hold.reason.value, "note": hold.note} for hold in order.holds],
+        "reasons": list(order.reasons),
+        "revision": order.revision,
+        "lines": [
+            {
+                "line_id": line.line_id,
+                "sku": line.sku,
+                "title": line.title,
+                "quantity": line.quantity,
+                "canceled": order.canceled.get(line.line_id, 0),
+                "cancel_requested": order.requested.get(line.line_id, 0),
+                "shipped": order.shipped.get(line.line_id, 0),
+            }
+            for line in order.lines
+        ],
+        "total": order.total.model_dump() if order.total else None,
+        "payment": order.payment.status if order.payment else None,
+        "charged": money(order.charged_minor),
+        "refunded": money(by_stage[RefundStage.PAID]),
+        "refunds_pending": money(by_stage[RefundStage.PENDING]),
+        "refunds_failed": money(by_stage[RefundStage.FAILED]),
+        "service_level": order.service_level.value,
+        "customer_id": order.customer_id,
+        "destination": order.destination.model_dump() if order.destination else None,
+    }
+
+
+def fold(order: Order, events: Iterable[Event]) -> Order:
+    for event in events:
+        order = evolve(order, event)
+    return order
+
+
+def evolve(order: Order, event: Event) -> Order:
+    """Fold one event in. Never refuses: it happened, whatever today's rules say."""
+    match event:
+        case OrderCaptured():
+            return replace(
+                order,
+                stage=Stage.HELD,
+                order_id=event.order_id,
+                channel=event.channel,
+                external_id=event.external_id,
+                content_hash=event.content_hash,
+                placed_at=event.placed_at,
+                customer_id=event.customer_id,
+                destination=event.destination,
+                lines=event.lines,
+                places=_places(event.lines),
+                shipping=event.shipping,
+                shipping_tax=event.shipping_tax,
+                tax_included=event.tax_included,
+                total=event.total,
+                payment=event.payment,
+                service_level=event.service_level,
+                allow_backorder=event.allow_backorder,
+                parked=(),
+                open_units=sum(line.quantity for line in event.lines),
+                owed_minor=event.total.minor,
+            )
+        case OrderRejected():
+            return replace(
+                order,
+                stage=Stage.REJECTED,
+                order_id=event.order_id,
+                channel=event.channel,
+                external_id=event.external_id,
+                content_hash=event.content_hash,
+                reasons=event.reasons,
+                parked=(),
+            )
+        case OrderChangeParked():
+            waiting = Parked(event.change_id, event.change_type, event.change)
+            return replace(order, order_id=event.order_id, parked=(*order.parked, waiting))
+        case OrderRevised():
+            return _with_revision(order, event)
+        case OrderChangeRefused():
+            return replace(order, refused=order.refused.set(event.change_id, True))
+        case OrderHeld():
+            return replace(order, holds=(*order.holds, Hold(event.reason, event.note)))
+        case HoldReleased():
+            return replace(order, holds=tuple(hold for hold in order.holds if hold.reason is not event.reason))
+        case OrderReleased():
+            return replace(order, stage=Stage.RELEASED)
+        case CancellationRequested():
+            asked = Cancellation(event.reason, Map((part.line_id, part.quantity) for part in event.lines))
+            return replace(
+                order,
+                requested=_add(order.requested, event.lines),
+                cancellations=order.cancellations.set(event.cancellation_id, asked),
+                revision=max(order.revision, event.revision or 0),
+            )
+        case CancellationDeclined():
+            return _answered(_seen(order, event.source_id), event.cancellation_id, event.lines)
+        case OrderLinesCanceled():
+            return _with_canceled_lines(order, event)
+        case OrderUnitsShipped():
+            return replace(
+                _seen(order, event.source_id),
+                shipped=_add(order.shipped, event.lines),
+                shipped_units=order.shipped_units + sum(part.quantity for part in event.lines),
+            )
+        case CancellationRefundRequested():
+            asked_for = Refund(event.amount.minor, RefundStage.PENDING)
+            return replace(
+                order,
+                refunds=order.refunds.set(event.refund_id, asked_for),
+                refund_minor=order.refund_minor + event.amount.minor,
+            )
+        case CancellationRefunded():
+            paid = Refund(event.amount.minor, RefundStage.PAID)
+            return replace(order, refunds=order.refunds.set(event.refund_id, paid))
+        case CancellationRefundFailed():
+            asked_for = order.refunds.get(event.refund_id, Refund(0, RefundStage.PENDING))
+            failed = replace(asked_for, stage=RefundStage.FAILED)
+            return replace(order, refunds=order.refunds.set(event.refund_id, failed))
+        case _:
+            assert_never(event)
+
+
+def _places(lines: tuple[OrderLine, ...]) -> Map[str, int]:
+    return Map((line.line_id, place) for place, line in enumerate(lines))
+
+
+def _with_revision(order: Order, event: OrderRevised) -> Order:
+    order = replace(
+        order,
+        revision=event.revision,
+        destination=event.destination,
+        lines=event.lines,
+        places=_places(event.lines),
+        total=event.total,
+        payment=event.payment,
+    )
+    carriage = sum(amount.minor for amount in (order.shipping, order.shipping_tax) if amount)
+    open_units = owed = 0
+    for line in event.lines:
+        units = order.open_of(line)
+        open_units += units
+        owed += first_units(goods_of(line), units, line.quantity).minor
+        if not order.tax_included:
+            owed += first_units(line.tax, units, line.quantity).minor
+    return replace(order, open_units=open_units, owed_minor=owed + carriage)
+
+
+def _with_canceled_lines(order: Order, event: OrderLinesCanceled) -> Order:
+    asked = order.cancellations.get(event.cancellation_id, Cancellation(event.reason))
+    owed_minor = order.owed_minor - worth_of(order, event.lines)
+    order = replace(
+        _seen(order, event.source_id),
+        stage=Stage.CANCELED if event.whole_order else order.stage,
+        holds=() if event.whole_order else order.holds,
+        canceled=_add(order.canceled, event.lines),
+        open_units=order.open_units - sum(part.quantity for part in event.lines),
+        owed_minor=owed_minor,
+        cancellations=order.cancellations.set(event.cancellation_id, asked),
+    )
+    order = _answered(order, event.cancellation_id, event.lines)
+    for cancellation_id, lines in beyond_reach(order, event.lines).items():
+        order = _answered(order, cancellation_id, lines)
+    return order
+
+
+def _answered(order: Order, cancellation_id: str, lines: Iterable[LineQuantity]) -> Order:
+    """These units are pending no longer under that cancellation, as far as they were."""
+    asked = order.cancellations.get(cancellation_id)
+    if asked is None:
+        return order
+    pending, requested = asked.pending, order.requested
+    for part in lines:
+        units = min(pending.get(part.line_id, 0), part.quantity)
+        if units:
+            pending = _less(pending, part.line_id, units)
+            requested = _less(requested, part.line_id, units)
+    if pending is asked.pending:
+        return order
+    return replace(
+        order,
+        requested=requested,
+        cancellations=order.cancellations.set(cancellation_id, replace(asked, pending=pending)),
+    )
+
+
+def _seen(order: Order, source_id: str | None) -> Order:
+    return order if source_id is None else replace(order, sources=order.sources.set(source_id, True))
+
+
+def _add(units: Map[str, int], lines: Iterable[LineQuantity]) -> Map[str, int]:
+    for part in lines:
+        units = units.set(part.line_id, units.get(part.line_id, 0) + part.quantity)
+    return units
+
+
+def _less(units: Map[str, int], line_id: str, by: int) -> Map[str, int]:
+    left = units[line_id] - by
+    return units.set(line_id, left) if left else units.delete(line_id)
+
+
+orders: Decider[Order] = Decider("order", Order(), evolve)

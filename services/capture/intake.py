@@ -1,0 +1,162 @@
+"""Payloads in vendors' formats, from webhooks and files: adapted, sealed, decided, or kept with the reason why not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import orjson
+import structlog
+
+from ordermill.contracts.capture import OrderChangeRefused, OrderRejected
+from ordermill.decider import Decision
+from ordermill.eventlog.engine import Outcome
+from ordermill.ids import order_id_of
+from ordermill.service import deadletters
+from ordermill.service.running import RunningService, facts_of
+
+from .adapters import ADAPTERS, Adapted, AdapterContext, Reason, adapt
+from .handlers import Intake, order_decision
+
+logger = structlog.get_logger(__name__)
+
+DONE, FAILED, WORKING = ".done", ".failed", ".working"
+
+
+class Unadapted(Exception):
+    """Something in a payload became no message. Carried into the dead letter."""
+
+    code = "capture.not-adapted"
+
+    def __init__(self, reasons: Sequence[Reason]) -> None:
+        super().__init__("; ".join(str(reason) for reason in reasons[:5]) + (" …" if len(reasons) > 5 else ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of one payload: the order ids that it touched, and what was turned away, with reasons."""
+
+    orders: tuple[str, ...]
+    rejected: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Payload:
+    """A payload as a dead letter keeps it."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    partition: int = -1
+    offset: int = -1
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Payloads:
+    """Takes in whole payloads. What is taken is committed when a call returns."""
+
+    def __init__(self, intake: Intake, trusted: frozenset[str] = frozenset()) -> None:
+        self._intake = intake
+        self._trusted = trusted
+
+    async def take(
+        self, service: RunningService, name: str, payload: bytes, channel: str, topic: str | None = None
+    ) -> Taken:
+        """Adapt and decide. Raises UnknownFormat; whatever is wrong with the payload ends in a reason, not an error."""
+        now = service.engine.clock()
+        context = AdapterContext(channel, now, topic=topic, honors_extension=channel in self._trusted)
+        adapted = await asyncio.to_thread(adapt, name, payload, context)
+        await self._intake.prepare(adapted.messages)
+        requests: list[tuple[list[Decision], str | None]] = [
+            ([order_decision(self._intake.command(message, now))], None) for message in adapted.messages
+        ]
+        actor = f"channel:{channel}"
+        outcomes = await service.execute_many(requests, actor)
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+        if adapted.rejections:
+            await self._keep(service, name, payload, channel, adapted.rejections)
+        return _taken(adapted, outcomes)
+
+    async def _keep(
+        self, service: RunningService, name: str, payload: bytes, channel: str, reasons: Sequence[Reason]
+    ) -> None:
+        letter_id = sha256(f"{name}\0{channel}\0".encode() + payload).hexdigest()[:32]
+        record = _Payload(f"{name}:{channel}", channel.encode(), payload)
+        letter, blobs = deadletters.letter_of(record, letter_id, Unadapted(reasons), 0, name, letter_id)
+        await service.execute([deadletters.keep(letter)], f"channel:{channel}", blobs=blobs)
+
+
+def _taken(adapted: Adapted, outcomes: Sequence[Outcome]) -> Taken:
+    rejected = [str(reason) for reason in adapted.rejections]
+    for outcome in outcomes:
+        rejected += [f"{f.external_id}: {'; '.join(f.reasons)}" for f in facts_of(outcome, OrderRejected)]
+        rejected += [f"{f.change_id}: {f.reason}" for f in facts_of(outcome, OrderChangeRefused)]
+    ids = dict.fromkeys(order_id_of(message.channel, message.external_id) for message in adapted.messages)
+    return Taken(tuple(ids), tuple(rejected))
+
+
+class Folder:
+    """A watched folder: `<inbox>/<format>/<channel>/<file>`; a file counts once it has its final name.
+
+    It is claimed by renaming, so several instances may watch one folder, and ends in `.done`, or in `.failed` beside a
+    file of reasons. A file whose instance died is taken up again at the next start: orders are known by their ids.
+    Write elsewhere or under a name that begins with a dot, then rename.
+    """
+
+    def __init__(self, inbox: Path, instance: str, payloads: Payloads) -> None:
+        self._inbox = inbox
+        self._instance = instance
+        self._payloads = payloads
+
+    async def watch(self, service: RunningService) -> None:
+        for name in ADAPTERS:
+            (self._inbox / name).mkdir(parents=True, exist_ok=True)
+        self._take_up_again()
+        while True:
+            taken = 0
+            for claimed in self._claim():
+                await self._take(service, claimed)
+                taken += 1
+            if not taken:
+                await asyncio.sleep(0.25)
+
+    def _take_up_again(self) -> None:
+        for left in self._inbox.glob(f"*/*/{WORKING}/{self._instance}/*"):
+            os.replace(left, left.parent.parent.parent / left.name)
+
+    def _claim(self) -> list[Path]:
+        claimed: list[Path] = []
+        for path in sorted(self._inbox.glob("*/*/*")):
+            if path.name.startswith(".") or not path.is_file():
+                continue
+            target = path.parent / WORKING / self._instance / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.replace(path, target)
+            except FileNotFoundError:
+                continue  # another instance was first
+            claimed.append(target)
+        return claimed
+
+    async def _take(self, service: RunningService, path: Path) -> None:
+        folder = path.parent.parent.parent
+        name, channel = folder.parent.name, folder.name
+        while True:
+            try:
+                taken = await self._payloads.take(service, name, path.read_bytes(), channel)
+                break
+            except Exception as error:
+                logger.warning("a file waits", file=path.name, format=name, channel=channel, error=str(error))
+                await asyncio.sleep(1)
+        end = folder / (FAILED if taken.rejected else DONE)
+        end.mkdir(exist_ok=True)
+        if taken.rejected:
+            (end / f"{path.name}.reasons.json").write_bytes(orjson.dumps(taken.rejected, option=orjson.OPT_INDENT_2))
+        os.replace(path, end / path.name)
+        logger.info("file taken", file=path.name, format=name, channel=channel, orders=len(taken.orders))

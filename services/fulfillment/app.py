@@ -1,0 +1,136 @@
+"""Fulfillment on one page: what it consumes, its effect, its doors for warehouses and shops."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Response
+from pydantic import Field
+
+from ordermill.clock import Clock
+from ordermill.contracts.fields import Id, Instant, LineQuantity, Part, Text
+from ordermill.contracts.fulfillment import PackedPackage, RejectReason
+from ordermill.contracts.inventory import AllocationRecalled, OrderAllocated
+from ordermill.keyring import Keyring, PostgresKeyStore
+from ordermill.network import read_network
+from ordermill.service.declare import Service, on
+from ordermill.service.http import Actor, Done, Running, browse, done
+from ordermill.service.settings import PlatformSettings
+
+from .adapters.simulated import simulated_carriers
+from .domain import FULFILLMENT, Accept, Command, HandOver, Pack, Pick, Reject, RetryLabel
+from .effects import labels
+from .handlers import allocated, recalled, work_decision
+from .paper import Paper
+from .settings import FulfillmentSettings
+from .views import FULFILLMENTS
+
+
+def build(platform: PlatformSettings, clock: Clock) -> Service:
+    settings = FulfillmentSettings()
+    network = read_network(platform.network_text())
+    keys = PostgresKeyStore(platform.keyring_url.get_secret_value())
+    keyring = Keyring(keys, b64decode(platform.master_key.get_secret_value()))
+    carriers = simulated_carriers(network, settings.carrier_latency_s)
+    return Service(
+        name="fulfillment",
+        deciders=(FULFILLMENT,),
+        consumes=(on(OrderAllocated, allocated), on(AllocationRecalled, recalled)),
+        effects=(labels(carriers, network, keyring),),
+        views=(FULFILLMENTS,),
+        routes=routes(Paper(network, keyring)),
+    )
+
+
+class AcceptWork(Part):
+    do: Literal["accept"]
+    fulfillment_id: Id
+
+
+class RejectWork(Part):
+    do: Literal["reject"]
+    fulfillment_id: Id
+    reason: RejectReason
+    note: Text = ""
+
+
+class PickWork(Part):
+    """All that was found; what is missing from `lines` was not there."""
+
+    do: Literal["pick"]
+    fulfillment_id: Id
+    lines: Annotated[tuple[LineQuantity, ...], Field(max_length=1_000)]
+
+
+class PackWork(Part):
+    do: Literal["pack"]
+    fulfillment_id: Id
+    packages: Annotated[tuple[PackedPackage, ...], Field(max_length=100)]
+
+
+class RetryLabelWork(Part):
+    do: Literal["retry-label"]
+    fulfillment_id: Id
+    package: Annotated[int, Field(ge=1, le=999)]
+    carrier: Id | None = None
+    service: Id | None = None
+
+
+class HandOverWork(Part):
+    """The carrier took the packages, now unless `shipped_at` says when."""
+
+    do: Literal["hand-over"]
+    fulfillment_id: Id
+    shipped_at: Instant | None = None
+
+
+Work = Annotated[
+    AcceptWork | RejectWork | PickWork | PackWork | RetryLabelWork | HandOverWork, Field(discriminator="do")
+]
+
+
+def routes(paper: Paper) -> APIRouter:
+    router = APIRouter()
+    browse(router, "/fulfillments", FULFILLMENTS)
+
+    @router.post("/work", summary="Report work done on fulfillment orders")
+    async def work(
+        work: Annotated[list[Work], Body(min_length=1, max_length=1_000)], service: Running, actor: Actor
+    ) -> list[Done]:
+        """Up to 1,000 reports, in order; each succeeds or fails by itself, and reporting again changes nothing."""
+        now = service.engine.clock()
+        outcomes = await service.execute_many(
+            (([work_decision(_command(report, now))], None) for report in work), actor
+        )
+        return [done(outcome) for outcome in outcomes]
+
+    @router.get("/fulfillments/{fulfillment_id}/packages/{package}/label.zpl", summary="A label for a ZPL printer")
+    async def label_zpl(fulfillment_id: str, package: int, service: Running, _: Actor) -> Response:
+        return Response(await paper.label_zpl(service, fulfillment_id, package), media_type="application/zpl")
+
+    @router.get("/fulfillments/{fulfillment_id}/packages/{package}/label.pdf", summary="A label as PDF")
+    async def label_pdf(fulfillment_id: str, package: int, service: Running, _: Actor) -> Response:
+        return Response(await paper.label_pdf(service, fulfillment_id, package), media_type="application/pdf")
+
+    @router.get("/fulfillments/{fulfillment_id}/packages/{package}/slip.pdf", summary="A packing slip")
+    async def slip(fulfillment_id: str, package: int, service: Running, _: Actor) -> Response:
+        return Response(await paper.slip_pdf(service, fulfillment_id, package), media_type="application/pdf")
+
+    return router
+
+
+def _command(report: Any, now: Any) -> Command:
+    match report:
+        case AcceptWork():
+            return Accept(report.fulfillment_id)
+        case RejectWork():
+            return Reject(report.fulfillment_id, report.reason, report.note)
+        case PickWork():
+            return Pick(report.fulfillment_id, report.lines)
+        case PackWork():
+            return Pack(report.fulfillment_id, report.packages)
+        case RetryLabelWork():
+            return RetryLabel(report.fulfillment_id, report.package, report.carrier, report.service)
+        case _:
+            return HandOver(report.fulfillment_id, report.shipped_at or now)

@@ -1,0 +1,63 @@
+"""Labels: bought from the carrier once, whatever it answers is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from ordermill.contracts.fulfillment import LabelRequested
+from ordermill.contracts.personal import Person
+from ordermill.decider import Decision
+from ordermill.keyring import Keyring
+from ordermill.network import Network
+from ordermill.service.declare import EffectOf
+
+from .adapters.base import Carrier, LabelRequest
+from .addresses import address_of, address_of_location
+from .domain import RecordLabel, RecordLabelFailure
+from .errors import CarrierRefused
+from .handlers import work_decision
+
+
+def labels(carriers: Mapping[str, Carrier], network: Network, keyring: Keyring) -> EffectOf:
+    async def perform(event: LabelRequested, key: str, now: datetime) -> Decision:
+        addressee = event.destination.addressee
+        person = (await keyring.open([addressee]))[addressee] if addressee else Person()
+        if person is None:
+            return _failed(event, "the customer was forgotten; nobody knows where this goes", answered=True)
+        carrier = carriers.get(event.carrier)
+        if carrier is None:
+            return _failed(event, f"no carrier {event.carrier!r}; there are {', '.join(carriers)}", answered=True)
+        request = LabelRequest(
+            service=event.service,
+            weight_g=event.weight_g,
+            sender=address_of_location(network.by_id[event.location]),
+            recipient=address_of(person, event.destination),
+            reference=event.order_id,
+        )
+        try:
+            bought = await carrier.buy_label(request, key)
+        except CarrierRefused as error:
+            return _failed(event, str(error), answered=True)
+        return work_decision(
+            RecordLabel(
+                fulfillment_id=event.fulfillment_id,
+                package=event.package,
+                label_id=event.label_id,
+                carrier=bought.carrier,
+                service=bought.service,
+                tracking_number=bought.tracking_number,
+                cost=bought.cost,
+            )
+        )
+
+    def give_up(event: LabelRequested, error: Exception) -> Decision:
+        return _failed(event, str(error), answered=False)
+
+    return EffectOf(LabelRequested, lambda event: event.label_id, perform, give_up)
+
+
+def _failed(event: LabelRequested, reason: str, answered: bool) -> Decision:
+    return work_decision(
+        RecordLabelFailure(event.fulfillment_id, event.package, event.label_id, reason[:500], answered)
+    )

@@ -1,0 +1,84 @@
+"""Inventory on one page: what it consumes, what it publishes, its doors for the team."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body
+
+from ordermill.clock import Clock
+from ordermill.contracts.capture import CancellationRequested, OrderReleased
+from ordermill.contracts.fulfillment import (
+    FulfillmentLinesCanceled,
+    FulfillmentRejected,
+    FulfillmentShipped,
+    FulfillmentShortPicked,
+)
+from ordermill.contracts.inventory import StockRejected
+from ordermill.contracts.location import StockArrived, StockCorrected, StockCounted
+from ordermill.contracts.returns import ReturnInspected
+from ordermill.contracts.routing import OrderRerouted, OrderRouted
+from ordermill.network import read_network
+from ordermill.service.declare import Service, on
+from ordermill.service.http import Actor, Done, Running, browse, done
+from ordermill.service.settings import PlatformSettings
+
+from . import handlers
+from .domain import RESERVATION, STOCK, decision
+from .handlers import Feeds
+from .settings import InventorySettings
+from .views import AVAILABILITY, RESERVATIONS, STOCK_VIEW
+
+
+def build(platform: PlatformSettings, clock: Clock) -> Service:
+    settings = InventorySettings()
+    network = read_network(platform.network_text())
+    feeds = Feeds(network.location_ids, settings.backorder_cap)
+    return Service(
+        name="inventory",
+        deciders=(STOCK, RESERVATION),
+        consumes=(
+            on(StockArrived, feeds.arrived),
+            on(StockCorrected, feeds.corrected),
+            on(StockCounted, feeds.counted),
+            on(OrderReleased, feeds.released),
+            on(CancellationRequested, handlers.cancellation_requested),
+            on(OrderRouted, handlers.routed),
+            on(OrderRerouted, handlers.routed),
+            on(FulfillmentRejected, handlers.rejected),
+            on(FulfillmentShortPicked, handlers.short_picked),
+            on(FulfillmentShipped, handlers.shipped),
+            on(FulfillmentLinesCanceled, handlers.recall_answered),
+            on(ReturnInspected, handlers.return_inspected),
+        ),
+        views=(STOCK_VIEW, RESERVATIONS),
+        published=(AVAILABILITY,),
+        contended=frozenset({STOCK.category}),
+        routes=routes(feeds),
+    )
+
+
+Lines = Body(min_length=1, max_length=1_000, description="Up to 1,000 lines; each succeeds or fails by itself.")
+
+
+def routes(feeds: Feeds) -> APIRouter:
+    router = APIRouter()
+    browse(router, "/stock", STOCK_VIEW)
+    browse(router, "/reservations", RESERVATIONS)
+
+    @router.post("/stock/receive", summary="Goods came in")
+    async def receive(lines: Annotated[list[StockArrived], Lines], service: Running, actor: Actor) -> list[Done]:
+        outcomes = await service.execute_many((([decision(feeds.receive(line))], None) for line in lines), actor)
+        return [done(outcome, StockRejected) for outcome in outcomes]
+
+    @router.post("/stock/adjust", summary="Units were found or lost")
+    async def adjust(lines: Annotated[list[StockCorrected], Lines], service: Running, actor: Actor) -> list[Done]:
+        outcomes = await service.execute_many((([decision(feeds.correct(line))], None) for line in lines), actor)
+        return [done(outcome, StockRejected) for outcome in outcomes]
+
+    @router.post("/stock/count", summary="A person counted what is there")
+    async def count(lines: Annotated[list[StockCounted], Lines], service: Running, actor: Actor) -> list[Done]:
+        outcomes = await service.execute_many((([decision(feeds.count(line))], None) for line in lines), actor)
+        return [done(outcome, StockRejected) for outcome in outcomes]
+
+    return router

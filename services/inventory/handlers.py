@@ -1,0 +1,96 @@
+"""Messages in, decisions out; decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from ordermill.contracts.capture import CancellationRequested, OrderReleased
+from ordermill.contracts.fulfillment import (
+    FulfillmentLinesCanceled,
+    FulfillmentRejected,
+    FulfillmentShipped,
+    FulfillmentShortPicked,
+)
+from ordermill.contracts.location import StockArrived, StockCorrected, StockCounted
+from ordermill.contracts.returns import ReturnInspected
+from ordermill.contracts.routing import OrderRerouted, OrderRouted
+from ordermill.decider import Decision
+from ordermill.service.declare import Received
+
+from .domain import (
+    AllocatePlan,
+    CancelUnits,
+    Command,
+    CorrectStock,
+    CountStock,
+    LetGoRecalled,
+    ReceiveStock,
+    ReserveOrder,
+    ShipOut,
+    TakeBackRejected,
+    TakeBackShortPicked,
+    TakeInReturn,
+    decision,
+)
+
+UNROUTABLE = "unroutable"
+
+
+class Feeds:
+    """What locations say of their stock, and what else needs to know the network or the settings."""
+
+    def __init__(self, locations: frozenset[str], backorder_cap: int) -> None:
+        self._locations = locations
+        self._backorder_cap = backorder_cap
+
+    def arrived(self, feed: StockArrived, received: Received) -> Iterable[Decision]:
+        return [decision(self.receive(feed))]
+
+    def corrected(self, feed: StockCorrected, received: Received) -> Iterable[Decision]:
+        return [decision(self.correct(feed))]
+
+    def counted(self, feed: StockCounted, received: Received) -> Iterable[Decision]:
+        return [decision(self.count(feed))]
+
+    def receive(self, feed: StockArrived) -> Command:
+        return ReceiveStock(feed.sku, feed.location, feed.quantity, feed.reference, self._locations)
+
+    def correct(self, feed: StockCorrected) -> Command:
+        return CorrectStock(feed.sku, feed.location, feed.delta, feed.reason, feed.reference, self._locations)
+
+    def count(self, feed: StockCounted) -> Command:
+        return CountStock(feed.sku, feed.location, feed.counted, feed.reference, self._locations)
+
+    def released(self, fact: OrderReleased, received: Received) -> Iterable[Decision]:
+        return [decision(ReserveOrder(fact, self._backorder_cap))]
+
+
+def routed(fact: OrderRouted | OrderRerouted, received: Received) -> Iterable[Decision]:
+    return [decision(AllocatePlan(fact.order_id, fact.plan_id, fact.shipments))]
+
+
+def rejected(fact: FulfillmentRejected, received: Received) -> Iterable[Decision]:
+    return [decision(TakeBackRejected(fact.order_id, fact.fulfillment_id, fact.reason, fact.lines))]
+
+
+def short_picked(fact: FulfillmentShortPicked, received: Received) -> Iterable[Decision]:
+    return [decision(TakeBackShortPicked(fact.order_id, fact.fulfillment_id, fact.lines))]
+
+
+def shipped(fact: FulfillmentShipped, received: Received) -> Iterable[Decision]:
+    lines = tuple(line for package in fact.packages for line in package.lines)
+    return [decision(ShipOut(fact.order_id, fact.fulfillment_id, lines))]
+
+
+def cancellation_requested(fact: CancellationRequested, received: Received) -> Iterable[Decision]:
+    cause: Literal["canceled", "unroutable"] = "unroutable" if fact.reason == UNROUTABLE else "canceled"
+    return [decision(CancelUnits(fact.order_id, fact.cancellation_id, cause, fact.lines))]
+
+
+def recall_answered(fact: FulfillmentLinesCanceled, received: Received) -> Iterable[Decision]:
+    return [decision(LetGoRecalled(fact.order_id, fact.fulfillment_id, fact.cancellation_id, fact.lines))]
+
+
+def return_inspected(fact: ReturnInspected, received: Received) -> Iterable[Decision]:
+    return [decision(TakeInReturn(fact.return_id, received.message_id, fact.location, fact.lines))]

@@ -1,0 +1,126 @@
+"""Returns on one page: what it consumes, its effect and timer, its doors for customers' requests and the desk."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body
+from pydantic import Field
+
+from ordermill.clock import Clock
+from ordermill.contracts.capture import OrderCaptured, OrderLinesCanceled, OrderRevised
+from ordermill.contracts.fields import Id, LineQuantity, LocationId, Part, Text
+from ordermill.contracts.returns import ExchangeLine, InspectedLine, ReturnReason
+from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentDelivered
+from ordermill.payments import SimulatedPayments
+from ordermill.service.declare import Service, on
+from ordermill.service.http import Actor, Done, Running, browse, document_or_404, done
+from ordermill.service.settings import PlatformSettings
+
+from .domain import RETURN, CloseReceipt, Command, InspectReturn, ReceiveReturn, RequestReturn
+from .handlers import Desk, deadlines
+from .policy import BUILT_IN, read_policy
+from .purchase import PARCEL, PURCHASE
+from .settings import ReturnsSettings
+from .views import PURCHASES, RETURNS
+
+
+def build(platform: PlatformSettings, clock: Clock) -> Service:
+    settings = ReturnsSettings()
+    desk = Desk(read_policy(settings.policy_file or BUILT_IN))
+    facts = (OrderCaptured, OrderRevised, OrderLinesCanceled, ShipmentAnnounced, ShipmentDelivered)
+    return Service(
+        name="returns",
+        deciders=(PURCHASE, PARCEL, RETURN),
+        consumes=tuple(on(fact, desk.record) for fact in facts),
+        set_timers=deadlines,
+        timers={"expires": desk.expire},
+        effects=(desk.refunds(SimulatedPayments()),),
+        views=(RETURNS, PURCHASES),
+        routes=routes(desk),
+    )
+
+
+class ReturnRequest(Part):
+    """What shall come back, and why. Asking again under the same `return_id` changes nothing."""
+
+    return_id: Id
+    order_id: Id
+    lines: Annotated[tuple[LineQuantity, ...], Field(min_length=1, max_length=1_000)]
+    reason: ReturnReason
+    wanted: Literal["refund", "exchange"] = "refund"
+    exchange_for: Annotated[tuple[ExchangeLine, ...], Field(max_length=100)] = ()
+    by: Literal["customer", "agent"] = "customer"
+    note: Text = ""
+
+
+class ReceiveWork(Part):
+    """Goods arrived; `receipt_id` tells one receipt from another with the same goods."""
+
+    do: Literal["receive"]
+    return_id: Id
+    receipt_id: Id
+    location: LocationId
+    lines: Annotated[tuple[LineQuantity, ...], Field(min_length=1, max_length=1_000)]
+
+
+class InspectWork(Part):
+    do: Literal["inspect"]
+    return_id: Id
+    inspection_id: Id
+    location: LocationId
+    lines: Annotated[tuple[InspectedLine, ...], Field(min_length=1, max_length=1_000)]
+
+
+class CloseWork(Part):
+    """Nothing more will come: settle what did."""
+
+    do: Literal["close"]
+    return_id: Id
+
+
+Work = Annotated[ReceiveWork | InspectWork | CloseWork, Field(discriminator="do")]
+
+
+def routes(desk: Desk) -> APIRouter:
+    router = APIRouter()
+    browse(router, "/returns", RETURNS)
+    browse(router, "/purchases", PURCHASES)
+
+    @router.post("/returns", status_code=201, summary="Ask to send goods back")
+    async def request(request: ReturnRequest, service: Running, actor: Actor) -> Any:
+        """The return as it stands: authorized, or declined with every reason."""
+        command = RequestReturn(
+            return_id=request.return_id,
+            order_id=request.order_id,
+            lines=request.lines,
+            reason=request.reason,
+            wanted=request.wanted,
+            requested_at=service.engine.clock(),
+            by=request.by,
+            exchange_for=request.exchange_for,
+            note=request.note,
+        )
+        await service.execute([desk.decision(command)], actor)
+        return await document_or_404(service, RETURNS, request.return_id)
+
+    @router.post("/returns/work", summary="Report goods received and inspected")
+    async def work(
+        work: Annotated[list[Work], Body(min_length=1, max_length=1_000)], service: Running, actor: Actor
+    ) -> list[Done]:
+        """Up to 1,000 reports, in order; each succeeds or fails by itself, and reporting again changes nothing."""
+        now = service.engine.clock()
+        outcomes = await service.execute_many((([desk.decision(_command(one, now))], None) for one in work), actor)
+        return [done(outcome) for outcome in outcomes]
+
+    return router
+
+
+def _command(report: Any, now: Any) -> Command:
+    match report:
+        case ReceiveWork():
+            return ReceiveReturn(report.return_id, report.receipt_id, report.location, report.lines)
+        case InspectWork():
+            return InspectReturn(report.return_id, report.inspection_id, report.location, report.lines, now)
+        case _:
+            return CloseReceipt(report.return_id, now)

@@ -1,0 +1,706 @@
+"""Whether goods may come back, what of them did, and what that is worth. Pure: time and ids come in with the command.
+
+A return and its purchase decide together: the return's stream tells its story, the purchase's stream says which units
+are spoken for and how many were credited, so that no unit comes back twice and all refunds add up.
+"""
+
+from __future__ import annotations
+
+from base64 import b32encode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any, Literal, assert_never
+
+from immutables import Map
+
+from ordermill.contracts.base import Fact
+from ordermill.contracts.capture import OrderCaptured, OrderLine, OrderLinesCanceled, OrderRevised
+from ordermill.contracts.fields import LineQuantity, Money
+from ordermill.contracts.returns import (
+    Disposition,
+    ExchangeLine,
+    ExchangeRequested,
+    InspectedLine,
+    RefundFailed,
+    RefundPaid,
+    RefundRequested,
+    ReturnAuthorized,
+    ReturnClosed,
+    ReturnDeclined,
+    ReturnEvent,
+    ReturnExpired,
+    ReturnInspected,
+    ReturnReason,
+    ReturnReceived,
+    ReturnRequested,
+    UnitsClaimed,
+    UnitsGivenBack,
+    UnitsTakenBack,
+)
+from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentDelivered
+from ordermill.decider import Decider, Decision, Recorded, decision
+from ordermill.ids import derived_id
+from ordermill.pmap import PMap
+
+from .errors import (
+    NotInspected,
+    NotReceived,
+    PurchaseNotFound,
+    RefundUnknown,
+    RequestUnclear,
+    ReturnNotFound,
+    ReturnNotOpen,
+    UnexpectedGoods,
+)
+from .policy import ReturnPolicy
+from .purchase import (
+    PARCEL,
+    PURCHASE,
+    ExpectParcel,
+    ParcelCommand,
+    Purchase,
+    PurchaseCommand,
+    RecordCancellation,
+    RecordDelivery,
+    RecordPurchase,
+    RevisePurchase,
+    Units,
+    decide_parcel,
+    decide_purchase,
+    in_window,
+    returnable,
+    shipping_of,
+    worth_of,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReturn:
+    """The customer, or an agent for them, wants to send goods back."""
+
+    return_id: str
+    order_id: str
+    lines: tuple[LineQuantity, ...]
+    reason: ReturnReason
+    wanted: Literal["refund", "exchange"]
+    requested_at: datetime
+    by: Literal["customer", "agent"]
+    exchange_for: tuple[ExchangeLine, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveReturn:
+    """Goods arrived at a location; `receipt_id` tells one receipt from another with the same goods."""
+
+    return_id: str
+    receipt_id: str
+    location: str
+    lines: tuple[LineQuantity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InspectReturn:
+    """Somebody looked at received goods and says what they are fit for, or that they were not in the box."""
+
+    return_id: str
+    inspection_id: str
+    location: str
+    lines: tuple[InspectedLine, ...]
+    inspected_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CloseReceipt:
+    """A person decides that nothing more will come."""
+
+    return_id: str
+    closed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireReturn:
+    """The time to send goods back is over. Sent by a timer, with the time it was due."""
+
+    return_id: str
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRefundPaid:
+    """The payment provider, or a person, sent the money back."""
+
+    return_id: str
+    refund_id: str
+    provider_reference: str
+    refunded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRefundFailed:
+    """The payment provider will not send the money back."""
+
+    return_id: str
+    refund_id: str
+    reason: str
+
+
+ReturnCommand = (
+    RequestReturn | ReceiveReturn | InspectReturn | CloseReceipt | ExpireReturn | RecordRefundPaid | RecordRefundFailed
+)
+Command = ReturnCommand | PurchaseCommand | ParcelCommand
+
+
+class Stage(StrEnum):
+    """How far a return has come."""
+
+    REQUESTED = "requested"
+    DECLINED = "declined"
+    AUTHORIZED = "authorized"
+    RECEIVED = "received"
+    """Something has come; it is settled once all has come and been inspected."""
+    REFUNDING = "refunding"
+    REFUND_FAILED = "refund failed"
+    EXPIRED = "expired"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnLine:
+    """One line's units: asked for, received of those, inspected of those, and found missing of those."""
+
+    line_id: str
+    sku: str
+    asked: int
+    received: int = 0
+    inspected: int = 0
+    missing: int = 0
+
+    @property
+    def good(self) -> int:
+        return self.inspected - self.missing
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """One return after its events so far; `Return()` is one nobody has asked for."""
+
+    return_id: str = ""
+    order_id: str = ""
+    stage: Stage | None = None
+    lines: tuple[ReturnLine, ...] = ()
+    reason: ReturnReason | None = None
+    wanted: Literal["refund", "exchange"] = "refund"
+    exchange_for: tuple[ExchangeLine, ...] = ()
+    note: str = ""
+    declined_for: tuple[str, ...] = ()
+    rma: str = ""
+    expires_at: datetime | None = None
+    to_inspect: PMap[str, int] = field(default_factory=Map)
+    """Units received and not inspected yet, by `<location>/<line>`."""
+    receipts: PMap[str, bool] = field(default_factory=Map)
+    inspections: PMap[str, bool] = field(default_factory=Map)
+    refund_id: str = ""
+    refund: Money | None = None
+    credit: Money | None = None
+    """What an exchange is paid with."""
+    failure: str = ""
+
+
+def request_return(states: Mapping[str, Any], command: RequestReturn, policy: ReturnPolicy) -> Recorded:
+    """A request that makes sense is recorded and answered: authorized, or declined with every reason.
+
+    Raises PurchaseNotFound and RequestUnclear.
+    """
+    stream, purchase_stream = RETURN.stream(command.return_id), PURCHASE.stream(command.order_id)
+    current: Return = states[stream]
+    purchase: Purchase = states[purchase_stream]
+    if current.stage is not None:
+        if current.order_id != command.order_id:
+            raise RequestUnclear(command.return_id, f"is taken by a return of order {current.order_id}; use another id")
+        return []
+    if not purchase.recorded:
+        raise PurchaseNotFound(command.order_id)
+    wanted = _wanted(command, purchase)
+    lines = tuple(LineQuantity(line_id=line.line_id, sku=line.sku, quantity=units) for line, units in wanted)
+    at, window = command.requested_at, timedelta(days=policy.window_days)
+    late = [(line, units) for line, units in wanted if _past_window(purchase.of(line.line_id), units, at, window)]
+    reasons = _objections(purchase, wanted, command.reason, policy)
+    note = command.note
+    if late and command.by == "agent":
+        note = f"The {policy.window_days} days to return it are over; an agent let it pass. {note}".strip()[:500]
+    else:
+        reasons += [_too_late(purchase.of(line.line_id), line, units, at, policy) for line, units in late]
+    ids = {"return_id": command.return_id, "order_id": command.order_id}
+    requested = ReturnRequested(
+        **ids,
+        lines=lines,
+        reason=command.reason,
+        wanted=command.wanted,
+        exchange_for=command.exchange_for,
+        note=note,
+    )
+    if reasons:
+        return [(stream, requested), (stream, ReturnDeclined(**ids, reasons=tuple(reasons)))]
+    expires_at = at + timedelta(days=policy.authorization_days)
+    return [
+        (stream, requested),
+        (purchase_stream, UnitsClaimed(**ids, lines=lines)),
+        (stream, ReturnAuthorized(**ids, rma=rma_of(command.return_id), expires_at=expires_at)),
+    ]
+
+
+def _wanted(command: RequestReturn, purchase: Purchase) -> list[tuple[OrderLine, int]]:
+    """The order's lines that are asked for, each once. Raises RequestUnclear."""
+    bought = {line.line_id: line for line in purchase.lines}
+    units: dict[str, int] = {}
+    for line in command.lines:
+        known = bought.get(line.line_id)
+        if known is None:
+            fault = f"order {command.order_id} has no line {line.line_id}; it has {', '.join(bought)[:300]}"
+            raise RequestUnclear(command.return_id, fault)
+        if known.sku != line.sku:
+            fault = f"line {line.line_id} of order {command.order_id} is {known.sku}, not {line.sku}"
+            raise RequestUnclear(command.return_id, fault)
+        units[line.line_id] = units.get(line.line_id, 0) + line.quantity
+    if not units:
+        raise RequestUnclear(command.return_id, "names no lines; say which units come back")
+    if (command.wanted == "exchange") != bool(command.exchange_for):
+        raise RequestUnclear(command.return_id, "an exchange needs `exchange_for`, a refund has none")
+    for other in command.exchange_for:
+        if other.unit_price.currency != purchase.currency or other.unit_price.minor < 0:
+            fault = f"{other.sku} at {other.unit_price}: an exchange is priced in {purchase.currency}, from 0 on"
+            raise RequestUnclear(command.return_id, fault)
+    return [(bought[line_id], count) for line_id, count in units.items()]
+
+
+def _objections(
+    purchase: Purchase, wanted: Iterable[tuple[OrderLine, int]], reason: ReturnReason, policy: ReturnPolicy
+) -> list[str]:
+    reasons = []
+    for line, asked in wanted:
+        units = purchase.of(line.line_id)
+        excused = policy.final_sale_returnable_if_our_fault and reason in policy.our_fault
+        if line.final_sale and not excused:
+            reasons.append(f"{line.sku}: final sale, can't be returned.")
+        if asked > units.delivered:
+            reasons.append(f"{line.sku}: {asked} asked for, {units.delivered} delivered so far.")
+        elif asked > returnable(line, units):
+            reasons.append(
+                f"{line.sku}: {asked} asked for, but {units.claimed} of {units.delivered} delivered are in a return."
+            )
+    return reasons
+
+
+def _past_window(units: Units, asked: int, at: datetime, window: timedelta) -> bool:
+    return in_window(units, at, window) < min(asked, units.delivered - units.claimed)
+
+
+def _too_late(units: Units, line: OrderLine, asked: int, at: datetime, policy: ReturnPolicy) -> str:
+    days = policy.window_days
+    inside = in_window(units, at, timedelta(days=days))
+    last = units.deliveries[-1].delivered_at
+    return (
+        f"{line.sku}: {asked} asked for, {inside} within the {days} days to return it; last delivered {last:%Y-%m-%d}."
+    )
+
+
+def receive_return(states: Mapping[str, Any], command: ReceiveReturn) -> Recorded:
+    """Book goods in, in one go or several. Raises ReturnNotFound, ReturnNotOpen and UnexpectedGoods."""
+    stream = RETURN.stream(command.return_id)
+    current = _open(states[stream], command.return_id)
+    if command.receipt_id in current.receipts:
+        return []
+    if current.stage not in (Stage.AUTHORIZED, Stage.RECEIVED):
+        raise ReturnNotOpen(command.return_id, str(current.stage))
+    lines, faults = merged(command.lines)
+    expected = {line.line_id: line for line in current.lines}
+    for line in lines:
+        due = expected.get(line.line_id)
+        if due is None or due.sku != line.sku:
+            faults.append(f"{line.quantity} {line.sku} as line {line.line_id} is not part of it")
+        elif line.quantity > due.asked - due.received:
+            faults.append(f"{line.quantity} {line.sku} came, {due.asked - due.received} more were asked for")
+    if faults or not lines:
+        still = (f"{due.asked - due.received} {due.sku}" for due in current.lines if due.asked > due.received)
+        raise UnexpectedGoods(command.return_id, faults or ["nothing was named"], still)
+    received = ReturnReceived(
+        return_id=command.return_id,
+        order_id=current.order_id,
+        location=command.location,
+        lines=lines,
+        receipt_id=command.receipt_id,
+    )
+    return [(stream, received)]
+
+
+def inspect_return(states: Mapping[str, Any], command: InspectReturn, policy: ReturnPolicy) -> Recorded:
+    """Record what received goods are fit for; with the last of them, settle. Raises ReturnNotFound and NotReceived."""
+    stream = RETURN.stream(command.return_id)
+    current = _open(states[stream], command.return_id)
+    if command.inspection_id in current.inspections:
+        return []
+    if current.stage not in (Stage.AUTHORIZED, Stage.RECEIVED):
+        raise ReturnNotOpen(command.return_id, str(current.stage))
+    lines, faults = merged(command.lines)
+    skus = {line.line_id: line.sku for line in current.lines}
+    for line in lines:
+        here = current.to_inspect.get(f"{command.location}/{line.line_id}", 0)
+        at_hand = here if skus.get(line.line_id) == line.sku else 0
+        if line.quantity > at_hand:
+            faults.append(f"{line.quantity} {line.sku} inspected, {at_hand} to inspect at {command.location}")
+    if faults or not lines:
+        raise NotReceived(command.return_id, faults or ["nothing was named"])
+    inspected = ReturnInspected(
+        return_id=command.return_id,
+        order_id=current.order_id,
+        location=command.location,
+        lines=command.lines,
+        inspection_id=command.inspection_id,
+    )
+    current = evolve(current, inspected)
+    if any(line.inspected < line.asked for line in current.lines):
+        return [(stream, inspected)]
+    purchase = states[PURCHASE.stream(current.order_id)]
+    return [(stream, inspected), *_settle(current, purchase, command.inspected_at, policy)]
+
+
+def close_receipt(states: Mapping[str, Any], command: CloseReceipt, policy: ReturnPolicy) -> Recorded:
+    """Settle with what has come; the rest stays with the customer. Raises ReturnNotFound and NotInspected."""
+    current = _open(states[RETURN.stream(command.return_id)], command.return_id)
+    if current.stage not in (Stage.AUTHORIZED, Stage.RECEIVED):
+        return []
+    if waiting := sum(line.received - line.inspected for line in current.lines):
+        raise NotInspected(command.return_id, waiting)
+    return _settle(current, states[PURCHASE.stream(current.order_id)], command.closed_at, policy)
+
+
+def expire_return(states: Mapping[str, Any], command: ExpireReturn) -> Recorded:
+    """End a return of which nothing has come."""
+    stream = RETURN.stream(command.return_id)
+    current: Return = states[stream]
+    if current.stage is not Stage.AUTHORIZED or current.expires_at is None or command.due_at < current.expires_at:
+        return []
+    ids = {"return_id": command.return_id, "order_id": current.order_id}
+    given_back = _quantities((line, line.asked) for line in current.lines)
+    return [
+        (stream, ReturnExpired(**ids, due_at=command.due_at)),
+        (PURCHASE.stream(current.order_id), UnitsGivenBack(**ids, lines=given_back)),
+        (stream, ReturnClosed(**ids)),
+    ]
+
+
+def decide_refund(current: Return, command: RecordRefundPaid | RecordRefundFailed) -> list[ReturnEvent]:
+    """What became of the refund. A person may still pay one that failed. Raises RefundUnknown."""
+    if not current.refund_id or current.refund_id != command.refund_id or current.refund is None:
+        raise RefundUnknown(command.return_id, command.refund_id, current.refund_id)
+    ids = {"return_id": command.return_id, "order_id": current.order_id}
+    match command:
+        case RecordRefundPaid() if current.stage in (Stage.REFUNDING, Stage.REFUND_FAILED):
+            paid = RefundPaid(
+                **ids,
+                refund_id=command.refund_id,
+                amount=current.refund,
+                provider_reference=command.provider_reference,
+                refunded_at=command.refunded_at,
+            )
+            return [paid, ReturnClosed(**ids)]
+        case RecordRefundFailed() if current.stage is Stage.REFUNDING:
+            return [RefundFailed(**ids, refund_id=command.refund_id, reason=command.reason)]
+        case _:
+            return []
+
+
+def _settle(current: Return, purchase: Purchase, at: datetime, policy: ReturnPolicy) -> Recorded:
+    """What the goods that came back are worth, and what becomes of those that did not."""
+    stream, purchase_stream = RETURN.stream(current.return_id), PURCHASE.stream(current.order_id)
+    ids = {"return_id": current.return_id, "order_id": current.order_id}
+    events: list[tuple[str, Fact]] = []
+    kept = _quantities((line, line.asked - line.good) for line in current.lines)
+    back = _quantities((line, line.good) for line in current.lines)
+    if kept:
+        events.append((purchase_stream, UnitsGivenBack(**ids, lines=kept)))
+    if not back:
+        return [*events, (stream, ReturnClosed(**ids))]
+    our_fault = current.reason in policy.our_fault
+    events.append((purchase_stream, UnitsTakenBack(**ids, lines=back, our_fault=our_fault)))
+    worth = _worth(purchase, back, our_fault, policy)
+    credit = 0
+    if current.wanted == "exchange" and purchase.destination is not None:
+        price = sum(line.unit_price.minor * line.quantity for line in current.exchange_for)
+        credit = min(price, worth.amount)
+        exchange = ExchangeRequested(
+            **ids,
+            channel=purchase.channel,
+            customer_id=purchase.customer_id,
+            destination=purchase.destination,
+            lines=current.exchange_for,
+            credit=Money(minor=credit, currency=purchase.currency),
+            requested_at=at,
+        )
+        events.append((stream, exchange))
+    if worth.amount <= credit:
+        return [*events, (stream, ReturnClosed(**ids))]
+    left = worth.less(credit)
+
+    def money(minor: int) -> Money:
+        return Money(minor=minor, currency=purchase.currency)
+
+    refund = RefundRequested(
+        **ids,
+        refund_id=derived_id("return-refund", current.return_id),
+        payment_reference=purchase.payment_reference,
+        goods=money(left.goods),
+        tax=money(left.tax),
+        shipping=money(left.shipping),
+        amount=money(left.amount),
+        restocking_fee=money(worth.fee) if worth.fee else None,
+    )
+    return [*events, (stream, refund)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Worth:
+    """In minor units; `fee` is what was kept of the goods."""
+
+    goods: int
+    tax: int
+    shipping: int
+    fee: int
+
+    @property
+    def amount(self) -> int:
+        return self.goods + self.tax + self.shipping
+
+    def less(self, credit: int) -> _Worth:
+        """Without what an exchange was paid with: drawn from the goods first, then the tax, then the shipping."""
+        from_goods = min(self.goods, credit)
+        from_tax = min(self.tax, credit - from_goods)
+        from_shipping = credit - from_goods - from_tax
+        return replace(
+            self,
+            goods=self.goods - from_goods,
+            tax=self.tax - from_tax,
+            shipping=self.shipping - from_shipping,
+        )
+
+
+def _worth(purchase: Purchase, back: tuple[LineQuantity, ...], our_fault: bool, policy: ReturnPolicy) -> _Worth:
+    goods, tax = worth_of(purchase, {line.line_id: line.quantity for line in back})
+    fee = 0 if our_fault else max(goods.minor, 0) * policy.restocking_fee_percent // 100
+    units = sum(line.quantity for line in back)
+    # Asked of all returns, or nine unwanted units and one damaged one would bring the shipping back.
+    all_back = our_fault and purchase.taken_for_our_fault + units >= purchase.bought
+    shipping = shipping_of(purchase).minor if all_back and policy.refund_shipping else 0
+    return _Worth(goods.minor - fee, tax.minor, shipping, fee)
+
+
+def _open(current: Return, return_id: str) -> Return:
+    if current.stage is None:
+        raise ReturnNotFound(return_id)
+    return current
+
+
+def _quantities(lines: Iterable[tuple[ReturnLine, int]]) -> tuple[LineQuantity, ...]:
+    return tuple(LineQuantity(line_id=line.line_id, sku=line.sku, quantity=units) for line, units in lines if units)
+
+
+def merged(lines: Iterable[LineQuantity | InspectedLine]) -> tuple[tuple[LineQuantity, ...], list[str]]:
+    """Each line once, with all its units, and what is wrong with the lines as they were named."""
+    units: dict[str, tuple[str, int]] = {}
+    faults = []
+    for line in lines:
+        sku, count = units.get(line.line_id, (line.sku, 0))
+        if sku != line.sku:
+            faults.append(f"line {line.line_id} is named as {sku} and as {line.sku}")
+        units[line.line_id] = (sku, count + line.quantity)
+    whole = tuple(LineQuantity(line_id=line_id, sku=sku, quantity=count) for line_id, (sku, count) in units.items())
+    return whole, faults
+
+
+def evolve(current: Return, event: ReturnEvent) -> Return:
+    """Fold one event in. Never refuses: it happened, whatever today's rules say."""
+    match event:
+        case ReturnRequested():
+            return replace(
+                current,
+                return_id=event.return_id,
+                order_id=event.order_id,
+                stage=Stage.REQUESTED,
+                lines=tuple(ReturnLine(line.line_id, line.sku, line.quantity) for line in event.lines),
+                reason=event.reason,
+                wanted=event.wanted,
+                exchange_for=event.exchange_for,
+                note=event.note,
+            )
+        case ReturnAuthorized():
+            return replace(current, stage=Stage.AUTHORIZED, rma=event.rma, expires_at=event.expires_at)
+        case ReturnDeclined():
+            return replace(current, stage=Stage.DECLINED, declined_for=event.reasons)
+        case ReturnReceived():
+            return _with_receipt(current, event)
+        case ReturnInspected():
+            return _with_inspection(current, event)
+        case RefundRequested():
+            return replace(current, stage=Stage.REFUNDING, refund_id=event.refund_id, refund=event.amount, failure="")
+        case RefundFailed():
+            return replace(current, stage=Stage.REFUND_FAILED, failure=event.reason)
+        case RefundPaid():
+            return replace(current, failure="")
+        case ExchangeRequested():
+            return replace(current, credit=event.credit)
+        case ReturnExpired():
+            return replace(current, stage=Stage.EXPIRED)
+        case ReturnClosed():
+            return current if current.stage is Stage.EXPIRED else replace(current, stage=Stage.CLOSED)
+        case _:
+            assert_never(event)
+
+
+def _with_receipt(current: Return, event: ReturnReceived) -> Return:
+    came = {line.line_id: line.quantity for line in event.lines}
+    to_inspect, receipts = current.to_inspect, current.receipts
+    for line_id, units in came.items():
+        key = f"{event.location}/{line_id}"
+        to_inspect = to_inspect.set(key, to_inspect.get(key, 0) + units)
+    if event.receipt_id is not None:
+        receipts = receipts.set(event.receipt_id, True)
+    lines = tuple(replace(line, received=line.received + came.get(line.line_id, 0)) for line in current.lines)
+    return replace(current, stage=Stage.RECEIVED, lines=lines, to_inspect=to_inspect, receipts=receipts)
+
+
+def _with_inspection(current: Return, event: ReturnInspected) -> Return:
+    seen: dict[str, int] = {}
+    missing: dict[str, int] = {}
+    to_inspect, inspections = current.to_inspect, current.inspections
+    for line in event.lines:
+        seen[line.line_id] = seen.get(line.line_id, 0) + line.quantity
+        if line.disposition is Disposition.MISSING:
+            missing[line.line_id] = missing.get(line.line_id, 0) + line.quantity
+        key = f"{event.location}/{line.line_id}"
+        to_inspect = to_inspect.set(key, to_inspect.get(key, 0) - line.quantity)
+    if event.inspection_id is not None:
+        inspections = inspections.set(event.inspection_id, True)
+    lines = tuple(
+        replace(
+            line,
+            inspected=line.inspected + seen.get(line.line_id, 0),
+            missing=line.missing + missing.get(line.line_id, 0),
+        )
+        for line in current.lines
+    )
+    return replace(current, lines=lines, to_inspect=to_inspect, inspections=inspections)
+
+
+RETURN: Decider[Return] = Decider("return", Return(), evolve)
+
+
+def to_decision(command: Command, policy: ReturnPolicy) -> Decision:
+    """`command` with the streams it needs, as far as they are known before it is decided."""
+    match command:
+        case RecordPurchase() | RevisePurchase() | RecordCancellation():
+            return decision(PURCHASE.stream(command.order_id), decide_purchase, command)
+        case ExpectParcel() | RecordDelivery():
+            parcel = command
+            return Decision((PARCEL.stream(parcel.shipment_id),), lambda states: decide_parcel(states, parcel))
+        case RequestReturn():
+            request = command
+            streams = (RETURN.stream(request.return_id), PURCHASE.stream(request.order_id))
+            return Decision(streams, lambda states: request_return(states, request, policy))
+        case ReceiveReturn():
+            receipt = command
+            return Decision((RETURN.stream(receipt.return_id),), lambda states: receive_return(states, receipt))
+        case InspectReturn():
+            inspection = command
+            return Decision(
+                (RETURN.stream(inspection.return_id),),
+                lambda states: inspect_return(states, inspection, policy),
+            )
+        case CloseReceipt():
+            close = command
+            return Decision((RETURN.stream(close.return_id),), lambda states: close_receipt(states, close, policy))
+        case ExpireReturn():
+            expiry = command
+            return Decision((RETURN.stream(expiry.return_id),), lambda states: expire_return(states, expiry))
+        case RecordRefundPaid() | RecordRefundFailed():
+            return decision(RETURN.stream(command.return_id), decide_refund, command)
+        case _:
+            assert_never(command)
+
+
+def command_of(fact: Fact, source: str) -> PurchaseCommand | ParcelCommand | None:
+    """What a fact of capture or tracking asks of returns; None for most. `source` is the message's id."""
+    match fact:
+        case OrderCaptured():
+            return RecordPurchase(
+                order_id=fact.order_id,
+                channel=fact.channel,
+                customer_id=fact.customer_id,
+                destination=fact.destination,
+                lines=fact.lines,
+                shipping=fact.shipping,
+                shipping_tax=fact.shipping_tax,
+                tax_included=fact.tax_included,
+                payment_reference=fact.payment.reference,
+            )
+        case OrderRevised():
+            return RevisePurchase(
+                order_id=fact.order_id,
+                revision=fact.revision,
+                destination=fact.destination,
+                lines=fact.lines,
+                payment_reference=fact.payment.reference,
+            )
+        case OrderLinesCanceled():
+            return RecordCancellation(fact.order_id, fact.lines, source)
+        case ShipmentAnnounced():
+            return ExpectParcel(fact.shipment_id, fact.order_id, fact.lines)
+        case ShipmentDelivered():
+            return RecordDelivery(fact.shipment_id, fact.delivered_at)
+        case _:
+            return None
+
+
+def rma_of(return_id: str) -> str:
+    """The number on the return's papers: ten letters and digits that follow from its id, easy to read out."""
+    digest = b32encode(sha256(return_id.encode()).digest()).decode()
+    return f"R-{digest[:5]}-{digest[5:10]}"
+
+
+def return_summary(current: Return) -> dict[str, Any]:
+    """The return as a view keeps it: JSON values only."""
+    return {
+        "return_id": current.return_id,
+        "order_id": current.order_id,
+        "status": current.stage.value if current.stage else None,
+        "rma": current.rma or None,
+        "reason": current.reason.value if current.reason else None,
+        "wanted": current.wanted,
+        "exchange_for": [line.model_dump() for line in current.exchange_for],
+        "note": current.note,
+        "declined_for": list(current.declined_for),
+        "expires_at": current.expires_at.isoformat() if current.expires_at else None,
+        "lines": [
+            {
+                "line_id": line.line_id,
+                "sku": line.sku,
+                "asked": line.asked,
+                "received": line.received,
+                "inspected": line.inspected,
+                "missing": line.missing,
+            }
+            for line in current.lines
+        ],
+        "to_inspect": [
+            {"location": key.partition("/")[0], "line_id": key.partition("/")[2], "units": units}
+            for key, units in sorted(current.to_inspect.items())
+            if units
+        ],
+        "refund_id": current.refund_id or None,
+        "refund": current.refund.model_dump() if current.refund else None,
+        "credit": current.credit.model_dump() if current.credit else None,
+        "failure": current.failure or None,
+    }

@@ -1,0 +1,402 @@
+"""What was bought, what of it arrived, and what of that is on its way back. Pure: time comes in with the command.
+
+A purchase is fed from two sides that may come in any order: capture says what was bought, tracking what arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, assert_never
+
+from immutables import Map
+
+from ordermill.contracts.capture import OrderLine
+from ordermill.contracts.fields import Destination, LineQuantity, Money
+from ordermill.contracts.returns import (
+    ParcelArrived,
+    ParcelEvent,
+    ParcelExpected,
+    PurchaseDelivered,
+    PurchaseEvent,
+    PurchaseRecorded,
+    PurchaseRevised,
+    PurchaseUnitsCanceled,
+    UnitsClaimed,
+    UnitsGivenBack,
+    UnitsTakenBack,
+)
+from ordermill.decider import Decider
+from ordermill.money import goods_of, range_of_units
+from ordermill.pmap import PMap
+
+from .errors import PurchaseNotRecorded
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPurchase:
+    """Capture took an order in."""
+
+    order_id: str
+    channel: str
+    customer_id: str | None
+    destination: Destination
+    lines: tuple[OrderLine, ...]
+    shipping: Money
+    shipping_tax: Money
+    tax_included: bool
+    payment_reference: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RevisePurchase:
+    """The channel changed the order; all amounts as they are from now on."""
+
+    order_id: str
+    revision: int
+    destination: Destination
+    lines: tuple[OrderLine, ...]
+    payment_reference: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordCancellation:
+    """Units will never be delivered. `source` is the message that said so."""
+
+    order_id: str
+    lines: tuple[LineQuantity, ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectParcel:
+    """A parcel with these units is on its way to the customer."""
+
+    shipment_id: str
+    order_id: str
+    lines: tuple[LineQuantity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDelivery:
+    """The parcel reached the customer."""
+
+    shipment_id: str
+    delivered_at: datetime
+
+
+PurchaseCommand = RecordPurchase | RevisePurchase | RecordCancellation
+ParcelCommand = ExpectParcel | RecordDelivery
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    delivered_at: datetime
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """One line's units. Of those delivered, `claimed` are spoken for by returns, of those `taken` are credited."""
+
+    delivered: int = 0
+    claimed: int = 0
+    taken: int = 0
+    canceled: int = 0
+    deliveries: tuple[Delivery, ...] = ()
+    """Oldest first."""
+
+
+NO_UNITS = Units()
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """One order as returns needs to know it; `Purchase()` is one nobody has told us of."""
+
+    order_id: str = ""
+    recorded: bool = False
+    """Whether capture's word is here; parcels may arrive before it."""
+    channel: str = ""
+    customer_id: str | None = None
+    destination: Destination | None = None
+    lines: tuple[OrderLine, ...] = ()
+    shipping: Money | None = None
+    shipping_tax: Money | None = None
+    tax_included: bool = False
+    payment_reference: str | None = None
+    revision: int = 0
+    units: PMap[str, Units] = field(default_factory=Map)
+    """By line."""
+    cancellations: PMap[str, bool] = field(default_factory=Map)
+    shipments: PMap[str, bool] = field(default_factory=Map)
+    returns: tuple[str, ...] = ()
+    canceled: int = 0
+    taken: int = 0
+    taken_for_our_fault: int = 0
+
+    def of(self, line_id: str) -> Units:
+        return self.units.get(line_id, NO_UNITS)
+
+    @property
+    def bought(self) -> int:
+        """Units that were bought and not canceled."""
+        return sum(line.quantity for line in self.lines) - self.canceled
+
+    @property
+    def currency(self) -> str:
+        return self.shipping.currency if self.shipping else "XXX"
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What is needed to tell an order that its parcel arrived; either half may come first."""
+
+    shipment_id: str = ""
+    order_id: str = ""
+    lines: tuple[LineQuantity, ...] = ()
+    delivered_at: datetime | None = None
+
+
+def decide_purchase(purchase: Purchase, command: PurchaseCommand) -> list[PurchaseEvent]:
+    """The events that `command` causes; `[]` if it is already so. Raises PurchaseNotRecorded."""
+    match command:
+        case RecordPurchase():
+            if purchase.recorded:
+                return []
+            return [
+                PurchaseRecorded(
+                    order_id=command.order_id,
+                    channel=command.channel,
+                    customer_id=command.customer_id,
+                    destination=command.destination,
+                    lines=command.lines,
+                    shipping=command.shipping,
+                    shipping_tax=command.shipping_tax,
+                    tax_included=command.tax_included,
+                    payment_reference=command.payment_reference,
+                )
+            ]
+        case RevisePurchase():
+            if not purchase.recorded:
+                raise PurchaseNotRecorded(command.order_id)
+            if command.revision <= purchase.revision:
+                return []
+            return [
+                PurchaseRevised(
+                    order_id=command.order_id,
+                    revision=command.revision,
+                    destination=command.destination,
+                    lines=command.lines,
+                    payment_reference=command.payment_reference,
+                )
+            ]
+        case RecordCancellation(order_id, lines, source):
+            if source in purchase.cancellations:
+                return []
+            return [PurchaseUnitsCanceled(order_id=order_id, lines=lines, source=source)]
+        case _:
+            assert_never(command)
+
+
+def decide_parcel(
+    states: Mapping[str, Any], command: ParcelCommand
+) -> list[tuple[str, ParcelEvent | PurchaseDelivered]]:
+    """Whichever half comes second tells the purchase that its units arrived."""
+    stream = PARCEL.stream(command.shipment_id)
+    parcel: Parcel = states[stream]
+    new: ParcelEvent
+    match command:
+        case ExpectParcel(shipment_id, order_id, lines):
+            if parcel.order_id:
+                return []
+            new = ParcelExpected(shipment_id=shipment_id, order_id=order_id, lines=lines)
+        case RecordDelivery(shipment_id, delivered_at):
+            if parcel.delivered_at is not None:
+                return []
+            new = ParcelArrived(shipment_id=shipment_id, delivered_at=delivered_at)
+        case _:
+            assert_never(command)
+    after = evolve_parcel(parcel, new)
+    if not after.order_id or after.delivered_at is None:
+        return [(stream, new)]
+    delivered = PurchaseDelivered(
+        order_id=after.order_id,
+        shipment_id=after.shipment_id,
+        delivered_at=after.delivered_at,
+        lines=after.lines,
+    )
+    return [(stream, new), (PURCHASE.stream(after.order_id), delivered)]
+
+
+def evolve_purchase(purchase: Purchase, event: PurchaseEvent) -> Purchase:
+    """Fold one event in. Never refuses: it happened, whatever today's rules say."""
+    match event:
+        case PurchaseRecorded():
+            return replace(
+                purchase,
+                order_id=event.order_id,
+                recorded=True,
+                channel=event.channel,
+                customer_id=event.customer_id,
+                destination=event.destination,
+                lines=event.lines,
+                shipping=event.shipping,
+                shipping_tax=event.shipping_tax,
+                tax_included=event.tax_included,
+                payment_reference=event.payment_reference,
+            )
+        case PurchaseRevised():
+            return replace(
+                purchase,
+                revision=event.revision,
+                destination=event.destination,
+                lines=event.lines,
+                payment_reference=event.payment_reference,
+            )
+        case PurchaseUnitsCanceled():
+            units = purchase.units
+            for line in event.lines:
+                count = units.get(line.line_id, NO_UNITS)
+                units = units.set(line.line_id, replace(count, canceled=count.canceled + line.quantity))
+            return replace(
+                purchase,
+                units=units,
+                canceled=purchase.canceled + units_in(event.lines),
+                cancellations=purchase.cancellations.set(event.source, True),
+            )
+        case PurchaseDelivered():
+            units = purchase.units
+            for line in event.lines:
+                count = units.get(line.line_id, NO_UNITS)
+                units = units.set(line.line_id, _delivered(count, event.delivered_at, line.quantity))
+            return replace(
+                purchase,
+                order_id=event.order_id,
+                units=units,
+                shipments=purchase.shipments.set(event.shipment_id, True),
+            )
+        case UnitsClaimed():
+            claimed = _claim(purchase, event.lines, 1)
+            return replace(claimed, returns=(*purchase.returns, event.return_id))
+        case UnitsGivenBack():
+            return _claim(purchase, event.lines, -1)
+        case UnitsTakenBack():
+            units = purchase.units
+            for line in event.lines:
+                count = units.get(line.line_id, NO_UNITS)
+                units = units.set(line.line_id, replace(count, taken=count.taken + line.quantity))
+            back = units_in(event.lines)
+            return replace(
+                purchase,
+                units=units,
+                taken=purchase.taken + back,
+                taken_for_our_fault=purchase.taken_for_our_fault + (back if event.our_fault else 0),
+            )
+        case _:
+            assert_never(event)
+
+
+def _delivered(count: Units, delivered_at: datetime, units: int) -> Units:
+    deliveries = sorted((*count.deliveries, Delivery(delivered_at, units)), key=lambda each: each.delivered_at)
+    return replace(count, delivered=count.delivered + units, deliveries=tuple(deliveries))
+
+
+def _claim(purchase: Purchase, lines: Iterable[LineQuantity], sign: int) -> Purchase:
+    units = purchase.units
+    for line in lines:
+        count = units.get(line.line_id, NO_UNITS)
+        units = units.set(line.line_id, replace(count, claimed=count.claimed + sign * line.quantity))
+    return replace(purchase, units=units)
+
+
+def evolve_parcel(parcel: Parcel, event: ParcelEvent) -> Parcel:
+    match event:
+        case ParcelExpected():
+            return replace(parcel, shipment_id=event.shipment_id, order_id=event.order_id, lines=event.lines)
+        case ParcelArrived():
+            return replace(parcel, shipment_id=event.shipment_id, delivered_at=event.delivered_at)
+        case _:
+            assert_never(event)
+
+
+PURCHASE: Decider[Purchase] = Decider("purchase", Purchase(), evolve_purchase)
+PARCEL: Decider[Parcel] = Decider("parcel", Parcel(), evolve_parcel)
+
+
+def returnable(line: OrderLine, units: Units) -> int:
+    """Units that arrived and are in no return."""
+    return max(0, min(units.delivered, line.quantity - units.canceled) - units.claimed)
+
+
+def in_window(units: Units, at: datetime, window: timedelta) -> int:
+    """Units in no return whose time to be returned has not passed at `at`.
+
+    Units are alike, so those returned before count as the oldest: the customer keeps the time of the newer ones.
+    """
+    skip, left = units.claimed, 0
+    for delivery in units.deliveries:
+        open_units = max(0, delivery.units - skip)
+        skip -= delivery.units - open_units
+        left += open_units if delivery.delivered_at + window >= at else 0
+    return left
+
+
+def worth_of(purchase: Purchase, back: Mapping[str, int]) -> tuple[Money, Money]:
+    """What units that came back cost, and the tax on them: exactly these units' shares, by line.
+
+    Units are counted from the first returned one of each line, over all returns of the order, so that all returns
+    together come to the line's amount to the minor unit. Where prices include the tax, it is taken out of them.
+    """
+    goods, tax = Money.zero(purchase.currency), Money.zero(purchase.currency)
+    for line in purchase.lines:
+        if units := back.get(line.line_id, 0):
+            start = purchase.of(line.line_id).taken
+            line_tax = range_of_units(line.tax, start, start + units, line.quantity)
+            line_goods = range_of_units(goods_of(line), start, start + units, line.quantity)
+            goods += line_goods - line_tax if purchase.tax_included else line_goods
+            tax += line_tax
+    return goods, tax
+
+
+def shipping_of(purchase: Purchase) -> Money:
+    """What the order's shipping cost, its tax included."""
+    if purchase.shipping is None or purchase.shipping_tax is None:
+        return Money.zero(purchase.currency)
+    return purchase.shipping + purchase.shipping_tax
+
+
+def units_in(lines: Iterable[LineQuantity]) -> int:
+    return sum(line.quantity for line in lines)
+
+
+def purchase_summary(purchase: Purchase) -> dict[str, Any]:
+    """The purchase as a view keeps it: JSON values only, nothing personal."""
+    lines = []
+    for line in purchase.lines:
+        units = purchase.of(line.line_id)
+        lines.append(
+            {
+                "line_id": line.line_id,
+                "sku": line.sku,
+                "title": line.title,
+                "quantity": line.quantity,
+                "final_sale": line.final_sale,
+                "canceled": units.canceled,
+                "delivered": units.delivered,
+                "in_returns": units.claimed,
+                "returned": units.taken,
+                "returnable": returnable(line, units),
+                "last_delivered_at": units.deliveries[-1].delivered_at.isoformat() if units.deliveries else None,
+            }
+        )
+    return {
+        "order_id": purchase.order_id,
+        "channel": purchase.channel or None,
+        "customer_id": purchase.customer_id,
+        "currency": purchase.currency,
+        "lines": lines,
+        "returns": list(purchase.returns),
+        "shipments": sorted(purchase.shipments),
+    }

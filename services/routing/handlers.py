@@ -1,0 +1,105 @@
+"""Messages in, decisions out; decides nothing. The picture of availability is looked at when the decision is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ordermill.clock import Clock
+from ordermill.contracts.base import Fact
+from ordermill.contracts.inventory import (
+    AllocationRefused,
+    OrderBackorderFilled,
+    OrderDeallocated,
+    OrderReserved,
+)
+from ordermill.contracts.routing import OrderDeferred
+from ordermill.decider import Decision
+from ordermill.eventlog.store import Timer
+from ordermill.service.declare import Received
+
+from .domain import (
+    PLANS,
+    POLICY_STREAM,
+    OrderPlan,
+    PlanCommand,
+    RerouteGivenBack,
+    RerouteRefused,
+    RetryRouting,
+    RouteOrder,
+    route,
+    skus_to_route,
+)
+from .picture import Picture
+
+
+class Planning:
+    def __init__(self, picture: Picture, clock: Clock) -> None:
+        self._picture = picture
+        self._clock = clock
+
+    def reserved(self, fact: OrderReserved | OrderBackorderFilled, received: Received) -> Iterable[Decision]:
+        def command(plan: OrderPlan) -> PlanCommand:
+            return RouteOrder(
+                order_id=fact.order_id,
+                caused_by=received.message_id,
+                cause="reserved" if isinstance(fact, OrderReserved) else "backorder-filled",
+                lines=fact.lines,
+                destination=fact.destination,
+                placed_at=fact.placed_at,
+                service_level=fact.service_level,
+                decided_at=received.now,
+                available=self._picture.of(line.sku for line in fact.lines),
+            )
+
+        return [_decision(fact.order_id, command)]
+
+    def allocation_refused(self, fact: AllocationRefused, received: Received) -> Iterable[Decision]:
+        def command(plan: OrderPlan) -> PlanCommand:
+            return RerouteRefused(
+                order_id=fact.order_id,
+                caused_by=received.message_id,
+                plan_id=fact.plan_id,
+                short=fact.short,
+                decided_at=received.now,
+                available=self._picture.of(skus_to_route(plan, fact.plan_id)),
+            )
+
+        return [_decision(fact.order_id, command)]
+
+    def given_back(self, fact: OrderDeallocated, received: Received) -> Iterable[Decision]:
+        def command(plan: OrderPlan) -> PlanCommand:
+            return RerouteGivenBack(
+                order_id=fact.order_id,
+                caused_by=received.message_id,
+                fulfillment_id=fact.fulfillment_id,
+                location=fact.location,
+                cause=fact.cause,
+                lines=fact.lines,
+                decided_at=received.now,
+                available=self._picture.of(line.sku for line in fact.lines),
+            )
+
+        return [_decision(fact.order_id, command)]
+
+    def retry(self, timer: Timer) -> Iterable[Decision]:
+        order_id, plan_id = timer.stream.partition("-")[2], timer.name.partition(":")[2]
+
+        def command(plan: OrderPlan) -> PlanCommand:
+            return RetryRouting(order_id, plan_id, self._clock(), self._picture.of(skus_to_route(plan, plan_id)))
+
+        return [_decision(order_id, command)]
+
+
+def _decision(order_id: str, command: Callable[[OrderPlan], PlanCommand]) -> Decision:
+    stream = PLANS.stream(order_id)
+
+    def decide(states: Mapping[str, Any]) -> Iterable[tuple[str, Fact]]:
+        return route(states, command(states[stream]))
+
+    return Decision((stream, POLICY_STREAM), decide)
+
+
+def deadlines(stream: str, event: Fact) -> Sequence[Timer | tuple[str, str]]:
+    """When units that wait for a newer picture are tried again."""
+    return (Timer(stream, f"retry:{event.plan_id}", event.retry_at),) if isinstance(event, OrderDeferred) else ()

@@ -1,0 +1,909 @@
+"""Channel adapters: what a vendor's bytes become, and what is said about those that become nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ordermill.contracts.channel import (
+    Address,
+    ChannelLine,
+    Customer,
+    LineChange,
+    OrderCanceled,
+    OrderChanged,
+    OrderPlaced,
+    Payment,
+    ServiceLevel,
+)
+from ordermill.contracts.fields import MAX_MINOR, Money
+from ordermill.contracts.personal import Person
+from services.capture.adapters import (
+    ADAPTERS,
+    Adapted,
+    AdapterContext,
+    CannotRender,
+    UnknownFormat,
+    adapt,
+    decimal_to_minor,
+    render,
+    verify_shopify_hmac,
+)
+from services.capture.adapters.amounts import decimal_of, share_out
+from services.capture.adapters.base import Unfit, sum_of
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "samples"
+REAL = ROOT.parent / "shared" / "data"
+NEW_YORK = ZoneInfo("America/New_York")
+MONDAY = datetime(2026, 3, 2, 14, 15, 30, tzinfo=UTC)
+CONTEXT = AdapterContext("sample", MONDAY, zone=NEW_YORK)
+OURS = AdapterContext("sample", MONDAY, topic="orders/create", honors_extension=True)
+
+
+def usd(minor: int) -> Money:
+    return Money(minor=minor, currency="USD")
+
+
+ADA = Address(
+    person=Person(
+        name="Ada Quill",
+        company="Quill & Sons",
+        street=("12 Harbor Lane", "Apt 3"),
+        city="Portland",
+        phone="+12075550143",
+        email="ada@example.com",
+    ),
+    country="US",
+    region="ME",
+    postal_code="04101",
+)
+ORDER = OrderPlaced(
+    channel="sample",
+    external_id="1001",
+    placed_at=MONDAY,
+    customer=Customer(external_id="77", email="ada@example.com"),
+    ship_to=ADA,
+    lines=(
+        ChannelLine(
+            line_id="1", sku="MUG-A", title="Mug A", quantity=2, unit_price=usd(1000), discount=usd(100), tax=usd(105)
+        ),
+        ChannelLine(
+            line_id="2", sku="STICKER", title="Sticker", quantity=1, unit_price=usd(0), discount=usd(0), tax=usd(0)
+        ),
+    ),
+    shipping=usd(499),
+    shipping_tax=usd(27),
+    total=usd(2531),
+    payment=Payment(status="paid"),
+    service_level=ServiceLevel.EXPEDITED,
+    allow_backorder=True,
+)
+
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\n\t"), max_size=30)
+words = texts | st.sampled_from(
+    ["", " padded ", "a*b~c>d", "Für Dich ☕", '"quoted", twice', "=1+1", "#N/A", "1.2E+10"]
+)
+ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,19}", fullmatch=True) | st.integers(1, 2**70).map(str)
+external_ids = ids | words.filter(bool) | st.sampled_from(["ACME:4500012345", "boston/1/10231", "9007199254740993"])
+skus = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,30}", fullmatch=True) | st.sampled_from(
+    ["UNKNOWN", "3-Mar", "N/A"]
+)
+instants = st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
+people = st.builds(
+    Person,
+    name=words,
+    company=words,
+    street=st.lists(words, max_size=4).map(tuple),
+    city=words,
+    phone=words,
+    email=words,
+)
+addresses = st.builds(
+    Address,
+    person=people,
+    country=st.sampled_from(["US", "DE", "JP"]),
+    region=words,
+    postal_code=st.sampled_from(["", "04101", "4101", "K2P 1L4", " 1 "]),
+)
+
+
+@st.composite
+def orders(draw: st.DrawFn, external: st.SearchStrategy[str] = external_ids) -> OrderPlaced:
+    """Orders as the contract allows them, the totals of most adding up."""
+    currency = draw(st.sampled_from(["USD", "EUR", "JPY", "KWD"]))
+
+    def money(low: int = 0, high: int = 10**7) -> Money:
+        return Money(minor=draw(st.sampled_from([0, 1, 5, 1999]) | st.integers(low, high)), currency=currency)
+
+    lines = tuple(
+        ChannelLine(
+            line_id=line_id,
+            sku=draw(skus),
+            title=draw(words),
+            quantity=draw(st.integers(1, 1_000_000)),
+            unit_price=money(),
+            discount=money(-500),
+            tax=money(),
+            weight_g=draw(st.none() | st.integers(0, 100_000)),
+            final_sale=draw(st.booleans()),
+        )
+        for line_id in draw(st.lists(ids, min_size=1, max_size=5, unique=True))
+    )
+    order = OrderPlaced(
+        channel="sample",
+        external_id=draw(external),
+        placed_at=draw(instants),
+        customer=draw(st.none() | st.builds(Customer, external_id=words, email=words)),
+        ship_to=draw(addresses),
+        lines=lines,
+        shipping=money(),
+        shipping_tax=money(),
+        tax_included=draw(st.booleans()),
+        total=money(),
+        payment=Payment(
+            status=draw(st.sampled_from(["paid", "authorized", "pending", "invoice"])),
+            reference=draw(st.none() | words.filter(lambda text: bool(text) and "\n" not in text)),
+        ),
+        service_level=draw(st.sampled_from(ServiceLevel)),
+        allow_backorder=draw(st.booleans()),
+        risk=draw(st.sampled_from(["low", "medium", "high"])),
+    )
+    return with_total(order) if draw(st.integers(0, 3)) else order
+
+
+def with_total(order: OrderPlaced) -> OrderPlaced:
+    return order.model_copy(update={"total": Money(minor=sum_of(order), currency=order.total.currency)})
+
+
+def placed(adapted: Adapted) -> OrderPlaced:
+    assert not adapted.rejections
+    (message,) = adapted.messages
+    assert isinstance(message, OrderPlaced)
+    return message
+
+
+def codes(reasons: Iterable[Any]) -> list[str]:
+    return [reason.code.partition(".")[2] for reason in reasons]
+
+
+def sample(name: str, **context: Any) -> Adapted:
+    path = SAMPLES / name
+    return adapt(path.parent.name, path.read_bytes(), AdapterContext("sample", MONDAY, zone=NEW_YORK, **context))
+
+
+def check(name: str, adapted: Adapted) -> None:
+    """What holds of any result: never silent, messages of this channel, reasons that help."""
+    assert adapted.messages or adapted.rejections or adapted.notes
+    for message in adapted.messages:
+        assert isinstance(message, OrderPlaced | OrderChanged | OrderCanceled)
+        assert message.channel == "sample"
+        assert type(message).from_json(message.to_json()) == message
+    for reason in (*adapted.rejections, *adapted.notes):
+        assert re.fullmatch(rf"{name}\.[a-z0-9-]+", reason.code)
+        assert reason.where
+        assert len(reason.text) > 20
+
+
+QUICK = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow]
+)
+
+
+class AdapterSuite:
+    """What every adapter must do. A new one inherits this and names itself."""
+
+    name: str
+    one_bad_between_two: str
+    max_bytes = 2**20
+    refuses_other_than_utf8 = True
+
+    @QUICK
+    @given(order=orders())
+    def test_an_order_comes_back_as_it_was(self, order: OrderPlaced) -> None:
+        payload = render(self.name, order)
+        assert placed(adapt(self.name, payload, OURS)) == order
+        check(self.name, adapt(self.name, payload, OURS))
+
+    def test_an_order_of_many_lines_comes_back_as_it_was(self) -> None:
+        many = tuple(
+            ORDER.lines[0].model_copy(
+                update={"line_id": str(number), "sku": f"MUG-{number}", "title": f"Mug {number} ☕"}
+            )
+            for number in range(1, 676)
+        )
+        order = with_total(ORDER.model_copy(update={"lines": many}))
+        assert placed(adapt(self.name, render(self.name, order), OURS)) == order
+
+    def test_goods_and_money_need_no_extension(self) -> None:
+        context = AdapterContext("sample", MONDAY, topic="orders/create", zone=UTC)
+        plain = placed(adapt(self.name, render(self.name, ORDER), context))
+        for kept in ("channel", "placed_at", "lines", "shipping", "shipping_tax", "total", "ship_to"):
+            assert getattr(plain, kept) == getattr(ORDER, kept)
+        assert plain.service_level is ServiceLevel.EXPEDITED
+
+    def test_an_order_in_two_currencies_is_rendered_whole_or_not_at_all(self) -> None:
+        mixed = ORDER.model_copy(update={"shipping": Money(minor=1, currency="EUR")})
+        if self.name == "canonical":
+            assert placed(adapt(self.name, render(self.name, mixed), OURS)) == mixed
+        else:
+            with pytest.raises(CannotRender, match="EUR, USD"):
+                render(self.name, mixed)
+
+    @QUICK
+    @given(payload=st.binary(max_size=200))
+    def test_any_bytes_give_a_reason_and_no_exception(self, payload: bytes) -> None:
+        adapted = adapt(self.name, payload, CONTEXT)
+        check(self.name, adapted)
+        assert not adapted.messages
+
+    @QUICK
+    @given(data=st.data())
+    def test_a_damaged_payload_gives_messages_or_reasons(self, data: st.DataObject) -> None:
+        payload = bytearray(render(self.name, ORDER))
+        for _ in range(data.draw(st.integers(1, 4))):
+            at = data.draw(st.integers(0, max(len(payload) - 1, 0)))
+            junk = data.draw(
+                st.sampled_from([b"", b'"', b"[", b"*", b"~", b"\n", b"-", b"9" * 30, b"NaN", b"\xff", b"\0"])
+            )
+            payload[at : at + data.draw(st.integers(0, 9))] = junk
+        check(self.name, adapt(self.name, bytes(payload), OURS))
+
+    def test_one_bad_order_does_not_stop_its_neighbors(self) -> None:
+        adapted = sample(self.one_bad_between_two)
+        assert len(adapted.messages) == 2
+        assert len(adapted.rejections) == 1
+
+    @pytest.mark.parametrize("nothing", [b"", b" \n\t "])
+    def test_nothing_is_refused_as_empty(self, nothing: bytes) -> None:
+        assert codes(adapt(self.name, nothing, CONTEXT).rejections) == ["empty"]
+
+    def test_more_than_the_limit_is_refused_unread(self) -> None:
+        assert ADAPTERS[self.name].max_bytes == self.max_bytes
+        adapted = adapt(self.name, b"x" * (self.max_bytes + 1), CONTEXT)
+        assert codes(adapted.rejections) == ["too-large"]
+
+    def test_text_that_is_not_utf8_is_refused(self) -> None:
+        if self.refuses_other_than_utf8:
+            latin = render(self.name, ORDER).replace(b"Mug A", "Crème".encode("latin-1"))
+            assert codes(adapt(self.name, latin, CONTEXT).rejections) == ["not-utf-8"]
+
+    def test_the_extension_of_strangers_is_ignored(self) -> None:
+        risky = ORDER.model_copy(update={"risk": "high", "payment": Payment(status="pending", reference="pay_1")})
+        payload = render(self.name, risky)
+        stranger = placed(adapt(self.name, payload, AdapterContext("sample", MONDAY, topic="orders/create", zone=UTC)))
+        assert placed(adapt(self.name, payload, OURS)) == risky
+        assert (stranger == risky) == (self.name in ("canonical", "pos-csv"))
+
+    def test_the_same_bytes_always_give_the_same(self) -> None:
+        payload = render(self.name, ORDER)
+        assert payload == render(self.name, ORDER)
+        assert adapt(self.name, payload, OURS) == adapt(self.name, payload, OURS)
+
+
+class TestCanonical(AdapterSuite):
+    name = "canonical"
+    one_bad_between_two = "canonical/one-bad-between-two.jsonl"
+
+
+class TestShopify(AdapterSuite):
+    name = "shopify"
+    one_bad_between_two = "shopify/orders-list-one-broken.json"
+
+
+class TestX12(AdapterSuite):
+    name = "x12-850"
+    one_bad_between_two = "x12-850/one-bad-between-two.edi"
+    max_bytes = 16 * 2**20
+    refuses_other_than_utf8 = False
+
+
+class TestPosCsv(AdapterSuite):
+    name = "pos-csv"
+    one_bad_between_two = "pos-csv/one-bad-between-two.csv"
+    max_bytes = 16 * 2**20
+
+
+def test_every_format_passes_the_suite() -> None:
+    assert {suite.name for suite in AdapterSuite.__subclasses__()} == set(ADAPTERS)
+
+
+def test_an_unknown_format_is_named_with_those_there_are() -> None:
+    with pytest.raises(UnknownFormat, match="canonical, pos-csv, shopify, x12-850"):
+        adapt("x12-940", b"ISA", CONTEXT)
+
+
+# Samples
+
+
+def table() -> Iterator[tuple[str, list[str]]]:
+    """The rows of samples/README.md, by file."""
+    name = ""
+    for line in (SAMPLES / "README.md").read_text(encoding="utf-8").split("\n"):
+        if line.startswith("## "):
+            name = line[3:]
+        elif line.startswith("| ") and not line.startswith(("| file", "| ---")):
+            file, _, *rest = (cell.strip() for cell in line.strip("| ").split(" | "))
+            yield f"{name}/{file}", rest
+
+
+def counted(names: Iterable[str]) -> str:
+    return ", ".join(f"{name} ×{count}" if count > 1 else name for name, count in Counter(names).items()) or "–"
+
+
+@pytest.mark.parametrize(("file", "says"), list(table()), ids=[file for file, _ in table()])
+def test_a_sample_becomes_what_its_table_says(file: str, says: list[str]) -> None:
+    adapted = sample(file, topic=None if says[0] == "–" else says[0])
+    check(file.partition("/")[0], adapted)
+    messages = counted(type(message).__name__ for message in adapted.messages)
+    assert [messages, counted(codes(adapted.rejections)), counted(codes(adapted.notes))] == says[1:]
+
+
+def test_every_sample_stands_in_the_table() -> None:
+    there = {f"{name}/{path.name}" for name in ADAPTERS for path in (SAMPLES / name).iterdir()}
+    assert there == {file for file, _ in table()}
+
+
+# Money
+
+
+@pytest.mark.parametrize(
+    ("text", "currency", "minor"),
+    [
+        ("12.99", "USD", 1299),
+        ("12.9", "USD", 1290),
+        ("12", "USD", 1200),
+        (".5", "USD", 50),
+        ("-3.10", "USD", -310),
+        ("19.9500", "USD", 1995),
+        ("1980", "JPY", 1980),
+        ("1980.00", "JPY", 1980),
+        ("1.005", "KWD", 1005),
+        ("0.07", "USD", 7),
+        ("10000000000000.00", "USD", MAX_MINOR),
+        ("4503599627370.49", "USD", 450359962737049),
+    ],
+)
+def test_a_decimal_becomes_minor_units_exactly(text: str, currency: str, minor: int) -> None:
+    assert decimal_to_minor(text, currency) == minor
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("12.999", "too-many-decimals"),
+        ("NaN", "not-an-amount"),
+        ("Infinity", "not-an-amount"),
+        ("1e3", "not-an-amount"),
+        ("1,299.00", "not-an-amount"),
+        ("", "not-an-amount"),
+        ("-", "not-an-amount"),
+        (".", "not-an-amount"),
+        ("12.", "not-an-amount"),
+        ("$12", "not-an-amount"),
+        ("١٢", "not-an-amount"),
+        ("12\n", "not-an-amount"),
+        ("10000000000000.01", "amount-out-of-range"),
+        ("9" * 40, "not-an-amount"),
+    ],
+)
+def test_what_is_no_exact_amount_is_refused(text: str, code: str) -> None:
+    with pytest.raises(Unfit) as refused:
+        decimal_to_minor(text, "USD")
+    assert refused.value.reason.code == code
+
+
+@given(st.integers(-MAX_MINOR, MAX_MINOR), st.sampled_from(["USD", "JPY", "KWD"]))
+def test_minor_units_written_as_decimals_come_back(minor: int, currency: str) -> None:
+    assert decimal_to_minor(decimal_of(Money(minor=minor, currency=currency)), currency) == minor
+
+
+@given(st.integers(-MAX_MINOR, MAX_MINOR), st.lists(st.integers(0, 10**12), min_size=1, max_size=20))
+def test_shares_add_up_to_the_amount(minor: int, weights: list[int]) -> None:
+    assert sum(share.minor for share in share_out(usd(minor), weights)) == minor
+
+
+# Shopify
+
+
+def shopify(topic: str | None = "orders/create", drop: tuple[str, ...] = (), **fields: Any) -> Adapted:
+    document = json.loads((SAMPLES / "shopify" / "order-create.json").read_bytes()) | fields
+    for name in drop:
+        del document[name]
+    return adapt("shopify", json.dumps(document).encode(), AdapterContext("sample", MONDAY, topic=topic))
+
+
+def test_ids_above_two_to_the_fifty_third_keep_every_digit() -> None:
+    order = placed(sample("shopify/order-create.json", topic="orders/create"))
+    assert order.external_id == "9007199254740993"
+    assert [line.line_id for line in order.lines] == ["15820911946154509", "15820911946154510"]
+
+
+def test_a_shopify_order_is_read_whole() -> None:
+    assert placed(sample("shopify/order-create.json", topic="orders/create")) == OrderPlaced(
+        channel="sample",
+        external_id="9007199254740993",
+        placed_at=MONDAY,
+        customer=Customer(external_id="7713290458841", email="ada@example.com"),
+        ship_to=ADA.model_copy(update={"person": ADA.person.model_copy(update={"company": ""})}),
+        lines=(
+            ChannelLine(
+                line_id="15820911946154509",
+                sku="KETTLE-ENAMEL-RED",
+                title="Enamel Kettle - Red",
+                quantity=2,
+                unit_price=usd(3400),
+                discount=usd(680),
+                tax=usd(337),
+                weight_g=350,
+            ),
+            ChannelLine(
+                line_id="15820911946154510",
+                sku="TEA-SENCHA-100",
+                title="Sencha 100 g",
+                quantity=1,
+                unit_price=usd(1850),
+                discount=usd(185),
+                tax=usd(92),
+                weight_g=110,
+            ),
+        ),
+        shipping=usd(1490),
+        shipping_tax=usd(0),
+        total=usd(9704),
+        payment=Payment(status="paid"),
+        service_level=ServiceLevel.EXPEDITED,
+    )
+
+
+def test_money_is_what_the_customer_was_charged() -> None:
+    order = placed(sample("shopify/order-create-presentment-eur.json", topic="orders/create"))
+    assert order.total == Money(minor=6165, currency="EUR")
+    assert order.lines[0].tax == Money(minor=984, currency="EUR")
+    assert sum_of(order) == order.total.minor
+
+
+def test_an_order_discount_and_tax_are_shared_over_the_lines_to_the_cent() -> None:
+    order = placed(sample("shopify/order-create-order-level-amounts.json", topic="orders/create"))
+    assert [line.discount.minor for line in order.lines] == [33, 33, 34]
+    assert [line.tax.minor for line in order.lines] == [103, 103, 104]
+    assert sum_of(order) == order.total.minor
+
+
+def test_what_is_not_shipped_is_left_out_with_its_money() -> None:
+    order = placed(sample("shopify/order-create-gift-card-and-tip.json", topic="orders/create"))
+    assert [line.sku for line in order.lines] == ["MUG-A"]
+    assert order.total == usd(1055)
+
+
+def test_a_line_without_a_sku_goes_by_its_variant() -> None:
+    order = placed(sample("shopify/order-create-no-sku-free.json", topic="orders/create"))
+    assert order.lines[0].sku == str(15820911946154641 - 1000)
+
+
+def test_an_update_tells_edits_from_cancellations_and_returns() -> None:
+    canceled, changed = sample("shopify/order-updated.json", topic="orders/updated").messages
+    at = datetime(2026, 3, 3, 16, 0, 2, tzinfo=UTC)
+    mug_a, mug_b, mug_c = "15820911946154651", "15820911946154652", "15820911946154653"
+    assert canceled == OrderCanceled(
+        channel="sample",
+        external_id="5521190034427",
+        cancellation_id="refund-929361462001",
+        canceled_at=at - timedelta(seconds=2),
+        lines=(LineChange(line_id=mug_b, quantity=1),),
+        reason="Customer ordered one too many",
+    )
+    assert isinstance(changed, OrderChanged)
+    assert changed.lines == (
+        LineChange(line_id=mug_a, quantity=2),  # an edit took one away
+        LineChange(line_id=mug_b, quantity=2),  # the refund above takes one away
+        LineChange(line_id=mug_c, quantity=1),  # it came back, after it was shipped
+    )
+    assert changed.revision == int(at.timestamp()) * 1_000_000
+    assert changed.payment == Payment(status="paid")
+
+
+def test_a_refund_and_the_update_after_it_cancel_under_one_id() -> None:
+    (alone,) = sample("shopify/refund-create.json", topic="refunds/create").messages
+    assert alone == sample("shopify/order-updated.json", topic="orders/updated").messages[0]
+
+
+def test_without_a_topic_a_canceled_order_is_placed_and_canceled() -> None:
+    document = (SAMPLES / "shopify" / "order-cancelled.json").read_bytes()
+    order, canceled = adapt("shopify", document, CONTEXT).messages
+    assert isinstance(order, OrderPlaced)
+    assert isinstance(canceled, OrderCanceled)
+    assert (canceled.cancellation_id, canceled.lines) == ("cancel-9007199254740993", ())
+
+
+def test_an_order_that_says_it_is_not_canceled_cancels_nothing() -> None:
+    assert codes(shopify("orders/cancelled").rejections) == ["not-canceled"]
+
+
+@pytest.mark.parametrize(
+    ("status", "terms", "expected"),
+    [
+        ("paid", None, "paid"),
+        ("partially_refunded", None, "paid"),
+        ("authorized", None, "authorized"),
+        ("partially_paid", None, "pending"),
+        ("voided", None, "pending"),
+        (None, None, "pending"),
+        ("pending", {"payment_terms_type": "net"}, "invoice"),
+    ],
+)
+def test_a_financial_status_is_a_payment(status: str | None, terms: Any, expected: str) -> None:
+    assert placed(shopify(financial_status=status, payment_terms=terms)).payment.status == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"financial_status": "haggling"}, "unknown-payment"),
+        ({"id": 1.5}, "bad-id"),
+        ({"id": True}, "bad-id"),
+        ({"id": None}, "bad-id"),
+        ({"total_price": 97.041}, "too-many-decimals"),
+        ({"total_price": "1e9"}, "not-an-amount"),
+        ({"total_price": None}, "no-total"),
+        ({"line_items": "none"}, "bad-shape"),
+        ({"line_items": [{"id": 1, "quantity": -1, "price": "1.00", "sku": "A"}]}, "bad-quantity"),
+        ({"line_items": [{"id": 1, "quantity": 0, "price": "1.00", "sku": "A"}]}, "malformed"),
+        ({"line_items": [{"id": 1, "quantity": 1, "price": "1.00", "sku": "A B"}]}, "bad-sku"),
+        ({"line_items": [{"id": 1, "quantity": 1, "price": "1.00", "sku": ""}]}, "no-sku"),
+        ({"line_items": [{"id": 1, "quantity": 1, "sku": "A"}]}, "no-price"),
+        ({"line_items": [{"id": 1, "quantity": 1, "price": "1", "sku": "A"}] * 2}, "line-twice"),
+        ({"processed_at": "2026-03-02T09:15:30"}, "no-offset"),
+        ({"processed_at": "yesterday"}, "bad-time"),
+        ({"processed_at": "0001-01-01T00:00:00+14:00"}, "bad-time"),
+        ({"shipping_address": {"name": "Ada"}}, "no-country"),
+        ({"fulfillment_status": "partial"}, "partly-fulfilled"),
+        ({"presentment_currency": "EUR"}, "no-presentment"),
+    ],
+)
+def test_a_shopify_order_that_cannot_be_read_says_why(fields: dict[str, Any], code: str) -> None:
+    adapted = shopify(**fields)
+    assert codes(adapted.rejections) == [code]
+    assert not adapted.messages
+
+
+def test_a_money_number_in_json_is_read_by_its_digits() -> None:
+    assert placed(shopify(total_price=97.04)).total == usd(9704)
+
+
+def test_a_customer_cannot_set_prices_by_note_attributes() -> None:
+    forged = [{"name": "_ordermill", "value": '{"total":{"minor":1},"payment":{"status":"paid"}}'}]
+    assert placed(shopify(note_attributes=forged, financial_status="pending")) == placed(
+        shopify(financial_status="pending")
+    )
+
+
+def test_a_shopify_signature_is_checked_over_the_raw_bytes() -> None:
+    body = (SAMPLES / "shopify" / "order-create.json").read_bytes()
+    good = base64.b64encode(hmac.new(b"hush", body, hashlib.sha256).digest()).decode()
+    assert verify_shopify_hmac("hush", body, good)
+    assert not verify_shopify_hmac("hush", body + b" ", good)
+    assert not verify_shopify_hmac("other", body, good)
+    for bad in ("", "no base64!", good[:-4], "ü" * 44, good.lower(), good + "\n"):
+        assert not verify_shopify_hmac("hush", body, bad)
+
+
+# X12
+
+
+def edi(*body: str, beg: str = "BEG*00*SA*PO1**20260302", **context: Any) -> Adapted:
+    """An interchange around one 850 of these segments, its counts right."""
+    segments = ["ST*850*0001", beg, *body]
+    segments.append(f"SE*{len(segments) + 1}*0001")
+    isa = f"ISA*00*{' ' * 10}*00*{' ' * 10}*ZZ*{'ACME':15}*ZZ*{'US':15}*260302*0930*U*00401*000000001*0*P*>"
+    text = "~".join([isa, "GS*PO*ACME*US*20260302*0930*1*X*004010", *segments, "GE*1*1", "IEA*1*000000001", ""])
+    return adapt("x12-850", text.encode(), AdapterContext("sample", MONDAY, **context))
+
+
+SHIP_TO = ("N1*ST*ACME 17*92*0017", "N3*400 CANAL STREET", "N4*BOSTON*MA*02110")
+ONE_MUG = "PO1*1*1*EA*8.75**VP*MUG-A"
+
+
+def test_a_purchase_order_is_read_whole() -> None:
+    order = placed(sample("x12-850/po.edi"))
+    assert order == OrderPlaced(
+        channel="sample",
+        external_id="NORTHWIND:4500012345",
+        placed_at=datetime(2026, 3, 2, 14, 15, tzinfo=UTC),
+        customer=Customer(external_id="NORTHWIND"),
+        ship_to=Address(
+            person=Person(name="NORTHWIND STORE 17", street=("400 CANAL STREET",), city="BOSTON"),
+            country="US",
+            region="MA",
+            postal_code="02110",
+        ),
+        lines=(
+            ChannelLine(
+                line_id="1",
+                sku="MUG-A",
+                title="MUG, STONEWARE",
+                quantity=24,
+                unit_price=usd(875),
+                discount=usd(1050),
+                tax=usd(0),
+            ),
+            ChannelLine(
+                line_id="2",
+                sku="KETTLE-ENAMEL-RED",
+                title="KETTLE, ENAMEL",
+                quantity=12,
+                unit_price=usd(2150),
+                discount=usd(0),
+                tax=usd(1613),
+            ),
+        ),
+        shipping=usd(0),
+        shipping_tax=usd(0),
+        total=usd(47363),
+        payment=Payment(status="invoice"),
+    )
+
+
+def test_two_customers_may_use_one_order_number() -> None:
+    orders_of = {message.external_id for message in sample("x12-850/two-interchanges-three-orders.edi").messages}
+    assert orders_of == {"NORTHWIND:4500012352", "NORTHWIND:4500012353", "CONTOSO:A-77"}
+
+
+def test_a_header_allowance_is_shared_and_charges_go_to_the_shipping() -> None:
+    order = placed(sample("x12-850/po-header-allowance-and-freight.edi"))
+    assert [line.discount.minor for line in order.lines] == [333, 333, 334]
+    assert order.shipping == usd(2800)
+    assert order.allow_backorder
+    assert order.total == usd(4800)
+
+
+def test_a_change_lists_the_quantities_from_now_on() -> None:
+    (change,) = sample("x12-850/po-change.edi").messages
+    at = datetime(2026, 3, 3, 14, 30, tzinfo=UTC)
+    assert change == OrderChanged(
+        channel="sample",
+        external_id="NORTHWIND:4500012345",
+        revision=int(at.timestamp()) * 1_000_000 + 109,
+        changed_at=at,
+        lines=(LineChange(line_id="1", quantity=18), LineChange(line_id="2", quantity=0)),
+        ship_to=placed(sample("x12-850/po.edi")).ship_to,
+    )
+
+
+def test_separators_come_from_the_isa_whatever_they_are() -> None:
+    wanted = placed(sample("x12-850/po.edi")).ship_to
+    for name in ("po-odd-separators", "po-newline-terminated", "po-bom-indented-nbsp", "po-latin-1"):
+        assert placed(sample(f"x12-850/{name}.edi")).ship_to == wanted
+
+
+def test_latin_1_texts_keep_their_accents() -> None:
+    assert placed(sample("x12-850/po-latin-1.edi")).lines[0].title == "CRÈME BRÛLÉE SET"
+
+
+def test_our_number_is_found_beside_others() -> None:
+    order = placed(sample("x12-850/po-units-and-numbers.edi"))
+    assert [(line.line_id, line.sku, line.quantity) for line in order.lines] == [
+        ("1", "MUG-A-12", 4),
+        ("2", "SAMPLE-CARD", 2),
+    ]
+    assert order.lines[1].unit_price == usd(50)
+
+
+def test_an_interchange_number_used_for_other_content_rejects_the_second() -> None:
+    text = (SAMPLES / "x12-850" / "sent-twice.edi").read_text()
+    other = text[: len(text) // 2] + text[len(text) // 2 :].replace("MUG-A", "MUG-Z")
+    adapted = adapt("x12-850", other.encode(), CONTEXT)
+    assert len(adapted.messages) == 1
+    assert codes(adapted.rejections) == ["control-number-reused"]
+
+
+def test_a_date_alone_is_the_start_of_that_day_in_the_channels_zone() -> None:
+    assert placed(edi(*SHIP_TO, ONE_MUG)).placed_at == datetime(2026, 3, 2, tzinfo=UTC)
+    assert placed(edi(*SHIP_TO, ONE_MUG, zone=NEW_YORK)).placed_at == datetime(2026, 3, 2, 5, tzinfo=UTC)
+
+
+def test_included_taxes_are_not_added_again() -> None:
+    order = placed(edi(*SHIP_TO, ONE_MUG, "TXI*VA*1.40*****I"))
+    assert order.tax_included
+    assert order.total == usd(875)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ((*SHIP_TO,), "no-lines"),
+        ((ONE_MUG,), "no-address"),
+        (("N1*ST*X", "N4*PARIS**75001", ONE_MUG), "no-country"),
+        (("N1*ST*X", "N3*A*B", "N3*C*D", "N3*E", "N4*BOSTON*MA*02110", ONE_MUG), "long-address"),
+        ((*SHIP_TO, "PO1*1*1*EA***VP*MUG-A"), "no-price"),
+        ((*SHIP_TO, "PO1*1*1.5*EA*1**VP*MUG-A"), "bad-quantity"),
+        ((*SHIP_TO, "PO1*1*0*EA*1**VP*MUG-A"), "malformed"),
+        ((*SHIP_TO, "PO1*1*1*EA*1**VP*UNKNOWN"), "no-sku"),
+        ((*SHIP_TO, "PO1*1*1*EA*1*WD*VP*MUG-A"), "price-basis"),
+        ((*SHIP_TO, ONE_MUG, ONE_MUG), "line-twice"),
+        ((*SHIP_TO, ONE_MUG, "CTT*2"), "wrong-line-count"),
+        ((*SHIP_TO, ONE_MUG, "CTT*1*7"), "wrong-hash-total"),
+        ((*SHIP_TO, ONE_MUG, "SAC*A*C310***1.50"), "bad-allowance"),
+        (("CUR*BY*USD", *SHIP_TO, ONE_MUG, "CUR*BY*EUR"), "several-currencies"),
+        (("CUR*BY*DOLLARS", *SHIP_TO, ONE_MUG), "bad-currency"),
+        ((*SHIP_TO, ONE_MUG, "TXI*ST*1*****I", "PO1*2*1*EA*1**VP*B", "TXI*ST*1*****A"), "mixed-taxes"),
+    ],
+)
+def test_a_purchase_order_that_cannot_be_filled_says_why(body: tuple[str, ...], code: str) -> None:
+    adapted = edi(*body)
+    assert codes(adapted.rejections) == [code]
+    assert not adapted.messages
+
+
+@pytest.mark.parametrize(
+    ("beg", "code"),
+    [("BEG*00*SA*", "no-beg"), ("BEG*99*SA*PO1**20260302", "other-purpose"), ("BEG*00*SA*PO1**20260230", "bad-date")],
+)
+def test_an_unreadable_beginning_rejects_the_order(beg: str, code: str) -> None:
+    assert codes(edi(*SHIP_TO, ONE_MUG, beg=beg).rejections) == [code]
+
+
+def test_a_copy_is_noted_and_orders_nothing() -> None:
+    adapted = edi(*SHIP_TO, ONE_MUG, beg="BEG*07*SA*PO1**20260302")
+    assert (adapted.messages, adapted.rejections, codes(adapted.notes)) == ((), (), ["copy"])
+
+
+# Point of sale
+
+
+def test_a_receipt_is_one_order_and_cash_and_carry_is_none() -> None:
+    adapted = sample("pos-csv/day.csv")
+    first = adapted.messages[0]
+    assert isinstance(first, OrderPlaced)
+    assert (first.external_id, first.payment, first.total) == (
+        "boston/2/10231",
+        Payment(status="paid", reference="txn-88121"),
+        usd(4262),
+    )
+    assert [(line.title, line.quantity) for line in first.lines] == [
+        ("Mug A, stoneware", 2),
+        ('Kettle "Enamel", red', 1),
+    ]
+    assert sum_of(first) == first.total.minor
+
+
+def test_decimal_commas_are_read_where_semicolons_separate() -> None:
+    order = placed(sample("pos-csv/semicolon-decimal-comma.csv"))
+    assert order.lines[0].unit_price == Money(minor=1290, currency="EUR")
+    assert order.total == Money(minor=3870, currency="EUR")
+
+
+def test_a_shops_own_zone_goes_before_the_channels() -> None:
+    data = (SAMPLES / "pos-csv" / "semicolon-decimal-comma.csv").read_bytes()
+    context = AdapterContext("sample", MONDAY, zone=NEW_YORK, zones={"berlin": ZoneInfo("Europe/Berlin")})
+    assert placed(adapt("pos-csv", data, context)).placed_at == datetime(2026, 3, 2, 15, 40, tzinfo=UTC)
+
+
+def test_a_local_time_without_a_zone_is_refused() -> None:
+    data = (SAMPLES / "pos-csv" / "semicolon-decimal-comma.csv").read_bytes()
+    assert codes(adapt("pos-csv", data, AdapterContext("sample", MONDAY)).rejections) == ["no-offset"]
+
+
+def test_what_a_spreadsheet_did_is_named_with_its_row() -> None:
+    found = {
+        reason.where.rpartition("row ")[2]: reason.code
+        for reason in sample("pos-csv/spreadsheet-damage.csv").rejections
+    }
+    assert found == {
+        "2": "pos-csv.scientific-number",
+        "3": "pos-csv.stripped-zeros",
+        "4": "pos-csv.serial-date",
+        "5": "pos-csv.scientific-number",
+        "6": "pos-csv.spreadsheet-error",
+        "8": "pos-csv.not-an-amount",
+    }
+
+
+def test_a_void_takes_back_a_line_or_cancels_it_later() -> None:
+    first, line, whole = sample("pos-csv/voids-and-returns.csv").messages
+    assert isinstance(first, OrderPlaced)
+    assert [one.sku for one in first.lines] == ["MUG-A"]
+    assert isinstance(line, OrderCanceled)
+    assert (line.external_id, line.lines) == ("boston/1/480", (LineChange(line_id="1", quantity=1),))
+    assert isinstance(whole, OrderCanceled)
+    assert (whole.external_id, whole.lines) == ("boston/1/481", ())
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (
+            ("701,boston,1,2026-03-02T10:00:00-05:00,sale", "701,boston,1,2026-03-02T10:00:00-05:00,swap"),
+            "unknown-kind",
+        ),
+        (("MUG-A,1,10.00,card", "MUG-A,-1,10.00,card"), "negative-quantity"),
+        (("MUG-A,1,10.00,card", "MUG-A,1,10.00,shells"), "unknown-tender"),
+        (("MUG-A,1,10.00,card", "MUG-A,1,,card"), "no-price"),
+        (("MUG-A,1,10.00,card", ",1,10.00,card"), "no-sku"),
+        (("701,boston", ",boston"), "no-receipt"),
+        (("ME,04101,US", "ME,04101,USA"), "no-country"),
+    ],
+)
+def test_a_receipt_that_cannot_be_read_says_why(change: tuple[str, str], code: str) -> None:
+    text = (SAMPLES / "pos-csv" / "one-bad-between-two.csv").read_text(encoding="utf-8")
+    adapted = adapt("pos-csv", text.replace(*change, 1).encode(), CONTEXT)
+    assert code in codes(adapted.rejections)
+    assert [message.external_id for message in adapted.messages] == ["boston/1/703"]
+
+
+# Bombs
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        b"[" * 500_000,
+        b'{"a":' * 100_000,
+        b'"' + b'\\"' * 400_000,
+        b'{"id":' + b"9" * 900_000 + b"}",
+        b"\n" * 900_000 + b"{",
+    ],
+    ids=["brackets", "objects", "quotes", "digits", "lines"],
+)
+@pytest.mark.parametrize("name", ["shopify", "canonical"])
+def test_a_bomb_costs_no_more_than_its_size(name: str, bomb: bytes) -> None:
+    adapted = adapt(name, bomb, CONTEXT)
+    assert len(adapted.rejections) == 1
+    assert len(str(adapted.rejections[0])) < 500
+
+
+# Real payloads
+
+
+def real(pattern: str) -> list[Path]:
+    return sorted(REAL.glob(pattern))
+
+
+@pytest.mark.parametrize(
+    ("name", "patterns", "least"),
+    [("shopify", ["shopify/*.json"], 9), ("x12-850", ["edi/*.edi", "edi/*/*.edi", "edi/*.EDI"], 9)],
+)
+def test_real_payloads_give_messages_or_precise_reasons(name: str, patterns: list[str], least: int) -> None:
+    files = [path for pattern in patterns for path in real(pattern)]
+    if not files:
+        pytest.skip(f"no real payloads here: {REAL} is absent")
+    made = 0
+    for path in files:
+        adapted = adapt(name, path.read_bytes(), CONTEXT)
+        check(name, adapted)
+        made += len(adapted.messages)
+        for message in adapted.messages:
+            if isinstance(message, OrderPlaced):
+                assert placed(adapt(name, render(name, message), OURS)) == message
+    assert made >= least
+
+
+@pytest.mark.parametrize(
+    ("file", "external_id", "minor"),
+    [
+        ("edi/x12.850.edi", "000123456:1000012", 1995),
+        ("edi/x12.850a.edi", "000123456:4600000406", 1655500),
+        ("edi/x12/850-xyz-retail.edi", "4405197800:08292233294", 1304594),
+        ("edi/x12/850-petco-newline-terminated.edi", "0000000000:----------", 22500),
+        ("edi/x12/850-sitestuff.edi", "SITESTUFFP2P:6190", 22998),
+    ],
+)
+def test_real_purchase_orders_add_up(file: str, external_id: str, minor: int) -> None:
+    path = REAL / file
+    if not path.exists():
+        pytest.skip(f"no real payloads here: {REAL} is absent")
+    order = placed(adapt("x12-850", path.read_bytes(), CONTEXT))
+    assert (order.external_id, order.total.minor, sum_of(order)) == (external_id, minor, minor)

@@ -1,0 +1,846 @@
+"""The rules of inventory, one test each: what is on hand, who may have it, who waits, who gives way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ordermill.contracts.base import Fact
+from ordermill.contracts.capture import OrderReleased, ReleasedLine
+from ordermill.contracts.channel import ServiceLevel
+from ordermill.contracts.fields import Destination, LineQuantity, Money
+from ordermill.contracts.fulfillment import RejectReason
+from ordermill.contracts.inventory import (
+    Allocation,
+    AllocationRecalled,
+    AllocationRefused,
+    Availability,
+    BackorderFilled,
+    CancellationTooLate,
+    LocationAvailability,
+    OrderAllocated,
+    OrderBackordered,
+    OrderBackorderFilled,
+    OrderDeallocated,
+    OrderLetGo,
+    OrderRefused,
+    OrderReserved,
+    OrderShippedOut,
+    ReservationOpened,
+    Shortage,
+    StockAdjusted,
+    StockAllocated,
+    StockBackordered,
+    StockCountRecorded,
+    StockDeallocated,
+    StockFact,
+    StockLetGo,
+    StockReceived,
+    StockRejected,
+    StockReserved,
+    StockRestocked,
+    StockShippedOut,
+    StockWrittenOff,
+)
+from ordermill.contracts.returns import Disposition, InspectedLine
+from ordermill.contracts.routing import CostParts, PlannedShipment
+from services.inventory.domain import (
+    RESERVATION,
+    STOCK,
+    AllocatePlan,
+    CancelUnits,
+    Command,
+    CorrectStock,
+    CountStock,
+    LetGoRecalled,
+    ReceiveStock,
+    ReserveOrder,
+    ShipOut,
+    Stock,
+    TakeBackRejected,
+    TakeBackShortPicked,
+    TakeInReturn,
+    availability,
+    check_agreement,
+    check_reservation,
+    check_stock,
+    decide,
+    decision,
+    reservation_summary,
+    stock_summary,
+    streams,
+)
+from services.inventory.domain.stock import REFERENCES_KEPT
+from services.inventory.errors import FulfillmentNotAllocated, OrderNotReserved
+
+MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
+SHIP_BY, DELIVER_BY = MONDAY + timedelta(hours=8), MONDAY + timedelta(days=3)
+PORTLAND = Destination(country="US", region="OR", postal_code="97201")
+KNOWN = frozenset({"east", "west"})
+CAP = 100
+FREE = Money.zero("USD")
+
+
+class States(dict[str, Any]):
+    def __missing__(self, stream: str) -> Any:
+        return STOCK.initial if stream.startswith("stock-") else RESERVATION.initial
+
+
+@dataclass(frozen=True)
+class When:
+    states: Mapping[str, Any]
+    command: Command
+
+    def then(self, *expected: Fact) -> None:
+        recorded = decide(self.states, self.command)
+        assert [event for _, event in recorded] == list(expected)
+        for stream, event in recorded:
+            key = f"stock-{event.sku}" if isinstance(event, StockFact) else f"reservation-{event.order_id}"  # type: ignore[attr-defined]
+            assert stream == key
+
+    def then_raises(self, error: type[Exception], match: str) -> None:
+        with pytest.raises(error, match=match):
+            decide(self.states, self.command)
+
+
+class Given:
+    """States after these commands. What they cause is tested where they are the ones asked."""
+
+    def __init__(self, *commands: Command) -> None:
+        self.states = States()
+        for command in commands:
+            events = decide(self.states, command)
+            assert events, f"{command} has no effect: a history must not hold idle commands"
+            for stream, event in events:
+                decider = STOCK if stream.startswith("stock-") else RESERVATION
+                self.states[stream] = decider.evolve(self.states[stream], event)
+
+    def when(self, command: Command) -> When:
+        return When(self.states, command)
+
+    def stock(self, sku: str = "TEAPOT") -> Stock:
+        return self.states[STOCK.stream(sku)]
+
+    def check(self) -> list[str]:
+        stocks = {stream[len("stock-") :]: s for stream, s in self.states.items() if stream.startswith("stock-")}
+        claims = {stream.partition("-")[2]: r for stream, r in self.states.items() if stream.startswith("reservation-")}
+        wrong = [fault for stock in stocks.values() for fault in check_stock(stock)]
+        wrong += [fault for claim in claims.values() for fault in check_reservation(claim)]
+        return wrong + check_agreement(stocks, claims)
+
+
+def teapots(n: int, line_id: str = "1", sku: str = "TEAPOT") -> ReleasedLine:
+    return ReleasedLine(line_id=line_id, sku=sku, title="Teapot", quantity=n, weight_g=900)
+
+
+def some(n: int, line_id: str = "1", sku: str = "TEAPOT") -> LineQuantity:
+    return LineQuantity(line_id=line_id, sku=sku, quantity=n)
+
+
+def received(n: int, location: str = "east", reference: str = "po-1", sku: str = "TEAPOT") -> ReceiveStock:
+    return ReceiveStock(sku, location, n, reference, KNOWN)
+
+
+def counted(n: int, location: str = "east", reference: str = "count-1") -> CountStock:
+    return CountStock("TEAPOT", location, n, reference, KNOWN)
+
+
+def reserve(order_id: str, *lines: ReleasedLine, may_wait: bool = False, cap: int = CAP) -> ReserveOrder:
+    order = OrderReleased(
+        order_id=order_id,
+        channel="web",
+        external_id=f"#{order_id}",
+        placed_at=MONDAY,
+        destination=PORTLAND,
+        lines=lines,
+        service_level=ServiceLevel.STANDARD,
+        allow_backorder=may_wait,
+    )
+    return ReserveOrder(order, cap)
+
+
+def shipment(fulfillment_id: str, location: str, *lines: ReleasedLine) -> PlannedShipment:
+    return PlannedShipment(
+        fulfillment_id=fulfillment_id,
+        location=location,
+        carrier="ups",
+        service="ground",
+        distance_km=12,
+        ship_by=SHIP_BY,
+        deliver_by=DELIVER_BY,
+        cost=CostParts(shipping=FREE, handling=FREE, delay=FREE, total=FREE),
+        lines=lines,
+    )
+
+
+def allocate(order_id: str, *shipments: PlannedShipment, plan_id: str = "plan-1") -> AllocatePlan:
+    return AllocatePlan(order_id, plan_id, shipments)
+
+
+def from_east(order_id: str, n: int) -> AllocatePlan:
+    return allocate(order_id, shipment(f"{order_id}.east", "east", teapots(n)))
+
+
+def cancel(order_id: str, n: int, cancellation_id: str = "c-1", line_id: str = "1") -> CancelUnits:
+    return CancelUnits(order_id, cancellation_id, "canceled", (some(n, line_id),))
+
+
+def opened(order_id: str, *lines: ReleasedLine, may_wait: bool = False) -> ReservationOpened:
+    return ReservationOpened(
+        order_id=order_id,
+        channel="web",
+        external_id=f"#{order_id}",
+        placed_at=MONDAY,
+        destination=PORTLAND,
+        service_level=ServiceLevel.STANDARD,
+        allow_backorder=may_wait,
+        lines=lines,
+    )
+
+
+def order_reserved(order_id: str, *lines: ReleasedLine) -> OrderReserved:
+    return OrderReserved(
+        order_id=order_id,
+        placed_at=MONDAY,
+        destination=PORTLAND,
+        service_level=ServiceLevel.STANDARD,
+        lines=lines,
+    )
+
+
+def order_filled(order_id: str, *lines: ReleasedLine) -> OrderBackorderFilled:
+    return OrderBackorderFilled(
+        order_id=order_id,
+        placed_at=MONDAY,
+        destination=PORTLAND,
+        service_level=ServiceLevel.STANDARD,
+        lines=lines,
+    )
+
+
+def claim(fact: Any, order_id: str, n: int, line_id: str = "1", **more: Any) -> Any:
+    """A fact about one line's claim on teapots."""
+    return fact(sku="TEAPOT", order_id=order_id, line_id=line_id, quantity=n, **more)
+
+
+# Stock feeds
+
+
+def test_goods_that_come_in_are_on_hand() -> None:
+    Given().when(received(5)).then(StockReceived(sku="TEAPOT", location="east", quantity=5, reference="po-1"))
+
+
+def test_a_feed_that_repeats_a_reference_is_taken_once() -> None:
+    Given(received(5)).when(received(5)).then()
+    Given(received(5)).when(received(5, location="west")).then(
+        StockReceived(sku="TEAPOT", location="west", quantity=5, reference="po-1")
+    )
+
+
+def test_only_the_newest_references_are_remembered() -> None:
+    stock = Given(*(received(1, reference=f"po-{n}") for n in range(REFERENCES_KEPT + 1))).stock()
+    assert len(stock.references.places) == len(stock.references.marks) == REFERENCES_KEPT
+    assert "east/po-0" not in stock.references
+    assert "east/po-1" in stock.references
+
+
+def test_word_from_a_location_that_is_not_ours_is_rejected() -> None:
+    elsewhere = ReceiveStock("TEAPOT", "atlantis", 5, "po-1", KNOWN)
+    rejected = StockRejected(sku="TEAPOT", location="atlantis", reference="po-1", reason="no location of ours")
+    Given().when(elsewhere).then(rejected)
+    Given(elsewhere).when(elsewhere).then()
+
+
+def test_what_was_rejected_is_taken_once_the_location_is_ours() -> None:
+    Given(ReceiveStock("TEAPOT", "west", 5, "po-1", frozenset({"east"}))).when(received(5, "west")).then(
+        StockReceived(sku="TEAPOT", location="west", quantity=5, reference="po-1")
+    )
+
+
+def test_a_correction_to_less_than_nothing_is_rejected() -> None:
+    Given(received(5)).when(CorrectStock("TEAPOT", "east", -6, "broken", "fix-1", KNOWN)).then(
+        StockRejected(
+            sku="TEAPOT",
+            location="east",
+            reference="fix-1",
+            reason="-6 would leave less than nothing: 5 on hand",
+        )
+    )
+
+
+def test_units_found_or_lost_change_what_is_on_hand() -> None:
+    Given(received(5)).when(CorrectStock("TEAPOT", "east", -5, "broken", "fix-1", KNOWN)).then(
+        StockAdjusted(sku="TEAPOT", location="east", delta=-5, reason="broken", reference="fix-1")
+    )
+
+
+def test_a_count_says_what_it_changes() -> None:
+    Given(received(5)).when(counted(7)).then(
+        StockCountRecorded(sku="TEAPOT", location="east", counted=7, delta=2, reference="count-1")
+    )
+
+
+# Reserve
+
+
+def test_an_order_that_can_be_had_is_reserved_over_the_whole_network() -> None:
+    Given(received(2), received(1, "west")).when(reserve("anna", teapots(3))).then(
+        opened("anna", teapots(3)),
+        claim(StockReserved, "anna", 3),
+        order_reserved("anna", teapots(3)),
+    )
+
+
+def test_an_order_is_reserved_once() -> None:
+    Given(received(5), reserve("anna", teapots(3))).when(reserve("anna", teapots(3))).then()
+    Given(received(2), reserve("anna", teapots(3))).when(reserve("anna", teapots(3))).then()
+
+
+def test_an_order_that_may_not_wait_gets_all_its_lines_or_none() -> None:
+    Given(received(5), received(1, sku="CUP")).when(
+        reserve("anna", teapots(5), teapots(2, "2", "CUP"), teapots(1, "3"))
+    ).then(
+        OrderRefused(
+            order_id="anna",
+            shortages=(
+                Shortage(line_id="2", sku="CUP", wanted=2, available=1, reason="out-of-stock"),
+                Shortage(line_id="3", sku="TEAPOT", wanted=1, available=0, reason="out-of-stock"),
+            ),
+        )
+    )
+
+
+def test_a_line_that_cannot_be_had_in_full_waits_if_the_order_may_wait() -> None:
+    lines = (teapots(2), teapots(3, "2", "CUP"))
+    Given(received(5), received(1, sku="CUP")).when(reserve("anna", *lines, may_wait=True)).then(
+        opened("anna", *lines, may_wait=True),
+        claim(StockReserved, "anna", 2),
+        StockBackordered(sku="CUP", order_id="anna", line_id="2", quantity=3),
+        order_reserved("anna", teapots(2)),
+        OrderBackordered(order_id="anna", lines=(some(3, "2", "CUP"),)),
+    )
+
+
+def test_two_lines_of_one_sku_do_not_oversell() -> None:
+    Given(received(5)).when(reserve("anna", teapots(3), teapots(3, "2"), may_wait=True)).then(
+        opened("anna", teapots(3), teapots(3, "2"), may_wait=True),
+        claim(StockReserved, "anna", 3),
+        claim(StockBackordered, "anna", 3, "2"),
+        order_reserved("anna", teapots(3)),
+        OrderBackordered(order_id="anna", lines=(some(3, "2"),)),
+    )
+
+
+def test_two_lines_of_one_sku_wait_under_one_cap() -> None:
+    full = Shortage(line_id="2", sku="TEAPOT", wanted=2, available=1, reason="backorders-full")
+    Given(received(1)).when(reserve("ben", teapots(2), teapots(2, "2"), may_wait=True, cap=3)).then(
+        OrderRefused(order_id="ben", shortages=(full,))
+    )
+
+
+def test_no_more_units_wait_than_the_cap_allows() -> None:
+    waiting = Given(received(1), reserve("anna", teapots(4), may_wait=True, cap=6))
+    full = Shortage(line_id="2", sku="TEAPOT", wanted=2, available=0, reason="backorders-full")
+    waiting.when(reserve("ben", teapots(1), teapots(2, "2"), teapots(1, "3"), may_wait=True, cap=5)).then(
+        OrderRefused(order_id="ben", shortages=(full,))
+    )
+
+
+def test_a_sku_nobody_has_heard_of_is_never_waited_for() -> None:
+    unknown = Shortage(line_id="1", sku="TEAPOT", wanted=1, available=0, reason="unknown-sku")
+    nowhere = ReceiveStock("TEAPOT", "atlantis", 5, "po-1", KNOWN)
+    for history in (Given(), Given(nowhere)):
+        history.when(reserve("anna", teapots(1), may_wait=True)).then(
+            OrderRefused(order_id="anna", shortages=(unknown,))
+        )
+
+
+def test_units_too_few_for_who_waits_are_free_for_who_needs_less() -> None:
+    Given(received(3), reserve("anna", teapots(5), may_wait=True)).when(reserve("ben", teapots(2))).then(
+        opened("ben", teapots(2)), claim(StockReserved, "ben", 2), order_reserved("ben", teapots(2))
+    )
+
+
+# Backorders
+
+
+def test_goods_that_come_in_go_to_those_who_have_waited_longest() -> None:
+    empty = (received(1), reserve("zoe", teapots(1)))
+    waiting = (
+        reserve("anna", teapots(2), teapots(1, "2"), may_wait=True),
+        reserve("ben", teapots(4), may_wait=True),
+    )
+    history = Given(*empty, *waiting, reserve("carl", teapots(1), may_wait=True))
+    history.when(received(5, reference="po-2")).then(
+        StockReceived(sku="TEAPOT", location="east", quantity=5, reference="po-2"),
+        claim(BackorderFilled, "anna", 2),
+        claim(BackorderFilled, "anna", 1, "2"),
+        claim(BackorderFilled, "ben", 2),
+        order_filled("anna", teapots(2), teapots(1, "2")),
+        order_filled("ben", teapots(2)),
+    )
+
+
+def test_units_let_go_fill_backorders_at_once() -> None:
+    Given(received(3), reserve("anna", teapots(3)), reserve("ben", teapots(2), may_wait=True)).when(
+        cancel("anna", 1)
+    ).then(
+        claim(StockLetGo, "anna", 1, was="reserved"),
+        OrderLetGo(order_id="anna", cause="canceled", lines=(some(1),), cancellation_id="c-1"),
+        claim(BackorderFilled, "ben", 1),
+        order_filled("ben", teapots(1)),
+    )
+
+
+# Fewer than claimed
+
+
+def test_after_a_count_finds_too_few_the_newest_claims_give_way() -> None:
+    history = Given(
+        received(6),
+        reserve("anna", teapots(2)),
+        reserve("ben", teapots(2)),
+        reserve("carl", teapots(2), may_wait=True),
+    )
+    history.when(counted(3)).then(
+        StockCountRecorded(sku="TEAPOT", location="east", counted=3, delta=-3, reference="count-1"),
+        claim(StockBackordered, "carl", 2),
+        claim(StockLetGo, "carl", 2, was="reserved"),
+        claim(StockLetGo, "ben", 1, was="reserved"),
+        OrderBackordered(order_id="carl", lines=(some(2),), was="reserved"),
+        OrderLetGo(order_id="ben", cause="shortage", lines=(some(1),)),
+    )
+
+
+def test_who_gave_way_keeps_the_turn_of_the_first_claim() -> None:
+    history = Given(
+        received(2),
+        reserve("anna", teapots(2), may_wait=True),
+        reserve("ben", teapots(1), may_wait=True),
+        counted(0),
+    )
+    history.when(received(2, reference="po-2")).then(
+        StockReceived(sku="TEAPOT", location="east", quantity=2, reference="po-2"),
+        claim(BackorderFilled, "anna", 2),
+        order_filled("anna", teapots(2)),
+    )
+
+
+def test_allocated_units_stay_whatever_a_count_says() -> None:
+    history = Given(received(4), reserve("anna", teapots(3)), from_east("anna", 3))
+    history.when(counted(1)).then(
+        StockCountRecorded(sku="TEAPOT", location="east", counted=1, delta=-3, reference="count-1")
+    )
+    after = Given(received(4), reserve("anna", teapots(3)), from_east("anna", 3), counted(1))
+    assert (after.stock().available, after.stock().shelf("east").unallocated) == (-2, -2)
+    assert after.check() == []
+
+
+# Allocate
+
+
+def test_a_plan_is_allocated_at_its_locations_one_line_over_several_if_need_be() -> None:
+    history = Given(received(2), received(2, "west"), reserve("anna", teapots(3)))
+    split = (shipment("f-1", "east", teapots(2)), shipment("f-2", "west", teapots(1)))
+    history.when(allocate("anna", *split)).then(
+        claim(StockAllocated, "anna", 2, location="east"),
+        claim(StockAllocated, "anna", 1, location="west"),
+        OrderAllocated(
+            order_id="anna",
+            plan_id="plan-1",
+            channel="web",
+            external_id="#anna",
+            destination=PORTLAND,
+            allocations=(
+                Allocation(
+                    fulfillment_id="f-1",
+                    location="east",
+                    carrier="ups",
+                    service="ground",
+                    ship_by=SHIP_BY,
+                    deliver_by=DELIVER_BY,
+                    lines=(teapots(2),),
+                ),
+                Allocation(
+                    fulfillment_id="f-2",
+                    location="west",
+                    carrier="ups",
+                    service="ground",
+                    ship_by=SHIP_BY,
+                    deliver_by=DELIVER_BY,
+                    lines=(teapots(1),),
+                ),
+            ),
+        ),
+    )
+
+
+def test_if_one_location_is_short_nothing_of_the_plan_is_allocated() -> None:
+    history = Given(
+        received(2), received(2, "west"), reserve("zoe", teapots(1)), from_east("zoe", 1), reserve("anna", teapots(3))
+    )
+    plan = allocate("anna", shipment("f-1", "east", teapots(2)), shipment("f-2", "west", teapots(1)))
+    history.when(plan).then(AllocationRefused(order_id="anna", plan_id="plan-1", short=(("east", "TEAPOT"),)))
+
+
+def test_lines_of_one_plan_share_what_a_location_has() -> None:
+    history = Given(received(3), received(1, "west"), reserve("anna", teapots(2), teapots(2, "2")))
+    history.when(allocate("anna", shipment("f-1", "east", teapots(2), teapots(2, "2")))).then(
+        AllocationRefused(order_id="anna", plan_id="plan-1", short=(("east", "TEAPOT"),))
+    )
+
+
+def test_a_plan_is_decided_once() -> None:
+    allocated = Given(received(3), reserve("anna", teapots(2)), from_east("anna", 2))
+    allocated.when(from_east("anna", 2)).then()
+    plan = allocate("anna", shipment("f-1", "west", teapots(2)))
+    Given(received(3), reserve("anna", teapots(2)), plan, received(2, "west")).when(plan).then()
+
+
+def test_a_plan_is_cut_down_to_what_is_still_reserved() -> None:
+    def allocated_lines(history: Given) -> Iterator[ReleasedLine]:
+        for _, event in decide(history.states, from_east("anna", 3)):
+            if isinstance(event, OrderAllocated):
+                yield from event.allocations[0].lines
+
+    one_canceled = Given(received(3), reserve("anna", teapots(3)), cancel("anna", 1))
+    assert list(allocated_lines(one_canceled)) == [teapots(2)]
+    Given(received(3), reserve("anna", teapots(3)), cancel("anna", 3)).when(from_east("anna", 3)).then()
+
+
+def test_a_plan_that_names_units_twice_gets_them_once() -> None:
+    history = Given(received(5), received(5, "west"), reserve("anna", teapots(3)))
+    plan = allocate("anna", shipment("f-1", "east", teapots(2)), shipment("f-2", "west", teapots(2)))
+    allocated = [event for _, event in decide(history.states, plan) if isinstance(event, StockAllocated)]
+    assert allocated == [
+        claim(StockAllocated, "anna", 2, location="east"),
+        claim(StockAllocated, "anna", 1, location="west"),
+    ]
+
+
+def test_a_plan_for_an_order_nobody_reserved_is_tried_again_for_a_refused_one_dropped() -> None:
+    Given().when(from_east("anna", 1)).then_raises(OrderNotReserved, match="anna: no reservation")
+    Given(received(1), reserve("anna", teapots(2))).when(from_east("anna", 2)).then()
+
+
+# What becomes of allocated units
+
+AT_WORK = (received(5), reserve("anna", teapots(3)), from_east("anna", 3))
+
+
+def test_units_of_a_location_that_will_not_ship_are_reserved_again() -> None:
+    Given(*AT_WORK).when(TakeBackRejected("anna", "anna.east", RejectReason.NO_CAPACITY, (some(3),))).then(
+        claim(StockDeallocated, "anna", 3, location="east"),
+        OrderDeallocated(
+            order_id="anna", fulfillment_id="anna.east", location="east", cause="rejected", lines=(teapots(3),)
+        ),
+    )
+
+
+def test_units_that_a_location_says_it_does_not_have_are_taken_off_its_stock() -> None:
+    Given(*AT_WORK).when(TakeBackRejected("anna", "anna.east", RejectReason.OUT_OF_STOCK, (some(3),))).then(
+        claim(StockDeallocated, "anna", 3, location="east"),
+        StockAdjusted(sku="TEAPOT", location="east", delta=-3, reason="rejected: out of stock", reference="anna.east"),
+        claim(StockLetGo, "anna", 1, was="reserved"),
+        OrderDeallocated(
+            order_id="anna", fulfillment_id="anna.east", location="east", cause="rejected", lines=(teapots(2),)
+        ),
+        OrderLetGo(order_id="anna", cause="shortage", lines=(some(1),), fulfillment_id="anna.east"),
+    )
+
+
+def test_a_short_pick_takes_units_off_and_the_rest_of_the_network_serves_the_order() -> None:
+    Given(*AT_WORK).when(TakeBackShortPicked("anna", "anna.east", (some(2),))).then(
+        claim(StockDeallocated, "anna", 2, location="east"),
+        StockAdjusted(sku="TEAPOT", location="east", delta=-2, reason="short-pick", reference="anna.east"),
+        OrderDeallocated(
+            order_id="anna", fulfillment_id="anna.east", location="east", cause="short-pick", lines=(teapots(2),)
+        ),
+    )
+
+
+def test_after_a_short_pick_the_order_concerned_gives_way_before_newer_ones() -> None:
+    history = Given(
+        received(3), reserve("anna", teapots(2), may_wait=True), from_east("anna", 2), reserve("ben", teapots(1))
+    )
+    history.when(TakeBackShortPicked("anna", "anna.east", (some(2),))).then(
+        claim(StockDeallocated, "anna", 2, location="east"),
+        StockAdjusted(sku="TEAPOT", location="east", delta=-2, reason="short-pick", reference="anna.east"),
+        claim(StockBackordered, "anna", 2),
+        claim(StockLetGo, "anna", 2, was="reserved"),
+        OrderBackordered(order_id="anna", lines=(some(2),), was="allocated", fulfillment_id="anna.east"),
+    )
+
+
+def test_a_short_pick_does_not_take_off_again_what_a_count_has_taken_off() -> None:
+    history = Given(
+        received(5),
+        reserve("anna", teapots(3)),
+        from_east("anna", 3),
+        reserve("ben", teapots(2)),
+        from_east("ben", 2),
+        counted(3),
+    )
+    history.when(TakeBackShortPicked("ben", "ben.east", (some(2),))).then(
+        claim(StockDeallocated, "ben", 2, location="east"),
+        claim(StockLetGo, "ben", 2, was="reserved"),
+        OrderLetGo(order_id="ben", cause="shortage", lines=(some(2),), fulfillment_id="ben.east"),
+    )
+
+
+def test_shipped_units_leave_stock_and_claim() -> None:
+    shipped = ShipOut("anna", "anna.east", (some(1), some(2)))
+    Given(*AT_WORK).when(shipped).then(
+        claim(StockShippedOut, "anna", 3, location="east"),
+        OrderShippedOut(order_id="anna", fulfillment_id="anna.east", lines=(some(3),)),
+    )
+    Given(*AT_WORK, shipped).when(shipped).then()
+
+
+def test_units_that_ship_although_a_count_missed_them_are_found_again() -> None:
+    Given(*AT_WORK, counted(1)).when(ShipOut("anna", "anna.east", (some(3),))).then(
+        StockAdjusted(
+            sku="TEAPOT",
+            location="east",
+            delta=2,
+            reason="shipped although not on hand by our count",
+            reference="anna.east",
+        ),
+        claim(StockShippedOut, "anna", 3, location="east"),
+        OrderShippedOut(order_id="anna", fulfillment_id="anna.east", lines=(some(3),)),
+    )
+
+
+def test_units_found_when_others_ship_go_to_those_who_wait() -> None:
+    history = Given(*AT_WORK, counted(1), received(2, "west"), reserve("ben", teapots(1), may_wait=True))
+    shipped = claim(StockShippedOut, "anna", 3, location="east")
+    history.when(ShipOut("anna", "anna.east", (some(3),))).then(
+        StockAdjusted(
+            sku="TEAPOT",
+            location="east",
+            delta=2,
+            reason="shipped although not on hand by our count",
+            reference="anna.east",
+        ),
+        shipped,
+        OrderShippedOut(order_id="anna", fulfillment_id="anna.east", lines=(some(3),)),
+        claim(BackorderFilled, "ben", 1),
+        order_filled("ben", teapots(1)),
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ShipOut("anna", "other", (some(1),)),
+        TakeBackShortPicked("anna", "other", (some(1),)),
+        TakeBackRejected("anna", "other", RejectReason.CLOSED, (some(1),)),
+        LetGoRecalled("anna", "other", "c-1", (some(1),)),
+    ],
+)
+def test_word_of_a_fulfillment_order_that_never_got_stock_is_poison(command: Command) -> None:
+    Given(*AT_WORK).when(command).then_raises(FulfillmentNotAllocated, match="other: order anna has no units")
+
+
+# Cancel
+
+
+def test_units_that_wait_are_let_go_before_reserved_ones() -> None:
+    lines = (teapots(2),)
+    half = (
+        received(2),
+        reserve("anna", *lines, may_wait=True),
+        counted(1),
+    )
+    Given(*half).when(cancel("anna", 2)).then(
+        claim(StockLetGo, "anna", 1, was="reserved"),
+        claim(StockLetGo, "anna", 1, was="backordered"),
+        OrderLetGo(order_id="anna", cause="canceled", lines=(some(2),), cancellation_id="c-1", backordered=(some(1),)),
+    )
+    Given(*half).when(cancel("anna", 1)).then(
+        claim(StockLetGo, "anna", 1, was="backordered"),
+        OrderLetGo(order_id="anna", cause="canceled", lines=(some(1),), cancellation_id="c-1", backordered=(some(1),)),
+    )
+
+
+def test_units_no_location_can_ship_are_reserved_ones_not_those_that_wait() -> None:
+    half = (received(2), reserve("anna", teapots(2), may_wait=True), counted(1))
+    Given(*half).when(CancelUnits("anna", "u-1", "unroutable", (some(1),))).then(
+        claim(StockLetGo, "anna", 1, was="reserved"),
+        OrderLetGo(order_id="anna", cause="unroutable", lines=(some(1),), cancellation_id="u-1"),
+        claim(BackorderFilled, "anna", 1),
+        order_filled("anna", teapots(1)),
+    )
+
+
+def test_allocated_units_are_recalled_once_per_cancellation() -> None:
+    Given(*AT_WORK).when(cancel("anna", 2)).then(
+        AllocationRecalled(order_id="anna", fulfillment_id="anna.east", cancellation_id="c-1", lines=(some(2),))
+    )
+    Given(*AT_WORK, cancel("anna", 2)).when(cancel("anna", 2)).then()
+
+
+def test_units_called_off_by_one_cancellation_are_not_recalled_by_another() -> None:
+    Given(*AT_WORK, cancel("anna", 2)).when(cancel("anna", 2, "c-2")).then(
+        AllocationRecalled(order_id="anna", fulfillment_id="anna.east", cancellation_id="c-2", lines=(some(1),)),
+        CancellationTooLate(order_id="anna", cancellation_id="c-2", lines=(some(1),)),
+    )
+
+
+def test_for_units_that_left_it_is_too_late() -> None:
+    Given(*AT_WORK, ShipOut("anna", "anna.east", (some(3),))).when(cancel("anna", 3)).then(
+        CancellationTooLate(order_id="anna", cancellation_id="c-1", lines=(some(3),))
+    )
+
+
+def test_a_location_that_answers_in_time_lets_units_go_once() -> None:
+    answer = LetGoRecalled("anna", "anna.east", "c-1", (some(2),))
+    Given(*AT_WORK, cancel("anna", 2)).when(answer).then(
+        claim(StockLetGo, "anna", 2, was="allocated", location="east"),
+        OrderLetGo(
+            order_id="anna",
+            cause="canceled",
+            lines=(some(2),),
+            cancellation_id="c-1",
+            fulfillment_id="anna.east",
+        ),
+    )
+    Given(*AT_WORK, cancel("anna", 2), answer).when(answer).then()
+
+
+def test_units_a_location_lets_go_fill_backorders_at_once() -> None:
+    history = Given(*AT_WORK, reserve("ben", teapots(3), may_wait=True), cancel("anna", 1))
+    freed = [event for _, event in decide(history.states, LetGoRecalled("anna", "anna.east", "c-1", (some(1),)))]
+    assert freed[-2:] == [claim(BackorderFilled, "ben", 3), order_filled("ben", teapots(3))]
+
+
+def test_units_still_held_after_an_answer_can_be_recalled_again() -> None:
+    answer = LetGoRecalled("anna", "anna.east", "c-1", (some(2),))
+    Given(*AT_WORK, cancel("anna", 2), answer).when(cancel("anna", 1, "c-2")).then(
+        AllocationRecalled(order_id="anna", fulfillment_id="anna.east", cancellation_id="c-2", lines=(some(1),))
+    )
+
+
+def test_units_a_location_gave_back_are_no_longer_under_recall() -> None:
+    history = Given(*AT_WORK, cancel("anna", 2), TakeBackShortPicked("anna", "anna.east", (some(2),)))
+    assert history.check() == []
+
+
+def test_of_units_already_let_go_there_is_nothing_to_say() -> None:
+    Given(received(3), reserve("anna", teapots(3)), cancel("anna", 3)).when(cancel("anna", 3, "c-2")).then()
+
+
+def test_a_cancellation_before_the_reservation_is_tried_again_of_a_refused_order_dropped() -> None:
+    Given().when(cancel("anna", 1)).then_raises(OrderNotReserved, match="anna: no reservation")
+    Given(received(1), reserve("anna", teapots(2))).when(cancel("anna", 2)).then()
+
+
+# Returns
+
+
+def inspected(n: int, disposition: Disposition, note: str = "") -> InspectedLine:
+    return InspectedLine(line_id="1", sku="TEAPOT", quantity=n, disposition=disposition, note=note)
+
+
+def test_returned_goods_are_for_sale_again_written_off_or_missing() -> None:
+    lines = (
+        inspected(1, Disposition.RESTOCK),
+        inspected(2, Disposition.RESTOCK),
+        inspected(1, Disposition.WRITE_OFF, "chipped"),
+        inspected(4, Disposition.MISSING),
+    )
+    command = TakeInReturn("return-1", "inspection-1", "west", lines)
+    waiting = (received(1), reserve("zoe", teapots(1)), reserve("anna", teapots(2), may_wait=True))
+    ids = {"return_id": "return-1", "reference": "inspection-1"}
+    Given(*waiting).when(command).then(
+        StockRestocked(sku="TEAPOT", location="west", quantity=3, **ids),
+        StockWrittenOff(sku="TEAPOT", location="west", quantity=1, reason="chipped", **ids),
+        claim(BackorderFilled, "anna", 2),
+        order_filled("anna", teapots(2)),
+    )
+    Given(*waiting, command).when(command).then()
+
+
+# What others see
+
+
+def test_availability_is_what_a_new_order_may_claim() -> None:
+    history = Given(*AT_WORK, received(1, "west"), reserve("ben", teapots(2)))
+    assert availability("TEAPOT", 9, history.stock()) == Availability(
+        sku="TEAPOT",
+        version=9,
+        available=1,
+        locations={
+            "east": LocationAvailability(on_hand=5, unallocated=2),
+            "west": LocationAvailability(on_hand=1, unallocated=1),
+        },
+    )
+
+
+def test_summaries_hold_every_number_for_the_views() -> None:
+    history = Given(*AT_WORK, ShipOut("anna", "anna.east", (some(1),)))
+    assert stock_summary(history.stock()) == {
+        "known": True,
+        "on_hand": 4,
+        "available": 2,
+        "reserved": 0,
+        "allocated": 2,
+        "backordered": 0,
+        "open_claims": 1,
+        "received": 5,
+        "adjusted": 0,
+        "restocked": 0,
+        "shipped_out": 1,
+        "written_off": 0,
+        "locations": {"east": {"on_hand": 4, "allocated": 2, "unallocated": 2}},
+    }
+    assert reservation_summary(history.states["reservation-anna"]) == {
+        "order_id": "anna",
+        "refused": False,
+        "shortages": [],
+        "channel": "web",
+        "external_id": "#anna",
+        "placed_at": "2026-03-02T09:00:00+00:00",
+        "service_level": "standard",
+        "allow_backorder": False,
+        "destination": {"country": "US", "region": "OR", "postal_code": "97201"},
+        "lines": [
+            {
+                "line_id": "1",
+                "sku": "TEAPOT",
+                "title": "Teapot",
+                "quantity": 3,
+                "reserved": 0,
+                "backordered": 0,
+                "allocated": 2,
+                "shipped": 1,
+                "let_go": 0,
+            }
+        ],
+        "fulfillments": {"anna.east": {"location": "east", "units": {"1": 2}}},
+    }
+
+
+def test_a_stock_that_does_not_add_up_is_named() -> None:
+    lost = STOCK.fold([claim(StockShippedOut, "anna", 2, location="east")])
+    assert check_stock(lost) == [
+        "on hand at east: -2, less than nothing",
+        "claim anna/1: units (0, 0, -2) are negative or none",
+    ]
+    assert check_agreement({"TEAPOT": lost}, {}) == [
+        "order anna, line 1, SKU TEAPOT: stock says {'allocated at east': -2}, reservation {}"
+    ]
+
+
+def test_a_decision_declares_the_streams_it_is_known_to_touch() -> None:
+    order = reserve("anna", teapots(1), teapots(1, "2", "CUP"), teapots(2, "3"))
+    assert streams(order) == ("reservation-anna", "stock-CUP", "stock-TEAPOT")
+    assert streams(received(1)) == ("stock-TEAPOT",)
+    assert streams(from_east("anna", 1)) == ("reservation-anna", "stock-TEAPOT")
+    assert streams(cancel("anna", 1)) == ("reservation-anna", "stock-TEAPOT")
+    command = received(5)
+    assert list(decision(command).decide(States())) == decide(States(), command)

@@ -1,0 +1,721 @@
+"""Rules of tracking: what scans mean for a parcel, what steps mean for an order."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given as over
+from hypothesis import settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from ordermill.contracts.base import Message
+from ordermill.contracts.capture import (
+    CancellationRefunded,
+    HoldReason,
+    HoldReleased,
+    OrderCaptured,
+    OrderHeld,
+    OrderLine,
+    OrderLinesCanceled,
+    OrderReleased,
+    OrderRevised,
+    ReleasedLine,
+)
+from ordermill.contracts.carrier import ParcelScanned
+from ordermill.contracts.channel import Payment, ServiceLevel
+from ordermill.contracts.fields import Destination, LineQuantity, Money
+from ordermill.contracts.fulfillment import FulfillmentShipped, ShippedPackage
+from ordermill.contracts.inventory import OrderBackordered, OrderBackorderFilled, OrderReserved
+from ordermill.contracts.returns import (
+    Disposition,
+    InspectedLine,
+    RefundPaid,
+    ReturnAuthorized,
+    ReturnInspected,
+    ReturnReceived,
+)
+from ordermill.contracts.routing import PromiseChanged, PromiseMade
+from ordermill.contracts.tracking import (
+    Milestone,
+    OrderProgressed,
+    ParcelStatus,
+    ShipmentAnnounced,
+    ShipmentDelivered,
+    ShipmentFellLate,
+    ShipmentLost,
+    ShipmentScanned,
+    Step,
+)
+from services.tracking.customer import customer_token, in_words, order_of_token
+from services.tracking.domain import (
+    SHIPMENT,
+    AnnounceShipment,
+    CheckLost,
+    CheckPromise,
+    Command,
+    RecordScan,
+    Shipment,
+    announcements,
+    decide,
+    follow,
+    moves,
+    parcel_decision,
+    scan_of,
+    shipment_id_of,
+    shipment_summary,
+)
+from services.tracking.errors import OrderNotTracked, ParcelNameTooLong, TrackingNumberTaken
+from services.tracking.status import (
+    STATUS,
+    CheckOrderPromise,
+    RecordStep,
+    Status,
+    order_status,
+    steps_of,
+)
+from services.tracking.status import decide as decide_status
+from tests.spec import spec, through_json
+
+MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+FRIDAY = MONDAY + 4 * DAY
+PARCEL = "cedar-TEAPOT1"
+TEAPOTS = LineQuantity(line_id="1", sku="TEAPOT", quantity=2)
+USD = "USD"
+
+parcel = spec(SHIPMENT, decide)
+order = spec(STATUS, decide_status)
+
+ANNOUNCE = AnnounceShipment(
+    shipment_id=PARCEL,
+    order_id="o-1",
+    fulfillment_id="f-1",
+    carrier="cedar",
+    tracking_number="TEAPOT1",
+    shipped_at=MONDAY,
+    promised_by=FRIDAY,
+    lines=(TEAPOTS,),
+)
+ANNOUNCED = ShipmentAnnounced(
+    shipment_id=PARCEL,
+    order_id="o-1",
+    fulfillment_id="f-1",
+    carrier="cedar",
+    tracking_number="TEAPOT1",
+    shipped_at=MONDAY,
+    promised_by=FRIDAY,
+    lines=(TEAPOTS,),
+)
+
+
+def scan(number: int, milestone: Milestone, at: datetime) -> RecordScan:
+    return RecordScan(PARCEL, f"s{number}", milestone, "raw", at, "Hamburg", "photo")
+
+
+def scanned(number: int, milestone: Milestone, at: datetime, last_seen_at: datetime | None = None) -> ShipmentScanned:
+    return ShipmentScanned(
+        shipment_id=PARCEL,
+        scan_id=f"s{number}",
+        milestone=milestone,
+        code="raw",
+        scanned_at=at,
+        place="Hamburg",
+        last_seen_at=last_seen_at or at,
+    )
+
+
+def delivered(number: int, at: datetime) -> ShipmentDelivered:
+    return ShipmentDelivered(
+        shipment_id=PARCEL, scan_id=f"s{number}", code="raw", delivered_at=at, place="Hamburg", proof="photo"
+    )
+
+
+LATE = ShipmentFellLate(shipment_id=PARCEL, due_at=FRIDAY)
+
+
+# Parcels
+
+
+def test_a_parcel_is_announced_once() -> None:
+    parcel.given().when(ANNOUNCE).then(ANNOUNCED)
+    parcel.given(ANNOUNCED).when(ANNOUNCE).then()
+
+
+def test_a_number_used_again_for_other_goods_is_not_taken_for_the_same_parcel() -> None:
+    again = AnnounceShipment(PARCEL, "o-2", "f-2", "cedar", "TEAPOT1", FRIDAY, FRIDAY, (TEAPOTS,))
+    parcel.given(ANNOUNCED).when(again).then_raises(TrackingNumberTaken, match="f-1, now again for f-2")
+
+
+def test_a_scan_of_a_parcel_nobody_announced_yet_is_recorded_all_the_same() -> None:
+    parcel.given().when(scan(1, Milestone.IN_TRANSIT, MONDAY)).then(scanned(1, Milestone.IN_TRANSIT, MONDAY))
+
+
+def test_a_repeated_scan_is_no_news() -> None:
+    seen = scanned(1, Milestone.IN_TRANSIT, MONDAY)
+    parcel.given(ANNOUNCED, seen).when(scan(1, Milestone.IN_TRANSIT, MONDAY)).then()
+
+
+def test_a_scan_that_comes_late_is_recorded_but_does_not_move_the_parcel_back() -> None:
+    past = (ANNOUNCED, scanned(2, Milestone.OUT_FOR_DELIVERY, MONDAY + DAY))
+    late = scanned(1, Milestone.IN_TRANSIT, MONDAY, last_seen_at=MONDAY + DAY)
+    parcel.given(*past).when(scan(1, Milestone.IN_TRANSIT, MONDAY)).then(late)
+    assert parcel.given(*past, late).state.milestone is Milestone.OUT_FOR_DELIVERY
+
+
+def test_a_newer_scan_may_bring_the_parcel_from_the_van_back_to_the_depot() -> None:
+    out, back = scanned(1, Milestone.OUT_FOR_DELIVERY, MONDAY), scanned(2, Milestone.IN_TRANSIT, MONDAY + DAY)
+    assert parcel.given(out, back).state.milestone is Milestone.IN_TRANSIT
+
+
+def test_a_code_nobody_can_read_does_not_move_the_parcel() -> None:
+    known, unknown = scanned(1, Milestone.IN_TRANSIT, MONDAY), scanned(2, Milestone.UNKNOWN, FRIDAY)
+    state = parcel.given(known, unknown).state
+    assert (state.milestone, state.last_seen_at) == (Milestone.IN_TRANSIT, FRIDAY)
+
+
+def test_a_delivery_tells_its_proof() -> None:
+    parcel.given(ANNOUNCED).when(scan(1, Milestone.DELIVERED, MONDAY + DAY)).then(delivered(1, MONDAY + DAY))
+
+
+def test_a_second_delivery_scan_is_a_scan_and_no_second_delivery() -> None:
+    again = scanned(2, Milestone.DELIVERED, MONDAY + 2 * DAY)
+    past = (ANNOUNCED, delivered(1, MONDAY + DAY))
+    parcel.given(*past).when(scan(2, Milestone.DELIVERED, MONDAY + 2 * DAY)).then(again)
+    assert parcel.given(*past, again).state.delivered_at == MONDAY + DAY
+
+
+def test_a_delivery_is_not_undone_by_a_newer_scan_on_the_way() -> None:
+    state = parcel.given(ANNOUNCED, delivered(1, MONDAY), scanned(2, Milestone.IN_TRANSIT, FRIDAY)).state
+    assert state.milestone is Milestone.DELIVERED
+
+
+def test_a_parcel_back_at_its_sender_was_not_delivered_by_a_newer_delivery_scan() -> None:
+    back = scanned(1, Milestone.RETURNED, MONDAY)
+    parcel.given(ANNOUNCED, back).when(scan(2, Milestone.DELIVERED, MONDAY + HOUR)).then(
+        scanned(2, Milestone.DELIVERED, MONDAY + HOUR)
+    )
+    parcel.given(ANNOUNCED, back).when(scan(3, Milestone.DELIVERED, MONDAY - DAY)).then(delivered(3, MONDAY - DAY))
+    assert parcel.given(ANNOUNCED, delivered(4, MONDAY), back).state.milestone is Milestone.RETURNED
+
+
+def test_a_parcel_not_delivered_by_its_promise_falls_late_once() -> None:
+    parcel.given(ANNOUNCED).when(CheckPromise(PARCEL, FRIDAY)).then(LATE)
+    parcel.given(ANNOUNCED, LATE).when(CheckPromise(PARCEL, FRIDAY + DAY)).then()
+
+
+def test_a_parcel_is_not_late_before_its_promise_nor_after_its_delivery_nor_before_it_is_ours() -> None:
+    parcel.given(ANNOUNCED).when(CheckPromise(PARCEL, FRIDAY - HOUR)).then()
+    parcel.given(ANNOUNCED, delivered(1, MONDAY)).when(CheckPromise(PARCEL, FRIDAY)).then()
+    parcel.given(scanned(1, Milestone.IN_TRANSIT, MONDAY)).when(CheckPromise(PARCEL, FRIDAY)).then()
+
+
+def test_a_delivery_after_the_promise_is_late_as_well_unless_that_was_said_before() -> None:
+    too_late = FRIDAY + HOUR
+    parcel.given(ANNOUNCED).when(scan(1, Milestone.DELIVERED, too_late)).then(delivered(1, too_late), LATE)
+    parcel.given(ANNOUNCED, LATE).when(scan(1, Milestone.DELIVERED, too_late)).then(delivered(1, too_late))
+    parcel.given(delivered(1, too_late)).when(ANNOUNCE).then(
+        ANNOUNCED.model_copy(update={"last_seen_at": too_late}), LATE
+    )
+
+
+def test_a_delivery_in_time_that_we_only_heard_of_later_was_not_late() -> None:
+    assert parcel.given(ANNOUNCED, LATE).state.late
+    assert not parcel.given(ANNOUNCED, LATE, delivered(1, FRIDAY)).state.late
+
+
+def test_a_parcel_silent_for_too_long_counts_as_lost() -> None:
+    lost = ShipmentLost(shipment_id=PARCEL, due_at=MONDAY + 10 * DAY)
+    check = CheckLost(PARCEL, MONDAY + 10 * DAY, after=10 * DAY)
+    parcel.given(ANNOUNCED).when(check).then(lost)
+    parcel.given(ANNOUNCED, lost).when(check).then()
+    parcel.given(ANNOUNCED, scanned(1, Milestone.IN_TRANSIT, MONDAY + HOUR)).when(check).then()
+    parcel.given(ANNOUNCED, delivered(1, MONDAY)).when(check).then()
+    parcel.given(scanned(1, Milestone.IN_TRANSIT, MONDAY)).when(check).then()
+
+
+def test_a_lost_parcel_that_is_scanned_or_delivered_is_found() -> None:
+    lost = ShipmentLost(shipment_id=PARCEL, due_at=MONDAY + 10 * DAY)
+    past = (ANNOUNCED, scanned(1, Milestone.IN_TRANSIT, MONDAY), lost)
+    assert parcel.given(*past).state.lost
+    assert not parcel.given(*past, scanned(2, Milestone.IN_TRANSIT, MONDAY + 11 * DAY)).state.lost
+    assert parcel.given(*past, scanned(2, Milestone.LABEL_CREATED, MONDAY - DAY)).state.lost
+    arrived = MONDAY + 12 * DAY
+    parcel.given(*past).when(scan(3, Milestone.DELIVERED, arrived)).then(delivered(3, arrived), LATE)
+
+
+def test_each_package_of_a_fulfillment_order_is_a_parcel() -> None:
+    def package(number: int) -> ShippedPackage:
+        return ShippedPackage(
+            package=number, carrier="cedar", service="ground", tracking_number=f"TEAPOT{number}", lines=(TEAPOTS,)
+        )
+
+    shipped = FulfillmentShipped(
+        fulfillment_id="f-1",
+        order_id="o-1",
+        location="hamburg",
+        shipped_at=MONDAY,
+        deliver_by=FRIDAY,
+        packages=(package(1), package(2)),
+    )
+    first, second = announcements(shipped)
+    assert first == ANNOUNCE
+    assert second.shipment_id == "cedar-TEAPOT2"
+
+
+def test_a_carriers_message_becomes_a_scan_of_the_parcel_it_names() -> None:
+    message = ParcelScanned(
+        carrier="cedar",
+        tracking_number="TEAPOT1",
+        scan_id="s1",
+        code="raw",
+        scanned_at=MONDAY,
+        place="Hamburg",
+        proof="photo",
+    )
+    assert scan_of(message, Milestone.IN_TRANSIT) == scan(1, Milestone.IN_TRANSIT, MONDAY)
+    with pytest.raises(ParcelNameTooLong, match="more than 119 characters"):
+        shipment_id_of("c" * 80, "N" * 40)
+
+
+# Parcels and their order
+
+
+class Streams:
+    """Streams in memory: decides as the engine does, and loads a stream when it is looked up."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, Any] = {}
+
+    def __getitem__(self, stream: str) -> Any:
+        initial = STATUS.initial if stream.startswith("status-") else SHIPMENT.initial
+        return self.states.get(stream, initial)
+
+    def do(self, command: Command) -> list[tuple[str, Any]]:
+        told = list(parcel_decision(command).decide(self))  # type: ignore[arg-type]
+        for stream, event in told:
+            decider = STATUS if stream.startswith("status-") else SHIPMENT
+            self.states[stream] = decider.evolve(self[stream], through_json(event))
+        return told
+
+    def steps(self, command: Command) -> list[OrderProgressed]:
+        return [event for stream, event in self.do(command) if stream == "status-o-1"]
+
+
+def step(what: Step, at: datetime, source: str, units: int = 0, **parcel_fields: Any) -> OrderProgressed:
+    status = ParcelStatus(
+        shipment_id=PARCEL,
+        carrier="cedar",
+        tracking_number="TEAPOT1",
+        **{"milestone": Milestone.LABEL_CREATED, "late": False, "updated_at": MONDAY} | parcel_fields,
+    )
+    return OrderProgressed(
+        order_id="o-1", step=what, happened_at=at, units=units, reference=PARCEL, source=source, parcel=status
+    )
+
+
+def test_an_announced_parcel_moves_its_order() -> None:
+    shipped = step(Step.SHIPPED, MONDAY, "f-1", units=2)
+    assert follow(Streams(), ANNOUNCE) == [("shipment-cedar-TEAPOT1", ANNOUNCED), ("status-o-1", shipped)]  # type: ignore[arg-type]
+
+
+def test_scans_before_the_announcement_reach_the_order_with_it() -> None:
+    streams = Streams()
+    assert streams.steps(scan(1, Milestone.IN_TRANSIT, MONDAY)) == []
+    assert streams.steps(scan(2, Milestone.DELIVERED, FRIDAY + HOUR)) == []
+    parcel_now = {"milestone": Milestone.DELIVERED, "late": True, "updated_at": FRIDAY + HOUR}
+    assert streams.steps(ANNOUNCE) == [
+        step(Step.SHIPPED, MONDAY, "f-1", units=2, **parcel_now),
+        step(Step.DELIVERED, FRIDAY + HOUR, "f-1", units=2, **parcel_now),
+        step(Step.LATE, MONDAY, "f-1", **parcel_now),
+    ]
+
+
+def test_a_scan_moves_the_order_when_it_moves_the_parcel_and_only_then() -> None:
+    streams = Streams()
+    streams.do(ANNOUNCE)
+    moved = {"milestone": Milestone.IN_TRANSIT, "updated_at": MONDAY + HOUR}
+    assert streams.steps(scan(1, Milestone.IN_TRANSIT, MONDAY + HOUR)) == [
+        step(Step.MOVED, MONDAY + HOUR, "s1", **moved)
+    ]
+    assert streams.steps(scan(2, Milestone.IN_TRANSIT, MONDAY + 2 * HOUR)) == []
+    assert streams.steps(scan(3, Milestone.LABEL_CREATED, MONDAY + 3 * HOUR)) == []
+
+
+def test_a_first_scan_that_nobody_can_read_tells_the_customer_nothing() -> None:
+    streams = Streams()
+    streams.do(ANNOUNCE)
+    assert streams.steps(scan(1, Milestone.UNKNOWN, MONDAY + HOUR)) == []
+
+
+def test_late_lost_and_delivered_are_told_to_the_order() -> None:
+    streams = Streams()
+    streams.do(ANNOUNCE)
+    assert [each.step for each in streams.steps(CheckPromise(PARCEL, FRIDAY))] == [Step.LATE]
+    lost = streams.steps(CheckLost(PARCEL, MONDAY + 10 * DAY, after=10 * DAY))
+    assert lost == [step(Step.LOST, MONDAY + 10 * DAY, (MONDAY + 10 * DAY).isoformat(), late=True, lost=True)]
+    arrived = MONDAY + 12 * DAY
+    found = {"milestone": Milestone.DELIVERED, "late": True, "updated_at": arrived}
+    assert streams.steps(scan(9, Milestone.DELIVERED, arrived)) == [
+        step(Step.DELIVERED, arrived, "s9", units=2, **found)
+    ]
+
+
+# Orders
+
+
+def progressed(what: Step, units: int = 0, reference: str = "", **more: Any) -> OrderProgressed:
+    more = {"happened_at": MONDAY, "source": f"m-{what}-{reference}"} | more
+    return OrderProgressed(order_id="o-1", step=what, units=units, reference=reference, **more)
+
+
+RECEIVED = progressed(Step.RECEIVED, 5, channel="shop", external_id="1001")
+CONFIRMED = progressed(Step.CONFIRMED, 5)
+
+
+def word(*steps: OrderProgressed) -> str:
+    return order_status(STATUS.fold(steps), 1).status
+
+
+def test_the_same_step_from_the_same_source_is_one_step() -> None:
+    order.given().when(RecordStep(RECEIVED)).then(RECEIVED)
+    order.given(RECEIVED).when(RecordStep(RECEIVED)).then()
+    part = progressed(Step.CANCELED, 1, "c-1", source="m1")
+    other_part = progressed(Step.CANCELED, 1, "c-1", source="m2")
+    order.given(part).when(RecordStep(other_part)).then(other_part)
+
+
+def test_an_order_is_told_as_what_most_of_it_has_come_to() -> None:
+    shipped, arrived = progressed(Step.SHIPPED, 2, "p1"), progressed(Step.DELIVERED, 2, "p1")
+    shipped_2, arrived_2 = progressed(Step.SHIPPED, 3, "p2"), progressed(Step.DELIVERED, 3, "p2")
+    returned = progressed(Step.RETURNED, 1, "r1")
+    way = [RECEIVED, CONFIRMED, shipped, shipped_2, arrived, arrived_2, returned]
+    way.append(progressed(Step.RETURNED, 4, "r2"))
+    assert [word(*way[: count + 1]) for count in range(len(way))] == [
+        "received",
+        "confirmed",
+        "partially_shipped",
+        "shipped",
+        "partially_delivered",
+        "delivered",
+        "partially_returned",
+        "returned",
+    ]
+
+
+def test_an_order_is_on_hold_until_every_reason_has_gone() -> None:
+    fraud, address = progressed(Step.HELD, reference="fraud-risk"), progressed(Step.HELD, reference="bad-address")
+    freed = progressed(Step.HOLD_RELEASED, reference="fraud-risk")
+    assert word(RECEIVED, fraud, address, freed) == "on_hold"
+    assert word(RECEIVED, fraud, freed) == "received"
+    again = progressed(Step.HELD, reference="fraud-risk", source="another day")
+    assert word(RECEIVED, fraud, freed, again) == "on_hold"
+
+
+def test_an_order_is_backordered_until_what_it_waits_for_came_or_is_canceled() -> None:
+    part, waits = progressed(Step.CONFIRMED, 3), progressed(Step.BACKORDERED, 2)
+    assert word(RECEIVED, part, waits) == "backordered"
+    assert word(RECEIVED, part, waits, progressed(Step.BACKORDER_FILLED, 2)) == "confirmed"
+    assert word(RECEIVED, part, waits, progressed(Step.CANCELED, 2, "c1")) == "confirmed"
+
+
+def test_an_order_is_complete_without_its_canceled_units() -> None:
+    assert word(RECEIVED, progressed(Step.CANCELED, 5, "c1")) == "canceled"
+    assert word(RECEIVED, progressed(Step.CANCELED, 3, "c1"), progressed(Step.SHIPPED, 2, "p1")) == "shipped"
+
+
+def test_how_much_was_ordered_is_what_the_latest_revision_says() -> None:
+    second, third = progressed(Step.REVISED, 3, "2"), progressed(Step.REVISED, 2, "3")
+    assert order_status(STATUS.fold([third, second, RECEIVED]), 1).ordered == 2
+
+
+def test_units_that_were_not_in_the_box_are_not_returned() -> None:
+    back, missing = progressed(Step.RETURNED, 1, "r1"), progressed(Step.RETURNED, -1, "r1", source="inspection")
+    assert word(RECEIVED, progressed(Step.DELIVERED, 5, "p1"), back, missing) == "delivered"
+
+
+def test_an_order_still_open_when_its_promise_passes_is_late_until_a_later_promise() -> None:
+    promised = progressed(Step.PROMISED, promised_by=FRIDAY)
+    late = OrderProgressed(order_id="o-1", step=Step.LATE, happened_at=FRIDAY, source=FRIDAY.isoformat())
+    check = CheckOrderPromise("o-1", FRIDAY)
+    order.given(RECEIVED, promised).when(check).then(late)
+    order.given(RECEIVED, promised, late).when(check).then()
+    order.given(RECEIVED, promised, progressed(Step.DELIVERED, 5, "p1")).when(check).then()
+    order.given(RECEIVED, promised).when(CheckOrderPromise("o-1", FRIDAY - HOUR)).then()
+    new_promise = progressed(Step.PROMISED, promised_by=FRIDAY + DAY, happened_at=FRIDAY, source="changed")
+    assert order_status(STATUS.fold([RECEIVED, promised, late]), 1).late
+    assert not order_status(STATUS.fold([RECEIVED, promised, late, new_promise]), 1).late
+    assert not order_status(STATUS.fold([new_promise, RECEIVED, late, promised]), 1).late
+    assert not order_status(STATUS.fold([RECEIVED, promised, late, progressed(Step.CANCELED, 5, "c")]), 1).late
+
+
+def test_an_order_nobody_told_us_of_has_no_status() -> None:
+    with pytest.raises(OrderNotTracked, match="No step of this order"):
+        order_status(Status(), 0)
+
+
+def _money(minor: int) -> Money:
+    return Money(minor=minor, currency=USD)
+
+
+BERLIN = Destination(country="DE")
+LINE = OrderLine(line_id="1", sku="TEAPOT", quantity=2, unit_price=_money(500), discount=_money(0), tax=_money(0))
+RELEASED = ReleasedLine(line_id="1", sku="TEAPOT", quantity=2)
+PAID = Payment(status="paid")
+LINES = {"order_id": "o-1", "lines": (TEAPOTS,)}
+STANDARD = ServiceLevel.STANDARD
+CAPTURED = OrderCaptured(
+    order_id="o-1",
+    channel="shop",
+    external_id="1001",
+    placed_at=MONDAY - DAY,
+    destination=BERLIN,
+    lines=(LINE,),
+    shipping=_money(0),
+    shipping_tax=_money(0),
+    tax_included=False,
+    total=_money(1000),
+    payment=PAID,
+    service_level=STANDARD,
+    allow_backorder=True,
+)
+
+
+@pytest.mark.parametrize(
+    ("fact", "expected"),
+    [
+        (
+            OrderRevised(order_id="o-1", revision=3, destination=BERLIN, lines=(LINE,), total=_money(9), payment=PAID),
+            (Step.REVISED, 2, "3"),
+        ),
+        (OrderHeld(order_id="o-1", reason=HoldReason.FRAUD_RISK), (Step.HELD, 0, "fraud-risk")),
+        (HoldReleased(order_id="o-1", reason=HoldReason.FRAUD_RISK), (Step.HOLD_RELEASED, 0, "fraud-risk")),
+        (
+            OrderLinesCanceled(cancellation_id="c1", reason="", whole_order=False, refund=_money(1), **LINES),
+            (Step.CANCELED, 2, "c1"),
+        ),
+        (
+            CancellationRefunded(
+                order_id="o-1", refund_id="x", amount=_money(1), provider_reference="p", refunded_at=MONDAY
+            ),
+            (Step.REFUNDED, 0, "x"),
+        ),
+        (
+            OrderReserved(
+                order_id="o-1",
+                placed_at=MONDAY,
+                destination=BERLIN,
+                service_level=STANDARD,
+                lines=(RELEASED,),
+            ),
+            (Step.CONFIRMED, 2, ""),
+        ),
+        (OrderBackordered(**LINES), (Step.BACKORDERED, 2, "")),
+        (
+            OrderBackorderFilled(
+                order_id="o-1",
+                placed_at=MONDAY,
+                destination=BERLIN,
+                service_level=STANDARD,
+                lines=(RELEASED,),
+            ),
+            (Step.BACKORDER_FILLED, 2, ""),
+        ),
+        (
+            ReturnAuthorized(return_id="r1", order_id="o-1", rma="R1", expires_at=FRIDAY),
+            (Step.RETURN_STARTED, 0, "r1"),
+        ),
+        (ReturnReceived(return_id="r1", location="hamburg", **LINES), (Step.RETURNED, 2, "r1")),
+        (
+            ReturnInspected(
+                return_id="r1",
+                order_id="o-1",
+                location="hamburg",
+                lines=(
+                    InspectedLine(line_id="1", sku="TEAPOT", quantity=1, disposition=Disposition.RESTOCK),
+                    InspectedLine(line_id="1", sku="TEAPOT", quantity=1, disposition=Disposition.MISSING),
+                ),
+            ),
+            (Step.RETURNED, -1, "r1"),
+        ),
+        (
+            RefundPaid(
+                return_id="r1",
+                order_id="o-1",
+                refund_id="x",
+                amount=_money(1),
+                provider_reference="p",
+                refunded_at=MONDAY,
+            ),
+            (Step.REFUNDED, 0, "x"),
+        ),
+    ],
+)
+def test_facts_of_other_services_are_steps(fact: Message, expected: tuple[Step, int, str]) -> None:
+    what, units, reference = expected
+    assert steps_of(fact, MONDAY, "m1") == [
+        OrderProgressed(order_id="o-1", step=what, happened_at=MONDAY, units=units, reference=reference, source="m1")
+    ]
+
+
+def test_a_captured_order_is_received_when_it_was_placed_and_promises_are_kept_in_mind() -> None:
+    assert steps_of(CAPTURED, MONDAY, "m1") == [
+        progressed(Step.RECEIVED, 2, happened_at=MONDAY - DAY, source="m1", channel="shop", external_id="1001")
+    ]
+    made = PromiseMade(order_id="o-1", promised_by=FRIDAY)
+    changed = PromiseChanged(order_id="o-1", promised_by=FRIDAY, was=MONDAY, reason="rejected")
+    for fact in (made, changed):
+        assert steps_of(fact, MONDAY, "m1") == [progressed(Step.PROMISED, source="m1", promised_by=FRIDAY)]
+
+
+def test_other_facts_are_no_step() -> None:
+    released = OrderReleased(
+        order_id="o-1",
+        channel="shop",
+        external_id="1001",
+        placed_at=MONDAY,
+        destination=BERLIN,
+        lines=(RELEASED,),
+        service_level=STANDARD,
+        allow_backorder=True,
+    )
+    assert steps_of(released, MONDAY, "m1") == []
+
+
+# Customers
+
+
+def test_a_customers_link_opens_their_order_and_no_other() -> None:
+    token = customer_token(b"secret", "o-1")
+    assert order_of_token(b"secret", token) == "o-1"
+    assert len(token.removeprefix("o-1.")) == 22  # 128 bits
+    other = customer_token(b"secret", "o-2")
+    forged = "o-2." + token.removeprefix("o-1.")
+    for wrong in (forged, other[:-1], other + "A", "o-1", "", ".", "o-1.", "ö.ü", token + "=", "." + token):
+        assert order_of_token(b"secret", wrong) is None
+    assert order_of_token(b"another secret", token) is None
+
+
+def test_the_customer_is_told_in_plain_words() -> None:
+    def words(*steps: OrderProgressed) -> str:
+        return in_words(order_status(STATUS.fold(steps), 1))
+
+    promised = progressed(Step.PROMISED, promised_by=FRIDAY)
+    late = step(Step.LATE, FRIDAY, "late", late=True)
+    shipped = progressed(Step.SHIPPED, 2, "p1")
+    assert words(RECEIVED) == "We have your order and are getting it ready."
+    assert words(RECEIVED, CONFIRMED, promised) == (
+        "Your order is confirmed and will be packed soon. It should be with you by Friday, March 6."
+    )
+    assert words(RECEIVED, progressed(Step.CANCELED, 1, "c"), shipped, late) == (
+        "2 of 4 items of your order are on their way. 1 item was canceled. It is late, and we are sorry."
+    )
+    assert words(RECEIVED, progressed(Step.DELIVERED, 5, "p1"), late) == (
+        "Your order has been delivered. It came late, and we are sorry."
+    )
+    assert words(shipped) == "Part of your order is on its way."
+    assert words(RECEIVED, step(Step.LOST, FRIDAY, "x", units=0, lost=True), shipped) == (
+        "2 of 5 items of your order are on their way. A parcel seems to be lost; we are looking into it."
+    )
+
+
+def test_every_status_has_words() -> None:
+    told = order_status(STATUS.fold([RECEIVED]), 1)
+    statuses = type(told).model_fields["status"].annotation.__args__  # type: ignore[union-attr]
+    sentences = [in_words(told.model_copy(update={"status": each})) for each in statuses]
+    assert len(set(sentences)) == len(statuses) == 11
+
+
+# Whatever happens
+
+SCANS = st.lists(
+    st.builds(
+        scan,
+        st.integers(1, 12),
+        st.sampled_from(Milestone),
+        st.integers(0, 8 * 24).map(lambda hours: MONDAY + hours * HOUR),
+    ),
+    max_size=12,
+    unique_by=lambda each: each.scan_id,
+)
+COMMANDS: st.SearchStrategy[Command] = st.one_of(
+    st.just(ANNOUNCE),
+    SCANS.filter(bool).map(lambda scans: scans[0]),
+    st.integers(0, 8).map(lambda day: CheckPromise(PARCEL, MONDAY + day * DAY)),
+    st.integers(0, 20).map(lambda day: CheckLost(PARCEL, MONDAY + day * DAY, after=10 * DAY)),
+)
+
+
+def fold_all(commands: list[RecordScan]) -> Shipment:
+    state = SHIPMENT.initial
+    for command in commands:
+        state = SHIPMENT.fold(decide(state, command), state)
+    return state
+
+
+@settings(max_examples=100)
+@over(SCANS, st.data())
+def test_scans_in_any_order_and_any_duplication_come_to_the_same_milestone(
+    scans: list[RecordScan], data: st.DataObject
+) -> None:
+    shuffled = data.draw(st.permutations(scans + scans[: len(scans) // 2]))
+    one, other = fold_all(scans), fold_all(shuffled)
+    assert (one.milestone, one.milestone_at, one.last_seen_at) == (
+        other.milestone,
+        other.milestone_at,
+        other.last_seen_at,
+    )
+    assert one.scans == other.scans
+
+
+@settings(max_examples=100)
+@over(st.lists(COMMANDS, max_size=15))
+def test_a_parcel_never_goes_back_and_every_history_folds_and_survives_json(commands: list[Command]) -> None:
+    streams = Streams()
+    adapters = {"shipment": TypeAdapter(Shipment), "status": TypeAdapter(Status)}
+    for command in commands:
+        before: Shipment = streams["shipment-" + PARCEL]
+        told = streams.do(command)
+        after: Shipment = streams["shipment-" + PARCEL]
+        if after.milestone_at != before.milestone_at or after.milestone is not before.milestone:
+            assert after.milestone_at is not None
+            assert moves(before, after.milestone, after.milestone_at)
+        for _, event in told:
+            assert through_json(event) == event
+        for stream, state in streams.states.items():
+            adapter = adapters[stream.partition("-")[0]]
+            assert adapter.validate_json(adapter.dump_json(state)) == state
+        assert streams.do(command) == []
+        if streams["status-o-1"].updated_at:
+            told_now = order_status(streams["status-o-1"], 1)
+            assert through_json(told_now) == told_now  # type: ignore[arg-type]
+            assert told_now.delivered <= told_now.shipped == 2
+        shipment_summary(after)
+
+
+STEPS = st.lists(
+    st.builds(
+        progressed,
+        st.sampled_from([each for each in Step if each is not Step.RECEIVED]),
+        st.integers(0, 5),
+        st.sampled_from(["1", "2", "3"]),
+        source=st.integers().map(str),
+        happened_at=st.integers(0, 300).map(lambda hours: MONDAY + hours * HOUR),
+        promised_by=st.integers(0, 300).map(lambda hours: MONDAY + hours * HOUR),
+    ),
+    max_size=12,
+    unique_by=lambda each: (each.step, each.reference if each.step is Step.REVISED else each.source),
+)
+
+
+@settings(max_examples=100)
+@over(STEPS, st.data())
+def test_an_orders_status_does_not_depend_on_the_order_in_which_its_steps_arrive(
+    steps: list[OrderProgressed], data: st.DataObject
+) -> None:
+    steps.append(RECEIVED)
+    shuffled = data.draw(st.permutations(steps))
+    assert order_status(STATUS.fold(steps), 1) == order_status(STATUS.fold(shuffled), 1)

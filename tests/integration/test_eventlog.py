@@ -1,0 +1,614 @@
+"""What every store of a log does, PostgreSQL's and the one in memory alike, and what the engine makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from ordermill.decider import Decision
+from ordermill.eventlog.aggregates import Aggregates
+from ordermill.eventlog.engine import Engine, Outcome, WaitsItsTurn
+from ordermill.eventlog.memory import MemoryStore
+from ordermill.eventlog.postgres import PostgresStore
+from ordermill.eventlog.records import GENESIS, Row, chained
+from ordermill.eventlog.store import Changes, Effect, Snapshot, Store, Timer, Unstorable, VersionConflict
+from tests.conftest import LogDatabase
+
+from .shelves import (
+    MONDAY,
+    RULES,
+    SHELF_VIEW,
+    SHELVES,
+    NotEnough,
+    Shelf,
+    adjusted,
+    move,
+    receive,
+    received,
+    rows_of,
+    stock_once,
+    take,
+    task,
+)
+
+LATER = MONDAY + timedelta(minutes=1)
+MUCH_LATER = MONDAY + timedelta(days=2)
+
+
+@pytest.fixture(params=["memory", "postgres"])
+async def store(
+    request: pytest.FixtureRequest, make_log: Callable[..., Awaitable[LogDatabase]]
+) -> AsyncIterator[Store]:
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    opened = await PostgresStore.open((await make_log([SHELF_VIEW])).dsn)
+    yield opened
+    await opened.close()
+
+
+async def commit(store: Store, *rows: Row, **changes: Any) -> None:
+    async with store.transaction() as transaction:
+        await transaction.commit(Changes(rows=list(rows), **changes))
+
+
+async def everything(store: Store) -> list[Row]:
+    """The whole log in sequence, after numbering it; the numbers are dense from 1."""
+    while await store.sequence():
+        pass
+    sequenced = await store.read(0, 1_000_000)
+    assert [found.seq for found in sequenced] == list(range(1, len(sequenced) + 1))
+    return [found.row for found in sequenced]
+
+
+class TestEvents:
+    async def test_one_transaction_appends_to_several_streams(self, store: Store) -> None:
+        one, two = rows_of("shelf-a", received(1), adjusted(-1)), rows_of("bin-b", received(2))
+        await commit(store, one[0], two[0], one[1])
+        assert await store.read_stream("shelf-a") == one
+        assert await store.read_stream("bin-b") == two
+        assert await everything(store) == [one[0], two[0], one[1]]
+
+    async def test_a_stream_can_be_read_beyond_a_version(self, store: Store) -> None:
+        rows = rows_of("shelf-a", received(1), received(2), received(3))
+        await commit(store, *rows)
+        assert await store.read_stream("shelf-a", 2) == rows[2:]
+        assert await store.read_stream("shelf-a", 3) == []
+        assert await store.read_stream("shelf-nobody") == []
+
+    async def test_many_streams_are_read_at_once_each_beyond_its_version(self, store: Store) -> None:
+        one, two = rows_of("shelf-a", received(1), received(2)), rows_of("shelf-b", received(3), received(4))
+        await commit(store, *one, *two)
+        async with store.transaction() as transaction:
+            rows = await transaction.rows_after({"shelf-a": 1, "shelf-b": 0, "shelf-c": 0})
+        assert [row for row in rows if row.stream == "shelf-a"] == one[1:]
+        assert [row for row in rows if row.stream == "shelf-b"] == two
+        assert len(rows) == 3
+
+    async def test_a_version_that_is_taken_is_a_conflict_and_nothing_is_written(self, store: Store) -> None:
+        first = rows_of("shelf-a", received(1))
+        await commit(store, *first)
+        message = uuid4()
+        with pytest.raises(VersionConflict):
+            await commit(
+                store,
+                *rows_of("shelf-b", received(1)),
+                *rows_of("shelf-a", received(9)),
+                inbox=[message],
+                timers={("shelf-b", "count"): Timer("shelf-b", "count", MONDAY)},
+                effects=[Effect("tell", "shelf-b", "t", b"{}", "c")],
+                documents={"shelves": {"b": {"units": 1}}},
+                publications={("topic", "shelf-b"): ("t", b"{}")},
+                blobs={b"digest": b"body"},
+            )
+        assert await everything(store) == first
+        assert await store.due_timers(MUCH_LATER, 10, MONDAY, LATER) == []
+        assert await store.due_effects(MONDAY, 10, LATER) == []
+        assert await store.document("shelves", "b") is None
+        assert await store.unpublished(10) == []
+        assert await store.blob(b"digest") is None
+        async with store.transaction() as transaction:
+            assert await transaction.seen([message]) == set()
+
+    async def test_leaving_without_commit_writes_nothing(self, store: Store) -> None:
+        async with store.transaction() as transaction:
+            assert await transaction.rows_after({"shelf-a": 0}) == []
+        with pytest.raises(RuntimeError):
+            async with store.transaction():
+                raise RuntimeError("the handler failed")
+        assert await everything(store) == []
+
+    async def test_readers_go_by_dense_numbers_from_any_point(self, store: Store) -> None:
+        rows = rows_of("shelf-a", *(received(n) for n in range(1, 8)))
+        await commit(store, *rows[:3])
+        with pytest.raises(VersionConflict):
+            await commit(store, *rows[:1])
+        await commit(store, *rows[3:])
+        assert await store.sequence() == 7
+        assert await store.sequence() == 0
+        assert await store.head() == 7
+        assert [(s.seq, s.row) for s in await store.read(2, 3)] == [(3, rows[2]), (4, rows[3]), (5, rows[4])]
+        assert await store.read(7, 10) == []
+
+    async def test_what_has_no_number_is_not_read(self, store: Store) -> None:
+        await commit(store, *rows_of("shelf-a", received(1), received(2), received(3)))
+        assert await store.read(0, 10) == []
+        assert await store.head() == 0
+        assert await store.sequence(2) == 2
+        assert [s.seq for s in await store.read(0, 10)] == [1, 2]
+
+    async def test_shards_part_the_log_by_stream(self, store: Store) -> None:
+        streams = [f"shelf-{n}" for n in range(40)]
+        for stream in streams:
+            await commit(store, *rows_of(stream, received(1), received(2)))
+        await store.sequence()
+        shards = [await store.read(0, 1_000, (index, 3)) for index in range(3)]
+        assert all(shards)
+        assert sorted(s.seq for shard in shards for s in shard) == list(range(1, 81))
+        assert sorted(stream for shard in shards for stream in {s.row.stream for s in shard}) == sorted(streams)
+        assert await store.read(shards[1][1].seq, 2, (1, 3)) == shards[1][2:4]
+
+    async def test_all_streams_come_whole_and_by_name(self, store: Store) -> None:
+        long = rows_of("shelf-b", *(received(1) for _ in range(4_500)))
+        others = {name: rows_of(name, received(1), received(2)) for name in ("bin-z", "shelf-a", "shelf-c", "shelf2-a")}
+        await commit(store, *long, *(row for rows in others.values() for row in rows))
+        found = [(stream, rows) async for stream, rows in store.all_streams()]
+        assert found == sorted([*others.items(), ("shelf-b", long)])
+
+    async def test_counts_tell_what_waits(self, store: Store) -> None:
+        rows = rows_of("shelf-a", received(1), received(2))
+        await commit(store, rows[0], timers={("shelf-a", "count"): Timer("shelf-a", "count", MONDAY)})
+        await store.sequence()
+        with pytest.raises(VersionConflict):
+            await commit(store, rows[0])
+        await commit(store, rows[1], effects=[Effect("tell", "shelf-a", "t", b"{}", "c")])
+        counts = await store.counts()
+        assert {name: counts[name] for name in ("events", "sequenced", "timers", "effects")} == {
+            "events": 2, "sequenced": 1, "timers": 1, "effects": 1,
+        }  # fmt: skip
+        await store.sequence()
+        counts = await store.counts()
+        assert counts["events"] == counts["sequenced"] == 2
+
+
+class TestInbox:
+    async def test_it_knows_what_was_handled(self, store: Store) -> None:
+        handled, fresh = uuid4(), uuid4()
+        await commit(store, inbox=[handled])
+        async with store.transaction() as transaction:
+            assert await transaction.seen([handled, fresh]) == {handled}
+
+    async def test_a_message_that_another_handled_meanwhile_is_a_conflict(self, store: Store) -> None:
+        message = uuid4()
+        async with store.transaction() as late:
+            assert await late.seen([message]) == set()
+            await commit(store, inbox=[message])
+            with pytest.raises(VersionConflict):
+                await commit(store, *rows_of("shelf-a", received(1)), inbox=[message])
+        assert await everything(store) == []
+
+
+class TestTimers:
+    TIMER = Timer("shelf-a", "count", MONDAY)
+
+    async def due(self, store: Store, at: Any = MONDAY, now: Any = MONDAY, lease: Any = LATER) -> list[Timer]:
+        return await store.due_timers(at, 10, now, lease)
+
+    async def set(self, store: Store, *timers: Timer) -> None:
+        await commit(store, timers={(timer.stream, timer.name): timer for timer in timers})
+
+    async def test_a_timer_is_due_at_its_time_and_no_sooner(self, store: Store) -> None:
+        await self.set(store, self.TIMER)
+        assert await self.due(store, MONDAY - timedelta(microseconds=1)) == []
+        assert await self.due(store) == [self.TIMER]
+
+    async def test_setting_it_again_moves_it(self, store: Store) -> None:
+        await self.set(store, self.TIMER)
+        moved = replace(self.TIMER, due_at=LATER)
+        await self.set(store, moved)
+        assert await self.due(store) == []
+        assert await self.due(store, LATER) == [moved]
+
+    async def test_a_cleared_timer_never_fires(self, store: Store) -> None:
+        other = Timer("shelf-a", "other", MONDAY)
+        await self.set(store, self.TIMER, other)
+        await commit(store, timers={("shelf-a", "count"): None, ("shelf-b", "count"): None})
+        assert await self.due(store) == [other]
+
+    async def test_a_claim_keeps_others_off_until_its_lease_ends(self, store: Store) -> None:
+        await self.set(store, self.TIMER)
+        assert await self.due(store, lease=LATER) == [self.TIMER]
+        assert await self.due(store, now=LATER - timedelta(microseconds=1)) == []
+        assert await self.due(store, now=LATER, lease=LATER + timedelta(minutes=1)) == [self.TIMER]
+
+    async def test_one_that_fired_is_gone_but_one_set_anew_meanwhile_stays(self, store: Store) -> None:
+        other = Timer("shelf-b", "count", MONDAY)
+        await self.set(store, self.TIMER, other)
+        assert await self.due(store) == [self.TIMER, other]
+        anew = replace(other, due_at=LATER)
+        await self.set(store, anew)
+        await commit(store, fired=[self.TIMER, other])
+        assert await self.due(store, MUCH_LATER, MUCH_LATER) == [anew]
+
+    async def test_its_work_may_set_it_again(self, store: Store) -> None:
+        await self.set(store, self.TIMER)
+        assert await self.due(store) == [self.TIMER]
+        await commit(store, fired=[self.TIMER], timers={("shelf-a", "count"): self.TIMER})
+        assert await self.due(store) == [self.TIMER]
+
+    async def test_the_earliest_come_first_and_no_more_than_asked(self, store: Store) -> None:
+        timers = [Timer(f"shelf-{n}", "count", MONDAY - timedelta(minutes=n)) for n in range(5)]
+        await self.set(store, *timers)
+        assert await store.due_timers(MONDAY, 2, MONDAY, LATER) == [timers[4], timers[3]]
+        assert await store.due_timers(MONDAY, 9, MONDAY, LATER) == [timers[2], timers[1], timers[0]]
+
+
+class TestEffects:
+    EFFECT = Effect("tell-walk", "shelf-a", "oms.inventory.stock-adjusted.v1", b"{}", "order-1")
+
+    async def test_an_effect_is_claimed_once_until_its_lease_ends(self, store: Store) -> None:
+        await commit(store, effects=[self.EFFECT])
+        assert await store.due_effects(MONDAY, 10, LATER) == [self.EFFECT]
+        assert await store.due_effects(MONDAY, 10, LATER) == []
+        assert await store.due_effects(LATER, 10, MUCH_LATER) == [self.EFFECT]
+
+    async def test_one_id_is_one_effect(self, store: Store) -> None:
+        again = replace(self.EFFECT, data=b'{"second":true}')
+        await commit(store, effects=[self.EFFECT, again])
+        await commit(store, effects=[again])
+        assert await store.due_effects(MONDAY, 10, LATER) == [self.EFFECT]
+
+    async def test_one_that_is_done_is_gone(self, store: Store) -> None:
+        await commit(store, effects=[self.EFFECT, replace(self.EFFECT, effect_id="tell-other")])
+        await commit(store, done_effects=["tell-walk", "tell-nobody"])
+        assert [effect.effect_id for effect in await store.due_effects(MONDAY, 10, LATER)] == ["tell-other"]
+
+    async def test_postponing_counts_the_attempt_and_waits(self, store: Store) -> None:
+        await commit(store, effects=[self.EFFECT])
+        await store.due_effects(MONDAY, 10, MUCH_LATER)
+        await store.postpone_effect("tell-walk", LATER)
+        assert await store.due_effects(MONDAY, 10, LATER) == []
+        assert await store.due_effects(LATER, 10, MUCH_LATER) == [replace(self.EFFECT, attempts=1)]
+
+    async def test_no_more_are_claimed_than_asked(self, store: Store) -> None:
+        await commit(store, effects=[replace(self.EFFECT, effect_id=f"tell-{n}") for n in range(5)])
+        first, rest = await store.due_effects(MONDAY, 2, LATER), await store.due_effects(MONDAY, 9, LATER)
+        assert (len(first), len({effect.effect_id for effect in [*first, *rest]})) == (2, 5)
+
+
+class TestDocuments:
+    async def test_the_latest_document_of_a_key_is_found(self, store: Store) -> None:
+        await commit(store, documents={"shelves": {"a": {"units": 1, "notes": ["é", None, 1.5]}}})
+        await commit(store, documents={"shelves": {"a": {"units": 2, "notes": ["é", None, 1.5]}}})
+        assert await store.document("shelves", "a") == {"units": 2, "notes": ["é", None, 1.5]}
+        assert await store.document("shelves", "b") is None
+
+    async def test_documents_are_listed_by_key_and_by_field(self, store: Store) -> None:
+        documents = {key: {"units": n, "state": "stocked" if n % 2 else "empty"} for n, key in enumerate("abCdeé")}
+        await commit(store, documents={"shelves": documents})
+        by_key = [(key, documents[key]) for key in sorted(documents)]
+        assert await store.documents("shelves") == by_key
+        assert await store.documents("shelves", after="a", limit=2) == [("b", documents["b"]), ("d", documents["d"])]
+        stocked = [(key, document) for key, document in by_key if document["state"] == "stocked"]
+        assert await store.documents("shelves", {"state": "stocked"}) == stocked
+        assert await store.documents("shelves", {"state": "stocked"}, limit=1, after="b") == stocked[1:2]
+        assert await store.documents("shelves", {"state": "stocked", "colour": "red"}) == []
+
+
+class TestPublications:
+    KEY = ("oms.inventory.availability", "shelf-a")
+
+    async def test_a_state_waits_until_it_was_sent(self, store: Store) -> None:
+        await commit(store, publications={self.KEY: ("t", b"1")})
+        (waiting,) = await store.unpublished(10)
+        assert (waiting.topic, waiting.key, waiting.type, waiting.data, waiting.revision) == (*self.KEY, "t", b"1", 1)
+        await store.published([waiting])
+        assert await store.unpublished(10) == []
+
+    async def test_one_that_changed_while_it_was_sent_waits_on(self, store: Store) -> None:
+        await commit(store, publications={self.KEY: ("t", b"1")})
+        sent = await store.unpublished(10)
+        await commit(store, publications={self.KEY: ("t", b"2")})
+        await store.published(sent)
+        (waiting,) = await store.unpublished(10)
+        assert (waiting.data, waiting.revision) == (b"2", 2)
+
+    async def test_all_wait_again_for_an_empty_broker(self, store: Store) -> None:
+        keys = [("topic", f"shelf-{n}") for n in range(3)]
+        await commit(store, publications={key: ("t", b"1") for key in keys})
+        await store.published(await store.unpublished(10))
+        await store.republish_all()
+        assert len(await store.unpublished(2)) == 2
+        assert {(p.topic, p.key) for p in await store.unpublished(10)} == set(keys)
+
+    async def test_they_are_found_by_key_sent_or_not(self, store: Store) -> None:
+        await commit(store, publications={self.KEY: ("t", b"1"), ("other", "shelf-a"): ("t", b"2")})
+        await store.published(await store.unpublished(10))
+        await commit(store, publications={("other", "shelf-a"): ("t", b"3")})
+        found = await store.publications([self.KEY, ("other", "shelf-a"), ("other", "shelf-b")])
+        assert sorted((p.topic, p.data) for p in found) == [(self.KEY[0], b"1"), ("other", b"3")]
+
+
+class TestTheRest:
+    async def test_blobs_rest_beside_the_log(self, store: Store) -> None:
+        await commit(store, blobs={b"digest": b"\0body"})
+        await commit(store, blobs={b"digest": b"\0body"})
+        assert await store.blob(b"digest") == b"\0body"
+        assert await store.blob(b"other") is None
+
+    async def test_a_snapshot_is_void_for_other_code(self, store: Store) -> None:
+        old = Snapshot("shelf-a", 10, "code-1", b"{}", GENESIS)
+        new = replace(old, version=20)
+        await commit(store, snapshots=[old])
+        await commit(store, snapshots=[new])
+        async with store.transaction() as transaction:
+            assert await transaction.snapshots(["shelf-a", "shelf-b"], {"shelf": "code-1"}) == [new]
+            assert await transaction.snapshots(["shelf-a"], {"shelf": "code-2"}) == []
+            assert await transaction.snapshots(["shelf-a"], {"bin": "code-1"}) == []
+
+    async def test_each_cluster_has_its_own_cursor(self, store: Store) -> None:
+        await store.move_relay_cursor((0, 2), "kraft-1", 5)
+        await store.move_relay_cursor((0, 2), "kraft-1", 7)
+        await store.move_relay_cursor((1, 2), "kraft-1", 3)
+        assert await store.relay_cursor((0, 2), "kraft-1") == 7
+        assert await store.relay_cursor((1, 2), "kraft-1") == 3
+        assert await store.relay_cursor((0, 1), "kraft-1") == 0
+        assert await store.relay_cursor((0, 2), "kraft-2") == 0
+
+    async def test_one_leads_at_a_time(self, store: Store) -> None:
+        leading = asyncio.Event()
+
+        async def second() -> None:
+            async with store.leadership("relay"):
+                leading.set()
+
+        async with store.leadership("relay"):
+            follower = asyncio.create_task(second())
+            async with store.leadership("another"):
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(leading.wait(), 0.2)
+        await asyncio.wait_for(leading.wait(), 5)
+        await follower
+
+    async def test_locks_on_streams_are_held_until_the_transaction_ends(self, store: Store) -> None:
+        order: list[str] = []
+
+        async def second() -> None:
+            async with store.transaction() as transaction:
+                await transaction.lock(["shelf-b", "shelf-a"])
+                order.append("second")
+
+        async with store.transaction() as transaction:
+            await transaction.lock(["shelf-a"])
+            waiting = asyncio.create_task(second())
+            async with store.transaction() as neighbor:
+                await neighbor.lock(["shelf-c"])
+            await asyncio.sleep(0.05)
+            order.append("first")
+        await waiting
+        assert order == ["first", "second"]
+
+
+def engine_on(store: Store, rules: Any = RULES, **more: Any) -> Engine:
+    return Engine(store, rules, lambda: MONDAY, **more)
+
+
+def errors(outcomes: list[Outcome]) -> list[type[Exception] | None]:
+    return [type(outcome.error) if outcome.error else None for outcome in outcomes]
+
+
+async def units(engine: Engine, stream: str) -> int:
+    return int((await engine.state(stream)).state.units)
+
+
+def assert_whole(rows: list[Row]) -> None:
+    """Each stream's versions come in order without a gap, and each hash follows from the one before."""
+    last: dict[str, tuple[int, bytes]] = {}
+    for row in rows:
+        version, previous = last.get(row.stream, (0, GENESIS))
+        assert row.version == version + 1
+        assert row.hash == chained(previous, row)
+        last[row.stream] = (row.version, row.hash)
+
+
+class TestEngine:
+    async def test_a_batch_decides_in_order_each_upon_the_events_before(self, store: Store) -> None:
+        engine = engine_on(store)
+        outcomes = await engine.run(
+            [task(receive("shelf-a", 3)), task(take("shelf-a", 2)), task(take("shelf-a", 2)), task(take("shelf-a", 1))]
+        )
+        assert errors(outcomes) == [None, None, NotEnough, None]
+        assert outcomes[1].events == [("shelf-a", adjusted(-2))]
+        assert outcomes[2].events == []
+        rows = await everything(store)
+        assert [row.version for row in rows] == [1, 2, 3]
+        assert_whole(rows)
+        assert (await engine.state("shelf-a")).state == Shelf(0, 2)
+
+    async def test_rows_tell_where_they_come_from(self, store: Store) -> None:
+        await engine_on(store).run([task(receive("shelf-a", 3))])
+        (row,) = await everything(store)
+        assert (row.type, row.data) == (received(3).type, received(3).to_json())
+        assert (row.causation_id, row.correlation_id, row.actor) == ("scan-1", "order-1", "topic:oms.location.stock")
+        assert row.happened_at == row.recorded_at == MONDAY
+
+    async def test_a_decision_that_fails_stops_itself_and_no_neighbor(self, store: Store) -> None:
+        def fail(states: Any) -> Any:
+            yield "shelf-a", received(100)
+            raise ZeroDivisionError
+
+        engine = engine_on(store)
+        outcomes = await engine.run(
+            [task(receive("shelf-a", 1)), task(receive("shelf-a", 7), Decision(("shelf-a",), fail)), task(stock_once("bin-b"))]
+        )
+        assert errors(outcomes) == [None, ZeroDivisionError, None]
+        assert (await units(engine, "shelf-a"), await units(engine, "bin-b")) == (1, 1)
+
+    @pytest.mark.parametrize("store", ["postgres"], indirect=True)
+    async def test_what_the_database_cannot_hold_stops_itself_and_no_neighbor(self, store: Store) -> None:
+        engine = engine_on(store)
+        poison = task(receive("shelf-a", 7))
+        poison.cause = replace(poison.cause, correlation_id="a NUL: \0")
+        outcomes = await engine.run([task(receive("shelf-a", 1)), poison, task(receive("shelf-a", 2))])
+        assert errors(outcomes) == [None, Unstorable, None]
+        assert await units(engine, "shelf-a") == 3
+
+    async def test_a_repeated_message_is_repeated_in_one_batch_and_later(self, store: Store) -> None:
+        engine, message = engine_on(store), uuid4()
+        first = await engine.run([task(receive("shelf-a", 1), message=message), task(receive("shelf-a", 1), message=message)])
+        again = await engine_on(store).run([task(receive("shelf-a", 1), message=message)])
+        assert [outcome.repeated for outcome in [*first, *again]] == [False, True, True]
+        assert await units(engine, "shelf-a") == 1
+
+    async def test_a_refused_message_may_come_again(self, store: Store) -> None:
+        engine, message = engine_on(store), uuid4()
+        refused = await engine.run([task(take("shelf-a", 1), message=message)])
+        await engine.run([task(receive("shelf-a", 1))])
+        taken = await engine.run([task(take("shelf-a", 1), message=message)])
+        assert errors([*refused, *taken]) == [NotEnough, None]
+        assert not taken[0].repeated
+
+    async def test_after_one_that_must_be_tried_again_the_rest_of_its_key_waits(self, store: Store) -> None:
+        engine = engine_on(store)
+        outcomes = await engine.run(
+            [
+                task(take("shelf-a", 1), key="a"),
+                task(receive("shelf-a", 1), key="a"),
+                task(receive("shelf-b", 1), key="b"),
+                task(receive("shelf-a", 5)),
+            ]
+        )
+        assert errors(outcomes) == [NotEnough, WaitsItsTurn, None, None]
+        assert await units(engine, "shelf-a") == 5
+
+    async def test_one_decision_over_several_streams_is_whole_or_not_at_all(self, store: Store) -> None:
+        engine = engine_on(store)
+        await engine.run([task(receive("shelf-a", 5))])
+        outcomes = await engine.run([task(move("shelf-a", "bin-b", 3)), task(move("shelf-a", "bin-b", 3))])
+        assert errors(outcomes) == [None, NotEnough]
+        assert (await units(engine, "shelf-a"), await units(engine, "bin-b")) == (2, 3)
+
+    async def test_streams_beyond_those_declared_are_loaded_on_demand(self, store: Store) -> None:
+        await engine_on(store).run([task(receive("shelf-a", 5), receive("bin-b", 1))])
+        engine = engine_on(store)
+        outcomes = await engine.run([task(move("shelf-a", "bin-b", 2, declared=())), task(take("bin-b", 3))])
+        assert errors(outcomes) == [None, None]
+        assert_whole(await everything(store))
+        assert (await units(engine, "shelf-a"), await units(engine, "bin-b")) == (3, 0)
+
+    async def test_views_publications_timers_and_effects_follow(self, store: Store) -> None:
+        engine = engine_on(store)
+        await engine.run([task(receive("shelf-a", 5))])
+        assert await store.due_effects(MONDAY, 10, LATER) == []
+        timer = Timer("shelf-a", "count", MONDAY + timedelta(days=1))
+        assert await store.due_timers(MUCH_LATER, 10, MUCH_LATER, MUCH_LATER) == [timer]
+        await engine.run([task(take("shelf-a", 5, reference="x"))])
+        assert await store.document("shelves", "a") == {"units": 0, "state": "empty", "moves": 1}
+        (published,) = await store.unpublished(10)
+        assert published.data == b'{"sku":"a","version":2,"available":0,"locations":{}}'
+        assert await store.due_timers(MUCH_LATER, 10, MUCH_LATER, MUCH_LATER) == []
+        (effect,) = await store.due_effects(MONDAY, 10, LATER)
+        assert (effect.effect_id, effect.type, effect.data) == ("tell-x", adjusted(-5).type, adjusted(-5, "x").to_json())
+        await engine.run([task(effect_id="tell-x")])
+        assert await store.due_effects(MUCH_LATER, 10, MUCH_LATER) == []
+
+    async def test_a_timer_that_fired_is_gone_with_its_events(self, store: Store) -> None:
+        engine = engine_on(store)
+        timer = Timer("bin-b", "count", MONDAY)
+        await commit(store, timers={("bin-b", "count"): timer})
+        outcomes = await engine.run([task(take("bin-b", 1), timer=timer)])
+        assert errors(outcomes) == [NotEnough]
+        assert await store.due_timers(MONDAY, 10, MONDAY, MONDAY) == [timer]
+        await engine.run([task(stock_once("shelf-a"), timer=timer)])
+        assert await store.due_timers(MONDAY, 10, MUCH_LATER, MUCH_LATER) == []
+
+    async def test_snapshots_shorten_loading_and_change_nothing(self, store: Store) -> None:
+        await engine_on(store).run([task(receive("shelf-a", n)) for n in range(1, 26)])
+        async with store.transaction() as transaction:
+            (snapshot,) = await transaction.snapshots(["shelf-a"], Aggregates((SHELVES,)).code)
+        rows = await store.read_stream("shelf-a")
+        assert (snapshot.version, snapshot.hash) == (25, rows[24].hash)
+        assert Aggregates((SHELVES,)).from_snapshot(snapshot).state == Shelf(325)
+        engine = engine_on(store)
+        await engine.run([task(receive("shelf-a", 1))])
+        assert_whole(await everything(store))
+        assert await units(engine, "shelf-a") == 326
+
+    async def test_work_that_is_canceled_stays_canceled(self, store: Store) -> None:
+        """At whatever point it is hit: a swallowed cancellation would hang the stop of a service."""
+        for steps in range(40):
+            engine = engine_on(store)
+            working = asyncio.create_task(engine.run([task(receive("shelf-a", 1), receive("bin-b", 1))]))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            if not working.cancel():
+                break
+            with pytest.raises(asyncio.CancelledError):
+                await working
+        engine = engine_on(store)
+        await engine.run([task(receive("shelf-a", 1), receive("bin-b", 1))])
+        assert_whole(await everything(store))
+        assert await units(engine, "shelf-a") == await units(engine, "bin-b")
+
+
+class TestTwoEngines:
+    """Two instances of a service on one log."""
+
+    async def test_a_conflict_is_decided_again_upon_what_the_other_did(self, store: Store) -> None:
+        one, two = engine_on(store), engine_on(store)
+        await one.run([task(receive("shelf-a", 3))])
+        await two.run([task(take("shelf-a", 2))])
+        assert errors(await one.run([task(take("shelf-a", 2)), task(take("shelf-a", 1))])) == [NotEnough, None]
+        assert await units(one, "shelf-a") == 0
+
+    async def test_no_refusal_rests_on_what_was_remembered(self, store: Store) -> None:
+        one, two = engine_on(store), engine_on(store)
+        await one.run([task(receive("shelf-a", 1))])
+        await two.run([task(receive("shelf-a", 9))])
+        assert errors(await one.run([task(take("shelf-a", 10))])) == [None]
+
+    async def test_nothing_is_left_undone_because_it_was_so_once(self, store: Store) -> None:
+        one, two = engine_on(store), engine_on(store)
+        await one.run([task(receive("shelf-a", 1))])
+        await two.run([task(take("shelf-a", 1))])
+        (outcome,) = await one.run([task(stock_once("shelf-a"))])
+        assert outcome.events == [("shelf-a", received(1))]
+
+    @pytest.mark.parametrize("contended", [frozenset(), frozenset({"shelf"})], ids=["retried", "locked"])
+    async def test_hot_streams_lose_nothing_and_do_nothing_twice(self, store: Store, contended: frozenset[str]) -> None:
+        rules = replace(RULES, contended=contended)
+        engines = [engine_on(store, rules), engine_on(store, rules)]
+        shelves = [f"shelf-{n}" for n in range(4)]
+        await engines[0].run([task(receive(shelf, 100)) for shelf in shelves])
+        messages = [uuid4() for _ in range(300)]
+        chance = random.Random(7)
+        outcomes: list[Outcome] = []
+
+        async def work(engine: Engine, batch: list[Any]) -> None:
+            tasks = [
+                task(move(*chance.sample(shelves, 2), 1), receive(chance.choice(shelves), 1), message=message)
+                for message in batch
+            ]
+            outcomes.extend(await engine.run(tasks))
+
+        batches = [messages[n : n + 5] for n in range(0, 300, 5)]
+        await asyncio.gather(*(work(engine, batch) for batch in batches for engine in engines))
+        assert {type(outcome.error) for outcome in outcomes} == {type(None)}
+        assert sum(outcome.repeated for outcome in outcomes) == 300
+        rows = await everything(store)
+        assert_whole(rows)
+        assert len(rows) == 4 + 300 * 3
+        assert sum([await units(engines[0], shelf) for shelf in shelves]) == 400 + 300
+        for n, shelf in enumerate(shelves):
+            document = await store.document("shelves", str(n))
+            assert document is not None and document["units"] == await units(engines[1], shelf)
+        if contended:
+            # Only a message that both got at once still meets itself in the inbox.
+            assert sum(engine.conflicts for engine in engines) <= len(batches)
