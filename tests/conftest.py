@@ -1,6 +1,6 @@
 """Databases for tests: one PostgreSQL for the session, an empty log of its own for every test that asks.
 
-`OMS_TEST_POSTGRES` names a server to use (a superuser's URL without a database); without it, an embedded one is started.
+`OMS_TEST_POSTGRES` names a server to use (a superuser's URL without a database); else an embedded one is started.
 """
 
 from __future__ import annotations
@@ -8,11 +8,16 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
+from ordermill.embedded.ports import choose_ports
+from ordermill.embedded.postgres import EmbeddedPostgres
+from ordermill.embedded.processes import Supervisor
 from ordermill.eventlog.migrate import Access, migrate, provision
 from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.views import View
@@ -84,12 +89,24 @@ class Databases:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A superuser's URL, without a database."""
     if server := os.environ.get("OMS_TEST_POSTGRES"):
         yield server
         return
-    pytest.skip("OMS_TEST_POSTGRES names no server")
+    # Not below pytest's own folder: that is closed to the user the server may have to run as.
+    with TemporaryDirectory(prefix="ordermill-test-") as name:
+        folder = Path(name)
+        embedded = EmbeddedPostgres(folder, choose_ports(folder / "ports.json", {"postgres": 0})["postgres"])
+        embedded.prepare()
+        supervisor = Supervisor(folder / "run.json")
+        child = embedded.child()
+        supervisor.start(child)
+        try:
+            embedded.wait_until_ready(lambda: child.running)
+            yield embedded.admin_dsn
+        finally:
+            supervisor.stop()
 
 
 @pytest.fixture(scope="session")

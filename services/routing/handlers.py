@@ -13,7 +13,7 @@ from ordermill.contracts.inventory import (
     OrderDeallocated,
     OrderReserved,
 )
-from ordermill.contracts.routing import OrderDeferred
+from ordermill.contracts.routing import OrderDeferred, OrderRerouted, OrderRouted
 from ordermill.decider import Decision
 from ordermill.eventlog.store import Timer
 from ordermill.service.declare import Received
@@ -52,7 +52,7 @@ class Planning:
                 available=self._picture.of(line.sku for line in fact.lines),
             )
 
-        return [_decision(fact.order_id, command)]
+        return [self._decision(fact.order_id, command)]
 
     def allocation_refused(self, fact: AllocationRefused, received: Received) -> Iterable[Decision]:
         def command(plan: OrderPlan) -> PlanCommand:
@@ -65,7 +65,7 @@ class Planning:
                 available=self._picture.of(skus_to_route(plan, fact.plan_id)),
             )
 
-        return [_decision(fact.order_id, command)]
+        return [self._decision(fact.order_id, command)]
 
     def given_back(self, fact: OrderDeallocated, received: Received) -> Iterable[Decision]:
         def command(plan: OrderPlan) -> PlanCommand:
@@ -80,7 +80,7 @@ class Planning:
                 available=self._picture.of(line.sku for line in fact.lines),
             )
 
-        return [_decision(fact.order_id, command)]
+        return [self._decision(fact.order_id, command)]
 
     def retry(self, timer: Timer) -> Iterable[Decision]:
         order_id, plan_id = timer.stream.partition("-")[2], timer.name.partition(":")[2]
@@ -88,16 +88,24 @@ class Planning:
         def command(plan: OrderPlan) -> PlanCommand:
             return RetryRouting(order_id, plan_id, self._clock(), self._picture.of(skus_to_route(plan, plan_id)))
 
-        return [_decision(order_id, command)]
+        return [self._decision(order_id, command)]
 
+    def _decision(self, order_id: str, command: Callable[[OrderPlan], PlanCommand]) -> Decision:
+        stream = PLANS.stream(order_id)
 
-def _decision(order_id: str, command: Callable[[OrderPlan], PlanCommand]) -> Decision:
-    stream = PLANS.stream(order_id)
+        def decide(states: Mapping[str, Any]) -> Iterable[tuple[str, Fact]]:
+            events = route(states, command(states[stream]))
+            for _, event in events:
+                if isinstance(event, OrderRouted | OrderRerouted):
+                    self._count_as_planned(event)
+            return events
 
-    def decide(states: Mapping[str, Any]) -> Iterable[tuple[str, Fact]]:
-        return route(states, command(states[stream]))
+        return Decision((stream, POLICY_STREAM), decide)
 
-    return Decision((stream, POLICY_STREAM), decide)
+    def _count_as_planned(self, event: OrderRouted | OrderRerouted) -> None:
+        for shipment in event.shipments:
+            for line in shipment.lines:
+                self._picture.take(shipment.location, line.sku, line.quantity)
 
 
 def deadlines(stream: str, event: Fact) -> Sequence[Timer | tuple[str, str]]:

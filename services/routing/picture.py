@@ -21,6 +21,14 @@ class Picture:
             free = ((name, at.unallocated) for name, at in word.locations.items() if at.unallocated > 0)
             self._skus[word.sku] = (word.version, tuple(free))
 
+    def take(self, location: str, sku: str, units: int) -> None:
+        """Count units as planned, so that the next order is not planned on them, until inventory's next word."""
+        known = self._skus.get(sku)
+        if known is not None:
+            version, free = known
+            left = tuple((name, have - units if name == location else have) for name, have in free)
+            self._skus[sku] = (version, tuple((name, have) for name, have in left if have > 0))
+
     def of(self, skus: Iterable[str]) -> dict[str, dict[str, int]]:
         """Unclaimed units by location, then SKU; locations without any are left out."""
         found: dict[str, dict[str, int]] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from immutables import Map
 
@@ -70,7 +70,6 @@ class Status:
     channel: str | None = None
     external_id: str | None = None
     ordered: int = 0
-    ordered_at: datetime | None = None
     revision: int = -1
     """Of `ordered`: 0 as captured, -1 if capture's word has not come yet."""
     confirmed: int = 0
@@ -111,50 +110,55 @@ def decide(status: Status, command: Command) -> list[OrderProgressed]:
 def progress(status: Status, event: OrderProgressed) -> Status:
     """Count one step in. Never refuses, and comes to the same counters in whichever order steps come."""
     at = event.happened_at
-    status = replace(
-        status,
-        order_id=event.order_id,
-        seen=status.seen.set(_key(event), True),
-        updated_at=at if status.updated_at is None else max(at, status.updated_at),
-        parcels=_with_parcel(status.parcels, event.parcel) if event.parcel else status.parcels,
-    )
+    changes = {
+        "order_id": event.order_id,
+        "seen": status.seen.set(_key(event), True),
+        "updated_at": at if status.updated_at is None else max(at, status.updated_at),
+        **_counted(status, event),
+    }
+    if event.parcel is not None:
+        changes["parcels"] = _with_parcel(status.parcels, event.parcel)
+    return replace(status, **changes)
+
+
+def _counted(status: Status, event: OrderProgressed) -> dict[str, Any]:
+    at, units = event.happened_at, event.units
     match event.step:
         case Step.RECEIVED:
-            status = replace(status, channel=event.channel, external_id=event.external_id)
-            return _ordered(status, event.units, revision=0)
+            names = {"channel": event.channel, "external_id": event.external_id}
+            return names | _ordered(status, units, revision=0)
         case Step.REVISED:
-            return _ordered(status, event.units, int(event.reference) if event.reference.isdecimal() else 0)
+            return _ordered(status, units, int(event.reference) if event.reference.isdecimal() else 0)
         case Step.HELD:
             return _hold(status, event.reference, 1)
         case Step.HOLD_RELEASED:
             return _hold(status, event.reference, -1)
         case Step.CONFIRMED:
-            return replace(status, confirmed=status.confirmed + event.units)
+            return {"confirmed": status.confirmed + units}
         case Step.BACKORDERED:
-            return replace(status, backordered=status.backordered + event.units)
+            return {"backordered": status.backordered + units}
         case Step.BACKORDER_FILLED:
-            return replace(status, filled=status.filled + event.units)
+            return {"filled": status.filled + units}
         case Step.CANCELED:
-            return replace(status, canceled=status.canceled + event.units)
+            return {"canceled": status.canceled + units}
         case Step.PROMISED if event.promised_by is not None:
             newest = (status.promised_at or at, status.promised_by or event.promised_by)
             said_at, promised_by = max(newest, (at, event.promised_by))
-            return replace(status, promised_at=said_at, promised_by=promised_by)
+            return {"promised_at": said_at, "promised_by": promised_by}
         case Step.LATE if event.parcel is None:
-            missed = at if status.missed_at is None else max(at, status.missed_at)
-            return replace(status, missed_at=missed)
+            return {"missed_at": at if status.missed_at is None else max(at, status.missed_at)}
         case Step.SHIPPED:
-            return replace(status, shipped=status.shipped + event.units)
+            return {"shipped": status.shipped + units}
         case Step.DELIVERED:
-            return replace(status, delivered=status.delivered + event.units)
+            return {"delivered": status.delivered + units}
         case Step.RETURN_STARTED:
-            return replace(status, returns=status.returns + 1)
+            return {"returns": status.returns + 1}
         case Step.RETURNED:
-            return replace(status, returned=status.returned + event.units)
+            return {"returned": status.returned + units}
         case Step.REFUNDED:
-            return replace(status, refunds=status.refunds + 1)
+            return {"refunds": status.refunds + 1}
         case _:  # MOVED, LOST, a parcel's LATE: all they say is in the parcel
-            return status
+            return {}
 
 
 STATUS = Decider("status", Status(), progress)
@@ -164,12 +168,12 @@ def _key(step: OrderProgressed) -> str:
     return f"{step.step}|{step.reference}|{step.source}"
 
 
-def _ordered(status: Status, units: int, revision: int) -> Status:
-    return replace(status, ordered=units, revision=revision) if revision >= status.revision else status
+def _ordered(status: Status, units: int, revision: int) -> dict[str, Any]:
+    return {"ordered": units, "revision": revision} if revision >= status.revision else {}
 
 
-def _hold(status: Status, reason: str, change: int) -> Status:
-    return replace(status, holds=status.holds.set(reason, status.holds.get(reason, 0) + change))
+def _hold(status: Status, reason: str, change: int) -> dict[str, Any]:
+    return {"holds": status.holds.set(reason, status.holds.get(reason, 0) + change)}
 
 
 def _with_parcel(parcels: tuple[ParcelStatus, ...], parcel: ParcelStatus) -> tuple[ParcelStatus, ...]:

@@ -43,7 +43,7 @@ from services.capture.adapters import (
     verify_shopify_hmac,
 )
 from services.capture.adapters.amounts import decimal_of, share_out
-from services.capture.adapters.base import Unfit, sum_of
+from services.capture.adapters.base import MAX_REASONS, Unfit, sum_of
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "samples"
@@ -495,25 +495,46 @@ def test_a_line_without_a_sku_goes_by_its_variant() -> None:
 
 
 def test_an_update_tells_edits_from_cancellations_and_returns() -> None:
-    canceled, changed = sample("shopify/order-updated.json", topic="orders/updated").messages
     at = datetime(2026, 3, 3, 16, 0, 2, tzinfo=UTC)
     mug_a, mug_b, mug_c = "15820911946154651", "15820911946154652", "15820911946154653"
-    assert canceled == OrderCanceled(
-        channel="sample",
-        external_id="5521190034427",
-        cancellation_id="refund-929361462001",
-        canceled_at=at - timedelta(seconds=2),
-        lines=(LineChange(line_id=mug_b, quantity=1),),
-        reason="Customer ordered one too many",
+    assert sample("shopify/order-updated.json", topic="orders/updated").messages == (
+        OrderCanceled(
+            channel="sample",
+            external_id="5521190034427",
+            cancellation_id="refund-929361462001",
+            canceled_at=at - timedelta(seconds=2),
+            lines=(LineChange(line_id=mug_b, quantity=1),),
+            reason="Customer ordered one too many",
+        ),
+        OrderChanged(
+            channel="sample",
+            external_id="5521190034427",
+            revision=int(at.timestamp()) * 1_000_000,
+            changed_at=at,
+            lines=(
+                LineChange(line_id=mug_a, quantity=2),  # an edit took one away
+                LineChange(line_id=mug_b, quantity=1),  # the refund above took one away
+                LineChange(line_id=mug_c, quantity=1),  # it came back, after it was shipped
+            ),
+            payment=Payment(status="paid"),
+        ),
     )
-    assert isinstance(changed, OrderChanged)
-    assert changed.lines == (
-        LineChange(line_id=mug_a, quantity=2),  # an edit took one away
-        LineChange(line_id=mug_b, quantity=2),  # the refund above takes one away
-        LineChange(line_id=mug_c, quantity=1),  # it came back, after it was shipped
-    )
-    assert changed.revision == int(at.timestamp()) * 1_000_000
-    assert changed.payment == Payment(status="paid")
+
+
+def test_an_address_changes_apart_from_the_units_so_that_one_may_come_too_late() -> None:
+    units, address = shopify("orders/updated").messages
+    assert isinstance(units, OrderChanged)
+    assert isinstance(address, OrderChanged)
+    assert (len(units.lines), units.ship_to) == (2, None)
+    assert (address.lines, address.payment) == ((), None)
+    assert address.ship_to is not None
+    assert address.revision == units.revision + 1
+
+
+def test_what_shipped_in_part_goes_to_the_address_it_has() -> None:
+    (units,) = shopify("orders/updated", fulfillment_status="partial").messages
+    assert isinstance(units, OrderChanged)
+    assert units.ship_to is None
 
 
 def test_a_refund_and_the_update_after_it_cancel_under_one_id() -> None:
@@ -671,22 +692,48 @@ def test_a_header_allowance_is_shared_and_charges_go_to_the_shipping() -> None:
 
 
 def test_a_change_lists_the_quantities_from_now_on() -> None:
-    (change,) = sample("x12-850/po-change.edi").messages
     at = datetime(2026, 3, 3, 14, 30, tzinfo=UTC)
-    assert change == OrderChanged(
+    units = OrderChanged(
         channel="sample",
         external_id="NORTHWIND:4500012345",
-        revision=int(at.timestamp()) * 1_000_000 + 109,
+        revision=int(at.timestamp()) * 1_000_000 + 218,
         changed_at=at,
         lines=(LineChange(line_id="1", quantity=18), LineChange(line_id="2", quantity=0)),
+    )
+    address = OrderChanged(
+        channel="sample",
+        external_id="NORTHWIND:4500012345",
+        revision=units.revision + 1,
+        changed_at=at,
         ship_to=placed(sample("x12-850/po.edi")).ship_to,
     )
+    assert sample("x12-850/po-change.edi").messages == (units, address)
+
+
+def test_a_change_of_nothing_says_so() -> None:
+    assert codes(edi(beg="BEG*04*SA*PO1**20260302").rejections) == ["no-lines"]
 
 
 def test_separators_come_from_the_isa_whatever_they_are() -> None:
     wanted = placed(sample("x12-850/po.edi")).ship_to
     for name in ("po-odd-separators", "po-newline-terminated", "po-bom-indented-nbsp", "po-latin-1"):
         assert placed(sample(f"x12-850/{name}.edi")).ship_to == wanted
+
+
+def test_newlines_end_segments_in_either_spelling() -> None:
+    text = (SAMPLES / "x12-850" / "po-newline-terminated.edi").read_text(encoding="utf-8")
+    wanted = placed(sample("x12-850/po-newline-terminated.edi"))
+    for mixed in (text.replace("\n", "\r\n"), text.replace("\n", "\r"), text.replace("\n", "\r\n", 3)):
+        assert placed(adapt("x12-850", mixed.encode(), CONTEXT)) == wanted
+
+
+def test_an_allowance_counts_hundredths_also_below_ten() -> None:
+    assert placed(edi(*SHIP_TO, ONE_MUG, "SAC*A*C310***5")).lines[0].discount == usd(5)
+
+
+def test_a_rejected_order_leaves_no_doubts_behind() -> None:
+    adapted = edi(*SHIP_TO, "PO1*1*1*CA*8.75**VP*MUG-A", "PO1*2*1*EA*x**VP*MUG-B")
+    assert (codes(adapted.rejections), adapted.notes) == (["not-an-amount"], ())
 
 
 def test_latin_1_texts_keep_their_accents() -> None:
@@ -844,7 +891,16 @@ def test_a_receipt_that_cannot_be_read_says_why(change: tuple[str, str], code: s
     assert [message.external_id for message in adapted.messages] == ["boston/1/703"]
 
 
+def test_a_receipt_goes_to_one_address() -> None:
+    text = (SAMPLES / "pos-csv" / "voids-and-returns.csv").read_text(encoding="utf-8")
+    adapted = adapt("pos-csv", text.replace("12 Harbor Lane", "9 Elm Street", 1).encode(), CONTEXT)
+    assert codes(adapted.rejections) == ["rows-differ"]
+    assert "rows 2, 3" in adapted.rejections[0].where
+
+
 # Bombs
+
+edi_head = f"ISA*00*{' ' * 10}*00*{' ' * 10}*ZZ*{'ACME':15}*ZZ*{'US':15}*260302*0930*U*00401*000000001*0*P*>~".encode()
 
 
 @pytest.mark.parametrize(
@@ -863,6 +919,33 @@ def test_a_bomb_costs_no_more_than_its_size(name: str, bomb: bytes) -> None:
     adapted = adapt(name, bomb, CONTEXT)
     assert len(adapted.rejections) == 1
     assert len(str(adapted.rejections[0])) < 500
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "piece", "code"),
+    [
+        ("x12-850", edi_head, b"ST*850*1~", "too-many-faults"),
+        ("x12-850", edi_head + b"ST*850*1~", b"x~", "too-long"),
+        ("x12-850", b"", b"ISA*", "too-many-faults"),
+        ("pos-csv", b"receipt,sold_at,sku,qty,unit_price\n", b"1,x,A,1,1\n", "too-many-rows"),
+        ("pos-csv", b"receipt,sold_at,sku,qty,unit_price,ship_name\n", None, "too-many-faults"),
+    ],
+    ids=["transactions", "segments", "headers", "rows", "receipts"],
+)
+def test_a_file_of_faults_is_read_up_to_a_limit(name: str, head: bytes, piece: bytes | None, code: str) -> None:
+    body = b"".join(b"%d,x,A,1,1,Ada\n" % at for at in range(3_000)) if piece is None else piece * 150_000
+    adapted = adapt(name, head + body, CONTEXT)
+    assert code in codes(adapted.rejections)
+    assert len(adapted.rejections) <= MAX_REASONS + 1
+
+
+def test_doubts_stop_nothing_and_are_told_up_to_a_limit() -> None:
+    cases = (f"PO1*{number}*1*CA*1**VP*MUG-A" for number in range(1, 1_001))
+    first = placed(edi(*SHIP_TO, *cases))
+    assert len(first.lines) == 1_000
+    adapted = adapt("x12-850", edi_head * 2_000, CONTEXT)
+    assert (adapted.rejections, len(adapted.notes)) == ((), MAX_REASONS + 1)
+    assert codes(adapted.notes)[-1] == "more-notes"
 
 
 # Real payloads
@@ -907,3 +990,17 @@ def test_real_purchase_orders_add_up(file: str, external_id: str, minor: int) ->
         pytest.skip(f"no real payloads here: {REAL} is absent")
     order = placed(adapt("x12-850", path.read_bytes(), CONTEXT))
     assert (order.external_id, order.total.minor, sum_of(order)) == (external_id, minor, minor)
+
+
+# The how-to
+
+
+def test_the_adapter_of_the_how_to_works() -> None:
+    page = (ROOT / "docs" / "how-to" / "add-a-channel-adapter.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(page.partition("```python\n")[2].partition("```")[0], names)
+    phone = names["PhoneAdapter"]()
+    assert placed(phone.adapt(phone.render(ORDER), OURS)) == ORDER
+    taken = phone.adapt(b"7|2026-03-02T09:15:00-05:00|MUG-A|2|8.75|Ada|US|04101|\n8|noon|MUG-A|two|x|||\n", CONTEXT)
+    check("phone", taken)
+    assert (len(taken.messages), codes(taken.rejections)) == (1, ["cells"])

@@ -419,6 +419,9 @@ def test_nothing_leaves_without_all_its_labels() -> None:
     FULFILL.given(*TO_PACKED, FAILED).when(HandOver("F1", SHIPPED_AT)).then_raises(
         LabelsMissing, match="package 2: label not bought yet; package 1: no label (no such street)"
     )
+    FULFILL.given(*TO_PACKED, FAILED, LABELED[1]).when(HandOver("F1", SHIPPED_AT)).then_raises(
+        LabelsMissing, match="can't hand over: package 1: no label (no such street)"
+    )
     FULFILL.given(CREATED, ACCEPTED, PICKED).when(HandOver("F1", SHIPPED_AT)).then_raises(
         WrongState, match="can't be handed over: it is picked, not packed yet"
     )
@@ -475,6 +478,9 @@ def test_a_recall_of_nothing_that_is_still_here_is_answered_all_the_same() -> No
     for past in ((CREATED, REJECTED), (CREATED, ACCEPTED, ALL_SHORT)):
         FULFILL.given(*past).when(recall).then(declined("c1"))
         FULFILL.given(*past, declined("c1")).when(recall).then()
+    no_cups = FulfillmentShortPicked(**IDS, location="edison", lines=(cups(3),))
+    past = (CREATED, ACCEPTED, FulfillmentPicked(**IDS, lines=(teapots(2),)), no_cups)
+    FULFILL.given(*past).when(CancelLines("F1", "c1", (cups(3),))).then(declined("c1"))
 
 
 def test_a_recall_names_lines_that_exist() -> None:

@@ -99,7 +99,7 @@ class When:
         recorded = decide(self.states, self.command)
         assert [event for _, event in recorded] == list(expected)
         for stream, event in recorded:
-            key = f"stock-{event.sku}" if isinstance(event, StockFact) else f"reservation-{event.order_id}"  # type: ignore[attr-defined]
+            key = f"stock-{event.sku}" if isinstance(event, StockFact) else f"reservation-{event.order_id}"
             assert stream == key
 
     def then_raises(self, error: type[Exception], match: str) -> None:

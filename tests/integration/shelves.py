@@ -1,4 +1,4 @@
-"""A service small enough to see through, for tests of the log: shelves of units, told in facts of the real contracts."""
+"""A service small enough to see through, for tests of the log: shelves of units, told in facts of real contracts."""
 
 from __future__ import annotations
 
@@ -121,6 +121,7 @@ def rows_of(stream: str, *events: Fact, after: Row | None = None, recorded_at: d
     for event in events:
         last = rows[-1] if rows else after
         version, previous = (last.version + 1, last.hash) if last else (1, GENESIS)
-        content = (stream, version, uuid4(), event.type, event.to_json(), "order-1", "scan-1", "test", MONDAY, recorded_at)
+        origin = ("order-1", "scan-1", "test", MONDAY, recorded_at)
+        content = (stream, version, uuid4(), event.type, event.to_json(), *origin)
         rows.append(Row(*content, chain(previous, *content)))
     return rows

@@ -78,7 +78,7 @@ class Rules:
     """Events that ask for an effect, and the id under which it is done once."""
     contended: frozenset[str] = frozenset()
     """Categories that many instances want at once: locked before reading rather than retried."""
-    snapshot_every: int = 500
+    snapshot_every: int = 2_000
 
 
 class WaitsItsTurn(Transient):
@@ -87,19 +87,17 @@ class WaitsItsTurn(Transient):
     code = "eventlog.waits-its-turn"
 
 
-class _NotLoaded(Exception):
-    def __init__(self, stream: str) -> None:
-        self.stream = stream
-
-
 class _States(Mapping[str, Any]):
     """States by stream, as of the events decided so far in this batch."""
 
-    def __init__(self, base: dict[str, Aggregate]) -> None:
+    def __init__(self, base: dict[str, Aggregate], aggregates: Aggregates) -> None:
         self.base = base
+        self.missing: set[str] = set()
+        """Streams looked up and not loaded: what was decided on their initial state is thrown away."""
         self.staged: dict[str, Aggregate] = {}
         self.task: dict[str, Aggregate] = {}
         """What the task at hand has decided so far; staged when all of it succeeded."""
+        self._aggregates = aggregates
 
     def __getitem__(self, stream: str) -> Any:
         return self.aggregate(stream).state
@@ -107,7 +105,8 @@ class _States(Mapping[str, Any]):
     def aggregate(self, stream: str) -> Aggregate:
         found = self.task.get(stream) or self.staged.get(stream) or self.base.get(stream)
         if found is None:
-            raise _NotLoaded(stream)
+            self.missing.add(stream)
+            return self._aggregates.initial(stream)
         return found
 
     def __iter__(self) -> Iterator[str]:
@@ -180,12 +179,12 @@ class Engine:
         while True:
             async with self._locks.hold(streams), self.store.transaction() as transaction:
                 remembered = [s for s in streams if s in self._cache and not self._contended(s, locked)]
-                batch = _Batch(self, tasks, _States(await self._load(transaction, streams, locked)))
+                batch = _Batch(self, tasks, _States(await self._load(transaction, streams, locked), self.aggregates))
                 keys = [task.cause.message for task in tasks if task.cause.message is not None]
                 seen = await transaction.seen(keys) if keys else set()
                 batch.decide(seen)
-                if batch.missing:
-                    streams |= batch.missing
+                if batch.states.missing:
+                    streams |= batch.states.missing
                     continue
                 # A version check guards what is written. What was only read may be old news in memory: a refusal, or
                 # "already so", must not rest on that.
@@ -257,7 +256,6 @@ class _Batch:
         self.tasks = tasks
         self.states = states
         self.outcomes: list[Outcome] = []
-        self.missing: set[str] = set()
         self._now = engine.clock()
         self._changes = Changes()
         self._touched: dict[str, int] = {}
@@ -280,9 +278,9 @@ class _Batch:
             try:
                 for decision in task.decisions:
                     outcome.events.extend(self._decide(decision))
-            except _NotLoaded as absent:
-                self.missing.add(absent.stream)
             except Exception as error:
+                if self.states.missing:
+                    continue  # decided on a stream not loaded yet: the whole batch is decided again
                 if not isinstance(error, OrdermillError):
                     logger.exception("a decision failed", causation_id=task.cause.causation_id)
                 outcome.events = []
@@ -290,7 +288,7 @@ class _Batch:
                 if task.key:
                     waiting.add(task.key)
                 continue
-            if self.missing:
+            if self.states.missing:
                 continue
             self.states.staged.update(self.states.task)
             self._stage(task, outcome)
@@ -353,7 +351,7 @@ class _Batch:
     def changes(self) -> Changes:
         """Everything to write, the documents of all touched streams included."""
         engine, changes, staged = self.engine, self._changes, self.states.staged
-        for stream, version in self._touched.items():
+        for stream, version in sorted(self._touched.items()):  # writers lock rows in one order
             aggregate = Aggregate(staged[stream].state, version, self._hashes[stream])
             staged[stream] = aggregate
             category, _, key = stream.partition("-")

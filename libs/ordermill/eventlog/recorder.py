@@ -23,12 +23,16 @@ from uuid import UUID
 from eventsourcing.persistence import (
     AggregateRecorder,
     ApplicationRecorder,
+    InfrastructureFactory,
     IntegrityError,
     Notification,
+    NotSupportedError,
     OperationalError,
+    ProcessRecorder,
     ProgrammingError,
     StoredEvent,
     Subscription,
+    TrackingRecorder,
 )
 
 from ordermill.clock import Clock, system_clock
@@ -39,6 +43,7 @@ from .records import GENESIS, Row, chain
 from .store import Changes, LogUnavailable, Store, VersionConflict
 
 T = TypeVar("T")
+R = TypeVar("R", bound="LogAggregateRecorder")
 
 ACTOR = "eventsourcing"
 FROM_ZERO = "eventsourcing:from-0"
@@ -259,6 +264,41 @@ class LogSubscription(Subscription[LogRecorder]):
             self._read_to = page[-1].id if len(page) == _PAGE else head
             self._page = iter(page)
         raise StopIteration
+
+
+class LogFactory(InfrastructureFactory[TrackingRecorder]):
+    """Lets an `Application` of the library stand on a log: `PERSISTENCE_MODULE=ordermill.eventlog.recorder`.
+
+    The log's URL is in `OMS_DATABASE_URL`. Events only: snapshots and the tracking of other applications are not kept
+    in a log, so an application that wants these gets NotSupportedError.
+    """
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+        self._opened: list[LogAggregateRecorder] = []
+
+    def close(self) -> None:
+        while self._opened:
+            self._opened.pop().close()
+
+    def aggregate_recorder(self, purpose: str = "events") -> AggregateRecorder:
+        if purpose != "events":
+            raise NotSupportedError(f"a log keeps events, no {purpose}")
+        return self._open(LogAggregateRecorder)
+
+    def application_recorder(self) -> ApplicationRecorder:
+        return self._open(LogRecorder)
+
+    def tracking_recorder(self, tracking_recorder_class: type[TrackingRecorder] | None = None) -> TrackingRecorder:
+        raise NotSupportedError("a log does not keep what was processed of other applications")
+
+    def process_recorder(self) -> ProcessRecorder:
+        raise NotSupportedError("a log does not keep what was processed of other applications")
+
+    def _open(self, kind: type[R]) -> R:
+        recorder = kind.open(self.env["OMS_DATABASE_URL"])
+        self._opened.append(recorder)
+        return recorder
 
 
 def follow(recorder: ApplicationRecorder, start: int = 0) -> Iterator[Notification]:

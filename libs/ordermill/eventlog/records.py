@@ -3,7 +3,8 @@
 The hash can be checked with nothing but SQL and SHA-256:
 
     sha256(previous hash of the stream, 32 zero bytes before its first event
-           ‖ "stream\\nversion\\nevent id\\ntype\\ncorrelation id\\ncausation id\\nactor\\nhappened\\nrecorded\\n", UTF-8
+           ‖ "stream\\nversion\\nevent id\\ntype\\ncorrelation id\\ncausation id\\nactor\\nhappened\\nrecorded\\n"
+             in UTF-8
            ‖ data)
 
 with both instants in whole microseconds since 1970-01-01T00:00Z. None of the fields before data holds a newline.

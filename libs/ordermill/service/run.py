@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
@@ -106,6 +107,10 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         )
         await _until(stop, subscriptions.start)
         running.consuming = True
+        # States are trees of many small immutable objects: the collector finds nothing in them, and walks long.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
         logger.info("consuming", topics=service.topics)
         start(running.timers_loop())
         start(running.measure_loop())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Protocol
 
@@ -20,6 +20,8 @@ from ordermill.contracts.fields import Money
 from ordermill.errors import Poison, Refused
 
 MEGABYTE = 2**20
+MAX_REASONS = 1_000
+"""After so many rejections the rest of a payload is not read, and so many notes are kept: nobody reads more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,10 @@ class Unfit(Poison):
         super().__init__(str(self.reason))
 
 
+class _EnoughError(Exception):
+    """MAX_REASONS are reached."""
+
+
 class Findings:
     """Collects what an adapter finds on its way through a payload."""
 
@@ -127,12 +133,28 @@ class Findings:
         self.messages: list[ChannelOrder] = []
         self.rejections: list[Reason] = []
         self.notes: list[Reason] = []
+        self._unsaid = 0
 
     def note(self, code: str, where: str, text: str) -> None:
-        self.notes.append(Reason(f"{self._name}.{code}", where, text))
+        if len(self.notes) < MAX_REASONS:
+            self.notes.append(Reason(f"{self._name}.{code}", where, text))
+        else:
+            self._unsaid += 1
 
     def reject(self, code: str, where: str, text: str) -> None:
         self.rejections.append(Reason(f"{self._name}.{code}", where, text))
+        if len(self.rejections) >= MAX_REASONS:
+            raise _EnoughError
+
+    @contextmanager
+    def payload(self) -> Iterator[None]:
+        """All of the payload: around everything else, once."""
+        try:
+            with self.item("payload"):
+                yield
+        except _EnoughError:
+            text = f"{MAX_REASONS:,} faults, so the rest was not read. Correct these, or send it in smaller parts"
+            self.rejections.append(Reason(f"{self._name}.too-many-faults", "payload", text))
 
     @contextmanager
     def item(self, where: str) -> Iterator[list[ChannelOrder]]:
@@ -143,7 +165,7 @@ class Findings:
             yield messages
         except Unfit as unfit:
             inner = f"{where}, {unfit.reason.where}" if unfit.reason.where else where
-            self.rejections.append(replace(unfit.reason, code=f"{self._name}.{unfit.reason.code}", where=inner))
+            self.reject(unfit.reason.code, inner, unfit.reason.text)
         except ValidationError as error:
             self.reject("malformed", where, f"{explain(error)}. Correct it at its source and send it again")
         except Malformed as error:
@@ -158,6 +180,9 @@ class Findings:
         del self.notes[notes:]
 
     def result(self) -> Adapted:
+        if self._unsaid:
+            text = f"{self._unsaid:,} more notes of these kinds are left out"
+            self.notes.append(Reason(f"{self._name}.more-notes", "payload", text))
         return Adapted(tuple(self.messages), tuple(self.rejections), tuple(self.notes))
 
 

@@ -29,7 +29,7 @@ class CanonicalAdapter:
 
     def adapt(self, payload: bytes, context: AdapterContext) -> Adapted:
         found = Findings(self.name)
-        with found.item("payload"):
+        with found.payload():
             check_size(payload, self.max_bytes)
             for where, entry in _entries(utf8(payload)):
                 with found.item(where) as messages:

@@ -112,6 +112,8 @@ _AS_DATE = re.compile(
     r"[0-9]{1,2}-(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
     r"|(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)-[0-9]{2}"
 )
+_NOTHING = dict.fromkeys(_REQUIRED, "")
+MAX_ROWS = 100_000
 _BROKEN = "\0"
 """In a row that can't be read: why. No column is called so."""
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -130,7 +132,7 @@ class PosCsvAdapter:
 
     def adapt(self, payload: bytes, context: AdapterContext) -> Adapted:
         found = Findings(self.name)
-        with found.item("payload"):
+        with found.payload():
             check_size(payload, self.max_bytes)
             decimal_comma, receipts = _receipts(utf8(payload), found)
             if not receipts and not found.rejections:
@@ -162,7 +164,7 @@ def _receipts(text: str, found: Findings) -> tuple[bool, dict[tuple[str, str, st
         text, row_before, separator = rest, 1, marker[1]
     else:
         separator = max(",;\t", key=first.count)
-    skipped = row_before
+    skipped, rows = row_before, 0
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     header: list[str] = []
     receipts: dict[tuple[str, str, str], list[tuple[int, Row]]] = {}
@@ -170,13 +172,17 @@ def _receipts(text: str, found: Findings) -> tuple[bool, dict[tuple[str, str, st
     try:
         for raw in reader:
             number, row_before = row_before + 1, reader.line_num + skipped
+            if not raw:
+                continue
             cells = [cell.strip() for cell in raw]
             if not any(cells):
                 continue
             if not header:
                 header = _header(cells, found)
                 continue
-            row = dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=False))
+            if (rows := rows + 1) > MAX_ROWS:
+                raise Unfit("too-many-rows", f"more than {MAX_ROWS:,} rows. Send it in smaller parts")
+            row = _NOTHING | {name: cell for name, cell in zip(header, cells, strict=False) if cell and name in COLUMNS}
             if any(cells[len(header) :]):
                 row[_BROKEN] = (
                     f"{len(cells)} cells under {len(header)} columns: a separator inside of a text? Quote texts"

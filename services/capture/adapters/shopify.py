@@ -10,7 +10,8 @@ cancellations that it shows. Repeats do no harm, capture knows orders and cancel
 * Gift cards, tips and lines that need no shipping are left out with their money: the shop fulfills those itself.
   An order of nothing else becomes no message. Duties and fees are added to the shipping.
 * Units go in three ways. A refund with restock type `cancel` calls them off; one of goods that were shipped
-  (`return`) is the returns' affair; what an order edit took away shows in `current_quantity` alone.
+  (`return`) is the returns' affair; what an order edit took away shows in `current_quantity` alone. Two updates of
+  one second have one revision, as `updated_at` counts no finer; the later of them is taken for a repeat.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class ShopifyAdapter:
 
     def adapt(self, payload: bytes, context: AdapterContext) -> Adapted:
         found = Findings(self.name)
-        with found.item("payload"):
+        with found.payload():
             check_size(payload, self.max_bytes)
             for number, resource in enumerate(_resources(parse_json(utf8(payload)), context.topic), 1):
                 with found.item(_named(resource, number)) as messages:
@@ -146,6 +147,10 @@ def _messages(resource: Json, context: AdapterContext, found: Findings) -> Itera
     reader = _Order(resource, context, found)
     topic = context.topic
     whole = resource.get("cancelled_at") is not None
+    if not reader.ships():
+        note = "no line is to be shipped: the shop fulfills it itself"
+        found.note("nothing-to-ship", f"order {reader.external_id}", note)
+        return
     if topic is None or topic in _CREATED:
         placed = reader.placed()
         if placed is None:
@@ -155,11 +160,11 @@ def _messages(resource: Json, context: AdapterContext, found: Findings) -> Itera
         raise Unfit("not-canceled", "topic orders/cancelled, and cancelled_at is empty. Send the order as it is now")
     if whole:
         yield reader.canceled()
-    elif topic != "orders/create":
-        yield from reader.partly_canceled()
-        change = reader.changed()
-        if topic in _UPDATED or change.lines != reader.as_bought():
-            yield change
+    elif topic not in _CREATED:
+        canceled = list(reader.partly_canceled())
+        yield from canceled
+        if topic in _UPDATED or reader.edited():
+            yield from reader.changed(canceled)
 
 
 class _Order:
@@ -180,17 +185,17 @@ class _Order:
         if twice := [line_id for line_id, count in Counter(self._ids).items() if count > 1]:
             raise Unfit("line-twice", f"line id {twice[0]} stands twice. Each line needs its own", "line_items")
 
+    def ships(self) -> bool:
+        return any(map(_ships, self._lines))
+
     def placed(self) -> OrderPlaced | None:
-        """The order as it was bought, or None with a note if nothing of it is to be shipped."""
+        """The order as it was bought, or None with a note if the shop has shipped it already."""
         order = self._order
         kept = [index for index, line in enumerate(self._lines) if _ships(line)]
         if len(kept) < len(self._lines):
             left = ", ".join(self._ids[index] for index, line in enumerate(self._lines) if not _ships(line))
             note = f"lines {left[:200]} are gift cards, tips or need no shipping: left out, with their money"
             self._found.note("not-shipped", self._where, note)
-        if not kept:
-            self._found.note("nothing-to-ship", self._where, "no line is to be shipped: the shop fulfills it itself")
-            return None
         if order.get("fulfillment_status") == "fulfilled":
             self._found.note(
                 "already-fulfilled", self._where, "the shop has shipped all of it: nothing is left to ship"
@@ -228,31 +233,49 @@ class _Order:
         note_wrong_total(self._found, placed, self._where)
         return placed
 
-    def changed(self) -> OrderChanged:
-        order = self._order
-        changed_at = instant_of(order.get("updated_at"), "updated_at")
-        return OrderChanged(
+    def changed(self, canceled: Iterable[OrderCanceled]) -> Iterator[OrderChanged]:
+        """The update in two: units and payment, then the address. If one comes too late, the other still counts."""
+        changed_at = instant_of(self._order.get("updated_at"), "updated_at")
+        change = OrderChanged(
             channel=self._context.channel,
             external_id=self.external_id,
             revision=_microseconds(changed_at),
             changed_at=changed_at,
-            lines=tuple(
-                LineChange(line_id=line_id, quantity=self._after_edits(line, line_id))
-                for line_id, line in zip(self._ids, self._lines, strict=True)
-                if _ships(line)
-            ),
-            ship_to=self._address() if isinstance(order.get("shipping_address"), dict) else None,
+            lines=self._wanted(canceled),
             payment=self._payment(),
         )
+        yield change
+        if isinstance(self._order.get("shipping_address"), dict) and not self._order.get("fulfillment_status"):
+            yield OrderChanged(
+                channel=change.channel,
+                external_id=change.external_id,
+                revision=change.revision + 1,
+                changed_at=changed_at,
+                ship_to=self._address(),
+            )
 
-    def as_bought(self) -> tuple[LineChange, ...]:
-        pairs = zip(self._ids, self._lines, strict=True)
+    def edited(self) -> bool:
+        """Whether an edit took units away."""
+        return any(
+            self._after_edits(line, line_id) < _count(line, "quantity", line_id)
+            for line_id, line in zip(self._ids, self._lines, strict=True)
+            if _ships(line)
+        )
+
+    def _wanted(self, canceled: Iterable[OrderCanceled]) -> tuple[LineChange, ...]:
+        """Each line's units without those edited away or called off; returned ones were wanted, and came."""
+        off: Counter[str] = Counter()
+        for cancellation in canceled:
+            for part in cancellation.lines:
+                off[part.line_id] += part.quantity
         return tuple(
-            LineChange(line_id=one, quantity=_count(line, "quantity", one)) for one, line in pairs if _ships(line)
+            LineChange(line_id=line_id, quantity=max(self._after_edits(line, line_id) - off[line_id], 0))
+            for line_id, line in zip(self._ids, self._lines, strict=True)
+            if _ships(line)
         )
 
     def _after_edits(self, line: Json, line_id: str) -> int:
-        """Units bought less those that an edit took away. Refunded ones stay in: they have messages of their own."""
+        """Units bought less those that an edit took away."""
         bought = _count(line, "quantity", line_id)
         if line.get("current_quantity") is None:
             return bought

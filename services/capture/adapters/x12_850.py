@@ -54,6 +54,8 @@ from .extension import carry, restore
 from .reading import clean, instant_of, line_id_of, sku_of
 
 Segment = list[str]
+MAX_SEGMENTS = 50_000
+"""Of one transaction: a thousand lines with fifty segments each."""
 
 _SKU_QUALIFIERS = ("VP", "VN", "VA", "SK", "UP", "UK", "EN", "UI", "MG", "PN", "BP", "IN", "CB", "PI")
 """Element 235, the seller's own number first, the buyer's last."""
@@ -105,14 +107,13 @@ class X12Adapter:
 
     def adapt(self, payload: bytes, context: AdapterContext) -> Adapted:
         found = Findings(self.name)
-        with found.item("payload"):
+        with found.payload():
             check_size(payload, self.max_bytes)
             seen: dict[tuple[str, str], str] = {}
             for number, text in enumerate(_interchanges(_text(payload, found)), 1):
                 where = f"interchange {number}"
                 with found.item(where):
-                    segments = _segments(text)
-                    isa = segments[0]
+                    isa, segments = _segments(text)
                     where = f"interchange {isa[13].strip() or number}"
                     if (before := seen.setdefault((isa[6].strip(), isa[13].strip()), text)) is not text:
                         if before.split() == text.split():
@@ -121,7 +122,7 @@ class X12Adapter:
                         raise Unfit(
                             "control-number-reused", "its ISA13 was used before for other content. Send it anew"
                         )
-                    for transaction in _transactions(segments, where, found):
+                    for transaction in _transactions(isa, segments, where, found):
                         inner = f"{where}, transaction {transaction.number}"
                         with found.item(inner) as messages:
                             _check_whole(transaction)
@@ -136,13 +137,12 @@ class X12Adapter:
 
 
 def _text(payload: bytes, found: Findings) -> str:
-    """UTF-8 or, as older systems send it, Latin-1. No-break spaces, as re-encoded files have them, are spaces."""
+    """UTF-8 or, as older systems send it, Latin-1."""
     try:
-        text = payload.decode("utf-8-sig")
+        return payload.decode("utf-8-sig")
     except UnicodeDecodeError:
-        text = payload.decode("latin-1")
         found.note("latin-1", "payload", "not UTF-8, so read as Latin-1")
-    return text.replace("\N{NO-BREAK SPACE}", " ")
+        return payload.decode("latin-1")
 
 
 def _interchanges(text: str) -> Iterator[str]:
@@ -182,23 +182,23 @@ def _separators(text: str) -> tuple[str, str, str]:
     return element, component, terminator
 
 
-def _segments(text: str) -> list[Segment]:
-    """The segments of one interchange, its ISA first."""
+def _segments(text: str) -> tuple[Segment, Iterator[Segment]]:
+    """The ISA of one interchange and, one by one, the segments after it."""
     element, component, terminator = _separators(text)
     if terminator == "\n":
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     isa = text.split(element, 16)
-    bodies = (body.strip() for body in isa[16][2:].split(terminator))
-    return [[*isa[:16], component], *(body.split(element) for body in bodies if body)]
+    bodies = (match[0].strip() for match in re.finditer(f"[^{re.escape(terminator)}]+", isa[16][2:]))
+    return [*isa[:16], component], (body.split(element) for body in bodies if body)
 
 
-def _transactions(segments: list[Segment], where: str, found: Findings) -> Iterator[Transaction]:
+def _transactions(isa: Segment, segments: Iterator[Segment], where: str, found: Findings) -> Iterator[Transaction]:
     """Each whole transaction. Faults of envelopes become notes, of transactions rejections."""
-    isa, groups, in_group, orphans = segments[0], 0, 0, 0
+    groups = in_group = orphans = 0
     group: Segment | None = None
     current: Transaction | None = None
     closed = False
-    for segment in segments[1:]:
+    for segment in segments:
         tag = segment[0]
         if current is not None and tag in ("ST", "GE", "GS", "IEA"):
             text = f"expected SE and found {tag}: it is cut off. Send it whole"
@@ -232,6 +232,10 @@ def _transactions(segments: list[Segment], where: str, found: Findings) -> Itera
             closed = True
         elif current is not None:
             current.segments.append(segment)
+            if len(current.segments) > MAX_SEGMENTS:
+                text = f"more than {MAX_SEGMENTS:,} segments. Send several orders"
+                found.reject("too-long", f"{where}, transaction {current.number}", text)
+                current = None
         else:
             orphans += 1
             if orphans == 1:
@@ -246,7 +250,7 @@ def _transactions(segments: list[Segment], where: str, found: Findings) -> Itera
 
 
 def _compare(found: Findings, where: str, tag: str, count: tuple[str, int], control: tuple[str, str]) -> None:
-    if count[0].lstrip("0") != str(count[1]):
+    if (count[0].lstrip("0") or "0") != str(count[1]):
         found.note(
             "wrong-count",
             where,
@@ -306,7 +310,7 @@ def _messages(transaction: Transaction, context: AdapterContext, found: Findings
         case "01":
             yield order.canceled()
         case "04" | "05":
-            yield order.changed()
+            yield from order.changed()
         case "06" | "07" | "22":
             text = f"BEG01 {order.purpose}: a confirmation or copy of {order.external_id}, nothing to do"
             found.note("copy", where, text)
@@ -375,20 +379,29 @@ class _Order:
         note_wrong_total(self._found, placed, self._where)
         return placed
 
-    def changed(self) -> OrderChanged:
+    def changed(self) -> Iterator[OrderChanged]:
+        """The change in two: the units, then the address. If one comes too late, the other still counts."""
         if self.purpose == "05":
             self._found.note("replaced", self._where, "BEG01 05 replaces: read as a change to the quantities listed")
         changed_at = self._sent_at()
         control = self._transaction.group_control
-        tie = int(control) % 1_000_000 if re.fullmatch(r"[0-9]{1,9}", control, re.ASCII) else 0
-        return OrderChanged(
+        # GS05 counts minutes; within one, the group's number tells which change is the later.
+        tie = int(control) % 500_000 * 2 if re.fullmatch(r"[0-9]{1,9}", control, re.ASCII) else 0
+        change = OrderChanged(
             channel=self._context.channel,
             external_id=self.external_id,
             revision=int(changed_at.timestamp()) * 1_000_000 + tie,
             changed_at=changed_at,
             lines=self._changes(),
-            ship_to=self._ship_to() if "ST" in self._parties else None,
         )
+        if change.lines:
+            yield change
+        if "ST" in self._parties:
+            yield change.model_copy(update={"revision": change.revision + 1, "lines": (), "ship_to": self._ship_to()})
+        elif not change.lines:
+            raise Unfit(
+                "no-lines", "a change without PO1 lines and without a ship-to changes nothing. Send what changes"
+            )
 
     def canceled(self) -> OrderCanceled:
         return OrderCanceled(

@@ -31,8 +31,10 @@ def _draw(canvas: Canvas, item: Text | Rule | Barcode) -> None:
         case Text(x=x, y=y, size=size, text=text, right=right):
             canvas.setFont(BOLD, size * _POINTS)
             baseline = (HEIGHT - y - ASCENT * size) * _POINTS
-            draw = canvas.drawRightString if right else canvas.drawString
-            draw(x * _POINTS, baseline, text)
+            if right:
+                canvas.drawRightString(x * _POINTS, baseline, text)
+            else:
+                canvas.drawString(x * _POINTS, baseline, text)
         case Rule(y=y, thickness=thickness):
             canvas.rect(0, (HEIGHT - y - thickness) * _POINTS, WIDTH * _POINTS, thickness * _POINTS, stroke=0, fill=1)
         case Barcode(y=y, height=height, module=module, data=data):

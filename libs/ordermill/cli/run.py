@@ -1,0 +1,65 @@
+"""Starting things: a service, the stack, the demo."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+
+AS_FAST_AS_IT_GOES = 86_400.0
+"""A day a second: beyond that the clock, not the product, would set the pace."""
+
+
+@app.command()
+def run(service: Annotated[str, typer.Argument(help="Its name, or `all`.")]) -> None:
+    """Run one service, or all, with the OMS_… settings in the environment; stops gracefully on Ctrl-C or SIGTERM."""
+    from ordermill.demo.launch import run_all
+    from ordermill.installation import adopt_environment, builder
+    from ordermill.service.run import SERVICES, run_service
+
+    adopt_environment()
+    if service == "all":
+        raise typer.Exit(run_all())
+    if service not in SERVICES:
+        raise typer.BadParameter(f"no service {service!r}; there are: all, {', '.join(SERVICES)}")
+    run_service(builder(service), service)
+
+
+@app.command()
+def up() -> None:
+    """Start PostgreSQL, a broker and all services on this machine, in the folder `.ordermill` (or OMS_HOME)."""
+    from ordermill.demo.launch import Options, launch
+
+    raise typer.Exit(launch(Options()))
+
+
+@app.command()
+def demo(
+    orders: Annotated[int, typer.Option(min=0, max=150_000, help="How many real baskets become orders.")] = 500,
+    speed: Annotated[
+        str, typer.Option(help="Seconds of the story in a real one: a number, `real` (1) or `max` (a day a second).")
+    ] = "28800",
+    end: Annotated[bool, typer.Option("--exit", help="End when all orders are settled.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the closing table as one JSON object.")] = False,
+) -> None:
+    """Real orders from four kinds of channels through six services to the door, and some of them back.
+
+    Exit status with --exit: 0 if everything adds up, 1 if not, 130 if stopped before.
+    """
+    from ordermill.demo.launch import Options, launch
+
+    options = Options(orders=orders, speed=_speed(speed), hurry=speed == "max", end_when_settled=end, as_json=as_json)
+    raise typer.Exit(launch(options))
+
+
+def _speed(text: str) -> float:
+    named = {"real": 1.0, "max": AS_FAST_AS_IT_GOES}
+    try:
+        speed = named.get(text) or float(text)
+    except ValueError:
+        speed = 0.0
+    if not 1 <= speed <= 1_000_000:
+        raise typer.BadParameter(f"{text!r}: a number from 1 to 1000000, `real` or `max`", param_hint="--speed")
+    return speed

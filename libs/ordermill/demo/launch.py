@@ -1,0 +1,151 @@
+"""One command starts it all: PostgreSQL, broker, six services and, for the demo, the world around them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ordermill.embedded.processes import Child, Supervisor
+from ordermill.embedded.stack import EmbeddedStack
+from ordermill.installation import Installation, builder, home
+from ordermill.service.run import SERVICES, run_service
+
+from .run import REPORT, WorldOptions, run_world
+from .show import show_ready, show_report
+from .state import DemoClock, DemoState
+
+SERVICE_PORTS = {service: 8_101 + number for number, service in enumerate(SERVICES)}
+EMBEDDED = {
+    "OMS_FETCH_WAIT_MS": "40",
+    "OMS_SESSION_TIMEOUT_MS": "3000",
+    "OMS_STATIC_MEMBERSHIP": "false",
+    "OMS_IDEMPOTENT_PRODUCER": "false",
+}
+"""What suits the embedded broker: docs/decisions tell why."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run. `speed` None: the real clock."""
+
+    orders: int = 0
+    speed: float | None = None
+    hurry: bool = False
+    end_when_settled: bool = False
+    as_json: bool = False
+
+
+def launch(options: Options) -> int:
+    """Run until Ctrl-C or, if wanted, until all orders are settled. Exit status 1 if something does not add up.
+
+    Raises EmbeddedError where a part can't be started.
+    """
+    folder = home()
+    stack = EmbeddedStack(folder, SERVICE_PORTS)
+    with stack.locked():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, stack.supervisor.stop_soon)
+        began = time.monotonic()
+        try:
+            stack.start()
+            return _run(stack, options, folder, began)
+        finally:
+            stack.stop()
+
+
+def _run(stack: EmbeddedStack, options: Options, folder: Path, began: float) -> int:
+    installation = Installation.open(folder)
+    environment = installation.environment(stack.broker.address, stack.postgres.address, stack.ports) | EMBEDDED
+    environment["OMS_CAPTURE_INBOX"] = str(folder / "inbox")
+    clock = None
+    state = DemoState.load(folder)
+    if options.speed is not None:
+        clock = DemoClock(state.now, options.speed)
+        environment |= clock.environment() | _demo_settings(folder, options.speed)
+        state.add_orders(options.orders)
+        state.save(folder)
+    os.environ.update(environment)
+    asyncio.run(installation.prepare(stack.postgres.admin_dsn, stack.postgres.address))
+    installation.remember(environment)
+    supervisor = stack.supervisor
+    for service in SERVICES:
+        supervisor.start(Child(service, function=_service(service), log=folder / "logs" / f"{service}.log"))
+    if clock is None:
+        show_ready(environment, time.monotonic() - began)
+        supervisor.wait(lambda: False)
+        return 0
+    return _demo(stack, options, folder, state, clock, began)
+
+
+def _demo(
+    stack: EmbeddedStack, options: Options, folder: Path, state: DemoState, clock: DemoClock, began: float
+) -> int:
+    supervisor = stack.supervisor
+    (folder / REPORT).unlink(missing_ok=True)
+    world_options = WorldOptions(folder, clock.speed, 0.0 if options.hurry else 1.0, show=True)
+    world = Child("world", function=lambda: run_world(world_options), essential=False)
+    supervisor.start(world)
+    show_ready(dict(os.environ), time.monotonic() - began)
+    saved = time.monotonic()
+
+    def keep_time() -> None:
+        nonlocal saved
+        if time.monotonic() - saved > 1:
+            saved = time.monotonic()
+            state.now = clock.now()
+            state.save(folder)
+
+    finished = supervisor.wait(lambda: world.status is not None, keep_time)
+    status = world.status if finished and world.status is not None else 130
+    state.now = clock.now()
+    state.settled = finished and (folder / REPORT).exists()
+    state.save(folder)
+    if state.settled:
+        report = json.loads((folder / REPORT).read_text())
+        if options.as_json:
+            print(json.dumps(report), flush=True)
+        show_report(report, sys.stderr if options.as_json else sys.stdout)
+        if not options.end_when_settled:
+            print("The services keep running. Ctrl-C stops them; the next start goes on with the same data.")
+            supervisor.wait(lambda: False, keep_time)
+            status = 0
+    return status
+
+
+def run_all() -> int:
+    """All six services under the settings in the environment, until a signal."""
+    supervisor = Supervisor(home() / "run-all.json")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, supervisor.stop_soon)
+    for service in SERVICES:
+        supervisor.start(Child(service, function=_service(service)))
+    supervisor.wait(lambda: False)
+    supervisor.stop()
+    return 0
+
+
+def _service(name: str) -> Callable[[], None]:
+    return lambda: run_service(builder(name), name)
+
+
+def _demo_settings(folder: Path, speed: float) -> dict[str, str]:
+    """Waits that make sense on a clock that runs fast: never shorter than what takes real time anyway."""
+    from services.routing.policy import default_policy_text
+
+    policy = default_policy_text()
+    retry_s = max(10, round(speed * 1.0))
+    lines = [f"retry_after_s = {retry_s}" if line.startswith("retry_after_s") else line for line in policy.splitlines()]
+    path = folder / "demo-routing-policy.toml"
+    path.write_text("\n".join(lines) + "\n")
+    return {
+        "OMS_ROUTING_POLICY_FILE": str(path),
+        "OMS_TRACKING_LOST_AFTER": "P6D",
+        "OMS_CAPTURE_TRUSTED_CHANNELS": '["store", "wholesale", "pos", "marketplace"]',
+    }

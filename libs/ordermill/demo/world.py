@@ -1,0 +1,450 @@
+"""The world around the product: channels that sell, locations that work, carriers that drive, customers that return.
+
+It knows nothing but what any outsider may know: it reads topics from their start, and acts through the product's doors
+(HTTP, files, topics). Each thing it follows has at most one next step, repeated until the product's facts show that it
+was taken; so it may be killed at any moment, and it does no harm that it does things twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from ordermill.clock import Clock
+from ordermill.contracts.base import BY_TYPE, Message, decode
+from ordermill.contracts.capture import HoldReason, OrderCaptured, OrderHeld, OrderRejected
+from ordermill.contracts.carrier import ParcelScanned
+from ordermill.contracts.channel import LineChange, OrderCanceled, OrderChanged, Payment
+from ordermill.contracts.fulfillment import (
+    FulfillmentAccepted,
+    FulfillmentCreated,
+    FulfillmentLinesCanceled,
+    FulfillmentPacked,
+    FulfillmentPicked,
+    FulfillmentRejected,
+    FulfillmentShipped,
+    FulfillmentShortPicked,
+    PackageLabeled,
+)
+from ordermill.contracts.inventory import OrderBackordered, StockReceived
+from ordermill.contracts.location import StockArrived
+from ordermill.contracts.returns import (
+    ReturnAuthorized,
+    ReturnDeclined,
+    ReturnInspected,
+    ReturnReceived,
+    ReturnRequested,
+)
+from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentDelivered, ShipmentScanned
+from ordermill.errors import OrdermillError
+from ordermill.service.messages import envelope_of
+
+from . import rules
+from .baskets import Basket
+from .doors import Doors
+from .rules import between, draw, happens
+from .tally import Tally
+
+logger = structlog.get_logger(__name__)
+
+RETRY_REAL_S = 5.0
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do: through which door, and what."""
+
+    door: str
+    what: Any
+
+
+@dataclass(slots=True)
+class _Work:
+    """A fulfillment order as its location sees it."""
+
+    created: FulfillmentCreated
+    open: dict[str, int] = field(default_factory=dict)
+    """Units by line: asked for, and picked once it is."""
+    picked: bool = False
+    packages: int = 0
+    labeled: set[int] = field(default_factory=set)
+
+
+class World:
+    """Follows the product's facts and takes each thing's next step when its time has come."""
+
+    def __init__(self, doors: Doors, clock: Clock, speed: float, tally: Tally, delays: float = 1.0) -> None:
+        """`delays` scales how long people take; 0 makes them as fast as the product."""
+        self.tally = tally
+        self._doors = doors
+        self._clock = clock
+        self._retry = timedelta(seconds=RETRY_REAL_S * speed)
+        self._delays = delays
+        self._next: dict[str, tuple[datetime, Step]] = {}
+        self._heap: list[tuple[datetime, str]] = []
+        self._work: dict[str, _Work] = {}
+        self._orders: dict[str, OrderCaptured] = {}
+        self._known: set[tuple[str, str]] = set()
+        self._parcels: dict[str, ShipmentAnnounced] = {}
+        self._returns: dict[str, ReturnRequested] = {}
+        self._heard: dict[type[Message], Callable[[Any, datetime], None]] = {
+            OrderCaptured: self._captured,
+            OrderRejected: lambda fact, at: self._order_is_known(fact.channel, fact.external_id),
+            OrderHeld: self._held,
+            OrderBackordered: self._backordered,
+            StockReceived: lambda fact, at: self._done(f"stock-{fact.reference}"),
+            FulfillmentCreated: self._asked_to_work,
+            FulfillmentAccepted: self._accepted,
+            FulfillmentPicked: self._picked,
+            FulfillmentShortPicked: self._short_picked,
+            FulfillmentLinesCanceled: lambda fact, at: self._less(fact.fulfillment_id, fact.lines),
+            FulfillmentRejected: lambda fact, at: self._done(f"work-{fact.fulfillment_id}"),
+            FulfillmentPacked: self._packed,
+            PackageLabeled: self._labeled,
+            FulfillmentShipped: self._shipped,
+            ShipmentAnnounced: lambda fact, at: self._parcels.__setitem__(fact.shipment_id, fact),
+            ShipmentScanned: lambda fact, at: self._done(f"scan-{fact.scan_id}"),
+            ShipmentDelivered: self._delivered,
+            ReturnRequested: lambda fact, at: self._returns.__setitem__(fact.return_id, fact),
+            ReturnAuthorized: self._return_authorized,
+            ReturnDeclined: lambda fact, at: self._done(f"return-{fact.return_id}"),
+            ReturnReceived: self._return_received,
+            ReturnInspected: lambda fact, at: self._done(f"return-{fact.return_id}"),
+        }
+        wanted: set[type[Message]] = {*self._heard, *tally.wants}
+        self._wanted = {name.encode() for name, cls in BY_TYPE.items() if cls in wanted}
+
+    @property
+    def topics(self) -> list[str]:
+        classes: list[type[Message]] = [*self._heard, *self.tally.wants]
+        return sorted({cls.topic for cls in classes})
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is left to do."""
+        return not self._next
+
+    def knows(self, basket: Basket) -> bool:
+        """Whether the product has taken in or turned away this order."""
+        return (basket.order.channel, basket.order.external_id) in self._known
+
+    def absorb(self, record: Any) -> None:
+        """Take in one record of a topic."""
+        if not any(name == "ce_type" and value in self._wanted for name, value in record.headers):
+            return
+        try:
+            envelope = envelope_of(record.headers)
+            message = decode(envelope.type, record.value or b"")
+        except OrdermillError as error:
+            logger.error("a fact that the world can't read", topic=record.topic, error=str(error))
+            return
+        at = envelope.happened_at or self._clock()
+        self.tally.count(message, at)
+        heard = self._heard.get(type(message))
+        if heard is not None:
+            heard(message, at)
+
+    # Channels and stock
+
+    def plan_stock(self, baskets: Iterable[Basket], batch: str) -> int:
+        """Announce goods for these orders: enough in all, at three locations a SKU; of scarce ones half comes later."""
+        wanted: dict[str, int] = {}
+        for basket in baskets:
+            for line in basket.order.lines:
+                wanted[line.sku] = wanted.get(line.sku, 0) + line.quantity
+        now, locations = self._clock(), self._doors.locations
+        for sku, units in wanted.items():
+            stocked = units + 4 + units // 3
+            if happens("scarce", sku):
+                stocked = max(1, units // 2)
+            places = [locations[(draw(sku) + step * 3) % len(locations)] for step in range(3)]
+            for place, share in zip(places, _thirds(stocked), strict=True):
+                if share:
+                    self._arrives(sku, place, share, f"opening-{batch}-{sku}-{place}", now)
+        return len(wanted)
+
+    def plan_orders(self, baskets: Iterable[Basket], starts_at: datetime, skip: timedelta) -> None:
+        """Have the channels send these orders, each as long after `starts_at` as it was after `skip` in 2017."""
+        for basket in baskets:
+            key = (basket.order.channel, basket.order.external_id)
+            if not self.knows(basket):
+                self._then(
+                    f"order-{key[0]}-{key[1]}", starts_at + basket.after - skip, Step(basket.format, basket.order)
+                )
+
+    def _order_is_known(self, channel: str, external_id: str) -> None:
+        self._known.add((channel, external_id))
+        self._done(f"order-{channel}-{external_id}")
+
+    def _captured(self, fact: OrderCaptured, at: datetime) -> None:
+        self._order_is_known(fact.channel, fact.external_id)
+        self._orders[fact.order_id] = fact
+        if fact.channel != "exchange" and happens("cancel", fact.external_id):
+            whole = draw("whole", fact.external_id) < 600
+            lines = () if whole else (LineChange(line_id=fact.lines[0].line_id, quantity=1),)
+            canceled = OrderCanceled(
+                channel=fact.channel,
+                external_id=fact.external_id,
+                cancellation_id=f"cancel-{fact.external_id}",
+                canceled_at=at,
+                lines=lines,
+                reason="customer",
+            )
+            wait = rules.CANCEL_AFTER * between(0.1, 6, "cancel", fact.external_id) * self._delays
+            self._once(f"cancel-{fact.order_id}", at + wait, Step("channel", canceled))
+
+    def _held(self, fact: OrderHeld, at: datetime) -> None:
+        order = self._orders.get(fact.order_id)
+        if fact.reason is HoldReason.PAYMENT and order is not None:
+            paid = OrderChanged(
+                channel=order.channel,
+                external_id=order.external_id,
+                revision=1,
+                changed_at=at,
+                payment=Payment(status="paid", reference=f"pay-{order.external_id}"),
+            )
+            self._once(f"pay-{fact.order_id}", at + rules.PAY_AFTER * self._delays, Step("channel", paid))
+        elif fact.reason is not HoldReason.PAYMENT:
+            release = {"reason": fact.reason.value, "note": "looked at, nothing wrong"}
+            step = Step("capture", (f"/orders/{fact.order_id}/release", release))
+            self._once(f"review-{fact.order_id}-{fact.reason}", at + rules.REVIEW_AFTER * self._delays, step)
+
+    def _backordered(self, fact: OrderBackordered, at: datetime) -> None:
+        for line in fact.lines:
+            place = self._doors.locations[draw(line.sku, "restock") % len(self._doors.locations)]
+            due = at + rules.RESTOCK_AFTER * between(0.5, 1.5, line.sku) * self._delays
+            self._arrives(line.sku, place, line.quantity + 2, f"restock-{fact.order_id}-{line.line_id}", due)
+
+    def _arrives(self, sku: str, location: str, quantity: int, reference: str, at: datetime) -> None:
+        arrived = StockArrived(location=location, sku=sku, reference=reference, happened_at=at, quantity=quantity)
+        self._once(f"stock-{reference}", at, Step("stock", arrived))
+
+    # Locations
+
+    def _asked_to_work(self, fact: FulfillmentCreated, at: datetime) -> None:
+        fulfillment_id = fact.fulfillment_id
+        self._work[fulfillment_id] = _Work(fact, {line.line_id: line.quantity for line in fact.lines})
+        if happens("reject", fulfillment_id):
+            step: Json = {"do": "reject", "reason": "no-capacity"}
+        else:
+            step = {"do": "accept"}
+        self._work_next(fulfillment_id, at, rules.ACCEPT_AFTER, step)
+
+    def _accepted(self, fact: FulfillmentAccepted, at: datetime) -> None:
+        self._work_next(fact.fulfillment_id, at, rules.PICK_AFTER, {"do": "pick"})
+
+    def _picked(self, fact: FulfillmentPicked, at: datetime) -> None:
+        work = self._work.get(fact.fulfillment_id)
+        if work is not None:
+            work.open = {line.line_id: line.quantity for line in fact.lines}
+            work.picked = True
+            self._work_next(fact.fulfillment_id, at, rules.PACK_AFTER, {"do": "pack"})
+
+    def _short_picked(self, fact: FulfillmentShortPicked, at: datetime) -> None:
+        work = self._work.get(fact.fulfillment_id)
+        if work is not None and not work.picked:
+            self._less(fact.fulfillment_id, fact.lines)
+
+    def _less(self, fulfillment_id: str, lines: Iterable[Any]) -> None:
+        work = self._work.get(fulfillment_id)
+        if work is None:
+            return
+        for line in lines:
+            work.open[line.line_id] = max(0, work.open.get(line.line_id, 0) - line.quantity)
+        if not any(work.open.values()):
+            self._done(f"work-{fulfillment_id}")
+
+    def _packed(self, fact: FulfillmentPacked, at: datetime) -> None:
+        work = self._work.get(fact.fulfillment_id)
+        if work is not None:
+            work.packages = len(fact.packages)
+        self._done(f"work-{fact.fulfillment_id}")
+
+    def _labeled(self, fact: PackageLabeled, at: datetime) -> None:
+        work = self._work.get(fact.fulfillment_id)
+        if work is not None:
+            work.labeled.add(fact.package)
+            if len(work.labeled) == work.packages:
+                self._work_next(fact.fulfillment_id, at, rules.HAND_OVER_AFTER, {"do": "hand-over"})
+
+    def _work_next(self, fulfillment_id: str, at: datetime, wait: timedelta, what: Json) -> None:
+        due = at + wait * between(0.5, 1.5, fulfillment_id, what["do"]) * self._delays
+        self._then(f"work-{fulfillment_id}", due, Step("work", {**what, "fulfillment_id": fulfillment_id}))
+
+    def _report(self, what: Json) -> Json:
+        """A report with the units in it, as they are at the moment it is sent."""
+        work = self._work[what["fulfillment_id"]]
+        lines = [
+            {"line_id": line.line_id, "sku": line.sku, "quantity": work.open[line.line_id]}
+            for line in work.created.lines
+            if work.open.get(line.line_id)
+        ]
+        if what["do"] == "pick" and happens("short-pick", what["fulfillment_id"]):
+            first = lines[0]
+            lines = lines[1:] if first["quantity"] == 1 else [{**first, "quantity": 1}, *lines[1:]]
+        if what["do"] == "pick":
+            return {**what, "lines": lines}
+        if what["do"] == "pack":
+            weight = sum((line.weight_g or 500) * work.open.get(line.line_id, 0) for line in work.created.lines)
+            return {**what, "packages": [{"package": 1, "weight_g": min(weight + 120, 90_000_000), "lines": lines}]}
+        return what
+
+    # Carriers
+
+    def _shipped(self, fact: FulfillmentShipped, at: datetime) -> None:
+        self._done(f"work-{fact.fulfillment_id}")
+        self._work.pop(fact.fulfillment_id, None)
+        for package in fact.packages:
+            number, carrier = package.tracking_number, package.carrier
+            arrives = fact.deliver_by - timedelta(hours=between(2, 20, number))
+            if happens("late", number):
+                arrives += timedelta(days=2)
+            way = max(arrives - fact.shipped_at, timedelta(hours=4))
+            codes = SCANS[carrier]
+            for index, (part, code) in enumerate(codes):
+                if happens("lost", number) and index > 1:
+                    break
+                scanned_at = fact.shipped_at + way * part
+                scan = ParcelScanned(
+                    carrier=carrier,
+                    tracking_number=number,
+                    scan_id=f"{number}-{index}",
+                    code=code,
+                    scanned_at=scanned_at,
+                    proof="photo" if index == len(codes) - 1 else "unknown",
+                )
+                key = f"scan-{scan.scan_id}"
+                behind = timedelta(hours=12) if happens("reorder", scan.scan_id) else timedelta(0)
+                self._once(key, scanned_at + behind, Step("scan", scan))
+                if happens("repeat", scan.scan_id):
+                    self._once(f"again-{scan.scan_id}", scanned_at + behind, Step("scan", scan))
+
+    # Customers
+
+    def _delivered(self, fact: ShipmentDelivered, at: datetime) -> None:
+        self._done(f"scan-{fact.scan_id}")
+        parcel = self._parcels.get(fact.shipment_id)
+        if parcel is None or not happens("return", parcel.order_id):
+            return
+        order = self._orders.get(parcel.order_id)
+        return_id = f"ret-{parcel.order_id}"
+        if order is None or order.channel == "exchange" or return_id in self._returns:
+            return
+        line = parcel.lines[draw("line", parcel.order_id) % len(parcel.lines)]
+        bought = next(each for each in order.lines if each.line_id == line.line_id)
+        exchange = happens("exchange", parcel.order_id)
+        wanted: Json = {"wanted": "refund"}
+        if exchange:
+            other = {
+                "sku": bought.sku, "title": bought.title, "quantity": 1, "unit_price": bought.unit_price.model_dump(),
+            }  # fmt: skip
+            wanted = {"wanted": "exchange", "exchange_for": [other]}
+        reasons = ("unwanted", "damaged", "wrong-item", "not-as-described", "late")
+        request = {
+            "return_id": return_id,
+            "order_id": parcel.order_id,
+            "lines": [{"line_id": line.line_id, "sku": line.sku, "quantity": 1}],
+            "reason": reasons[draw("reason", parcel.order_id) % len(reasons)],
+            **wanted,
+        }
+        due = at + rules.ASK_RETURN_AFTER * self._delays
+        self._then(f"return-{return_id}", due, Step("returns", ("/returns", request)))
+
+    def _return_authorized(self, fact: ReturnAuthorized, at: datetime) -> None:
+        asked = self._returns[fact.return_id]
+        report = {
+            "do": "receive",
+            "return_id": fact.return_id,
+            "receipt_id": "1",
+            "location": self._return_location(fact.return_id),
+            "lines": [line.model_dump() for line in asked.lines],
+        }
+        due = at + rules.SEND_BACK_AFTER * self._delays
+        self._then(f"return-{fact.return_id}", due, Step("returns", ("/returns/work", [report])))
+
+    def _return_received(self, fact: ReturnReceived, at: datetime) -> None:
+        disposition = "write-off" if happens("unfit", fact.return_id) else "restock"
+        report = {
+            "do": "inspect",
+            "return_id": fact.return_id,
+            "inspection_id": "1",
+            "location": fact.location,
+            "lines": [{**line.model_dump(), "disposition": disposition} for line in fact.lines],
+        }
+        due = at + rules.INSPECT_AFTER * self._delays
+        self._then(f"return-{fact.return_id}", due, Step("returns", ("/returns/work", [report])))
+
+    def _return_location(self, return_id: str) -> str:
+        return self._doors.locations[draw("at", return_id) % len(self._doors.locations)]
+
+    # Time
+
+    def _then(self, key: str, due: datetime, step: Step) -> None:
+        self._next[key] = (due, step)
+        heapq.heappush(self._heap, (due, key))
+
+    def _once(self, key: str, due: datetime, step: Step) -> None:
+        """Unless it was done before: what the topics told before this moment is remembered as done."""
+        if key not in self.tally.done:
+            self._then(key, due, step)
+
+    def _done(self, key: str) -> None:
+        self.tally.done.add(key)
+        self._next.pop(key, None)
+
+    async def act(self) -> int:
+        """Take the steps whose time has come; how many. A step stays until facts show it taken, and is tried again."""
+        now = self._clock()
+        due: dict[str, list[tuple[str, Any]]] = {}
+        count = 0
+        while self._heap and self._heap[0][0] <= now and count < 2_000:
+            at, key = heapq.heappop(self._heap)
+            planned = self._next.get(key)
+            if planned is None or planned[0] != at:
+                continue
+            step = planned[1]
+            what = self._report(step.what) if step.door == "work" else step.what
+            due.setdefault(step.door, []).append((key, what))
+            count += 1
+        if not due:
+            return 0
+        outcomes = await asyncio.gather(
+            *(self._doors.go(door, [what for _, what in steps]) for door, steps in due.items())
+        )
+        for steps, taken in zip(due.values(), outcomes, strict=True):
+            for key, _ in steps:
+                if taken and key.startswith(ONCE):
+                    self._next.pop(key, None)
+                    self.tally.done.add(key)
+                elif key in self._next:
+                    self._then(key, now + self._retry, self._next[key][1])
+        return count
+
+
+ONCE = ("again-", "cancel-", "pay-", "review-")
+"""Steps of which no fact that the world follows tells; that they got through the door must do."""
+
+SCANS: dict[str, tuple[tuple[float, str], ...]] = {
+    "cedar": (
+        (0.0, "label.created"),
+        (0.1, "hub.departed"),
+        (0.6, "hub.arrived"),
+        (0.9, "courier.loaded"),
+        (1.0, "delivered.door"),
+    ),
+    "swift": ((0.0, "010"), (0.15, "100"), (0.6, "120"), (0.9, "210"), (1.0, "300")),
+}
+"""What each carrier reports on a parcel's way: how far along it is, and the carrier's code."""
+
+
+def _thirds(units: int) -> tuple[int, int, int]:
+    first = -(-units // 2)
+    second = (units - first + 1) // 2
+    return first, second, units - first - second
