@@ -15,9 +15,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from ordermill.embedded.ports import choose_ports
-from ordermill.embedded.postgres import EmbeddedPostgres
-from ordermill.embedded.processes import Supervisor
+from ordermill.embedded import running_stack
 from ordermill.eventlog.migrate import Access, migrate, provision
 from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.views import View
@@ -95,18 +93,8 @@ def postgres() -> Iterator[str]:
         yield server
         return
     # Not below pytest's own folder: that is closed to the user the server may have to run as.
-    with TemporaryDirectory(prefix="ordermill-test-") as name:
-        folder = Path(name)
-        embedded = EmbeddedPostgres(folder, choose_ports(folder / "ports.json", {"postgres": 0})["postgres"])
-        embedded.prepare()
-        supervisor = Supervisor(folder / "run.json")
-        child = embedded.child()
-        supervisor.start(child)
-        try:
-            embedded.wait_until_ready(lambda: child.running)
-            yield embedded.admin_dsn
-        finally:
-            supervisor.stop()
+    with TemporaryDirectory(prefix="ordermill-test-") as folder, running_stack(Path(folder) / "stack") as stack:
+        yield stack.postgres_dsn().removesuffix("/postgres")
 
 
 @pytest.fixture(scope="session")

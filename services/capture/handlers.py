@@ -105,6 +105,7 @@ class Intake:
             region=address.region,
             postal_code=address.postal_code,
             addressee=self._keyring.seal(customer_id, address.person),
+            fingerprint=self._keyring.fingerprint(address.person),
         )
 
     def _customer(self, message: ChannelMessage) -> str:

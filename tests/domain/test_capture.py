@@ -562,6 +562,16 @@ class TestChanges:
             refused("revision:1", "the address can't change after release; cancel and order anew")
         )
 
+    def test_the_same_address_said_again_after_release_is_no_change_of_it(self) -> None:
+        at_home = HOME.model_copy(update={"fingerprint": "0" * 32})
+        sealed_anew = at_home.model_copy(update={"addressee": "sealed.v1.k1.YWdhaW4"})
+        past = history(replace(PLACED, destination=at_home))
+        (revised,) = decide(orders.fold(past), change(1, destination=sealed_anew))
+        assert isinstance(revised, OrderRevised)
+        elsewhere = sealed_anew.model_copy(update={"fingerprint": "1" * 32})
+        (answer,) = decide(orders.fold(past), change(1, destination=elsewhere))
+        assert isinstance(answer, OrderChangeRefused)
+
     def test_units_that_have_shipped_can_not_be_taken_off(self) -> None:
         gone = OrderUnitsShipped(order_id=ORDER, source_id="e1", fulfillment_id="f1", lines=(units("2", 1),))
         given(*RELEASED, gone).when(change(1, changed("2", 0))).then(
@@ -688,6 +698,37 @@ class TestCancellations:
         unroutable = RecordUnroutable(ORDER, "plan-1", (units("1", 3),))
         given(*RELEASED).when(unroutable).then(asked)
         given(*RELEASED, asked).when(unroutable).then()
+
+    def test_units_called_off_before_that_no_location_can_ship_are_called_off_as_such(self) -> None:
+        """An answer to the earlier cancellation may never come: nobody holds the units."""
+        unroutable = RecordUnroutable(ORDER, "plan-1", (units("1", 3),))
+        earlier = requested("c1", units("1", 2), units("2", 1))
+        asked = requested("unroutable:plan-1", units("1", 3), reason="unroutable")
+        given(*RELEASED, earlier).when(unroutable).then(asked)
+        given(*RELEASED, earlier, asked).when(unroutable).then()
+        order = given(*RELEASED, earlier, asked).state
+        assert dict(order.requested) == {"1": 3, "2": 1}
+        assert dict(order.cancellations["c1"].pending) == {"2": 1}
+        assert dict(order.cancellations["unroutable:plan-1"].pending) == {"1": 3}
+
+    @pytest.mark.parametrize("first", ["c1", "unroutable:plan-1"])
+    def test_units_called_off_twice_are_canceled_and_refunded_once_whichever_is_answered(self, first: str) -> None:
+        past = history(PLACED, cancel("c1"), RecordUnroutable(ORDER, "plan-1", (units("1", 3),)))
+        all_units = (units("1", 3), units("2", 1))
+        answers = [
+            RecordLetGo(ORDER, "e1", all_units, "canceled", first),
+            RecordLetGo(ORDER, "e2", all_units, "canceled", "c1"),
+            RecordLetGo(ORDER, "e3", all_units, "unroutable", "unroutable:plan-1"),
+            RecordCancellationDeclined(ORDER, "e4", "c1", all_units),
+        ]
+        order = orders.fold(past)
+        refunded = 0
+        for answer in answers:
+            events = decide(order, answer)
+            refunded += sum(e.amount.minor for e in events if isinstance(e, CancellationRefundRequested))
+            order = orders.fold(events, order)
+        assert (order.stage, order.open_units, dict(order.requested)) == (Stage.CANCELED, 0, {})
+        assert refunded == PLACED.total.minor
 
     def test_shipped_units_are_returned_not_canceled(self) -> None:
         gone = OrderUnitsShipped(order_id=ORDER, source_id="e1", fulfillment_id="f1", lines=(units("1", 3),))

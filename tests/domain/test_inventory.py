@@ -707,6 +707,7 @@ def test_a_location_that_answers_in_time_lets_units_go_once() -> None:
             lines=(some(2),),
             cancellation_id="c-1",
             fulfillment_id="anna.east",
+            answers="c-1",
         ),
     )
     Given(*AT_WORK, cancel("anna", 2), answer).when(answer).then()
@@ -725,9 +726,135 @@ def test_units_still_held_after_an_answer_can_be_recalled_again() -> None:
     )
 
 
-def test_units_a_location_gave_back_are_no_longer_under_recall() -> None:
-    history = Given(*AT_WORK, cancel("anna", 2), TakeBackShortPicked("anna", "anna.east", (some(2),)))
+def given_back(n: int, cancellation_id: str = "c-1", answers: str | None = None) -> OrderLetGo:
+    return OrderLetGo(
+        order_id="anna",
+        cause="canceled",
+        lines=(some(n),),
+        cancellation_id=cancellation_id,
+        fulfillment_id="anna.east",
+        answers=answers,
+    )
+
+
+def to_route_again(n: int, cause: Any = "short-pick", answers: str | None = None) -> OrderDeallocated:
+    lines = (teapots(n),)
+    return OrderDeallocated(
+        order_id="anna", fulfillment_id="anna.east", location="east", cause=cause, lines=lines, answers=answers
+    )
+
+
+def missing(n: int, reason: str = "short-pick") -> StockAdjusted:
+    return StockAdjusted(sku="TEAPOT", location="east", delta=-n, reason=reason, reference="anna.east")
+
+
+def short(n: int) -> TakeBackShortPicked:
+    return TakeBackShortPicked("anna", "anna.east", (some(n),))
+
+
+def in_time(n: int, cancellation_id: str = "c-1") -> LetGoRecalled:
+    return LetGoRecalled("anna", "anna.east", cancellation_id, (some(n),))
+
+
+def test_units_short_picked_under_recall_are_let_go_by_the_cancellation_and_not_routed_again() -> None:
+    Given(*AT_WORK, cancel("anna", 3)).when(short(2)).then(
+        claim(StockLetGo, "anna", 2, was="allocated", location="east"), missing(2), given_back(2)
+    )
+    history = Given(*AT_WORK, cancel("anna", 3), short(2))
     assert history.check() == []
+    history.when(in_time(1)).then(
+        claim(StockLetGo, "anna", 1, was="allocated", location="east"), given_back(1, answers="c-1")
+    )
+    Given(*AT_WORK, cancel("anna", 3), short(2), in_time(1)).when(in_time(1)).then()
+
+
+def test_units_rejected_under_recall_are_let_go_and_only_the_others_routed_again() -> None:
+    Given(*AT_WORK, cancel("anna", 2)).when(
+        TakeBackRejected("anna", "anna.east", RejectReason.NO_CAPACITY, (some(3),))
+    ).then(
+        claim(StockLetGo, "anna", 2, was="allocated", location="east"),
+        claim(StockDeallocated, "anna", 1, location="east"),
+        given_back(2),
+        to_route_again(1, "rejected"),
+    )
+    Given(*AT_WORK, cancel("anna", 3)).when(
+        TakeBackRejected("anna", "anna.east", RejectReason.OUT_OF_STOCK, (some(3),))
+    ).then(
+        claim(StockLetGo, "anna", 3, was="allocated", location="east"),
+        missing(3, "rejected: out of stock"),
+        given_back(3),
+    )
+
+
+def test_units_let_go_by_a_cancellation_give_way_before_any_others() -> None:
+    history = (received(3), reserve("anna", teapots(2)), from_east("anna", 2), reserve("ben", teapots(1)))
+    Given(*history, cancel("anna", 2)).when(short(2)).then(
+        claim(StockLetGo, "anna", 2, was="allocated", location="east"), missing(2), given_back(2)
+    )
+    Given(*history, cancel("anna", 1)).when(short(2)).then(
+        claim(StockLetGo, "anna", 1, was="allocated", location="east"),
+        claim(StockDeallocated, "anna", 1, location="east"),
+        missing(2),
+        given_back(1),
+        claim(StockLetGo, "anna", 1, was="reserved"),
+        OrderLetGo(order_id="anna", cause="shortage", lines=(some(1),), fulfillment_id="anna.east"),
+    )
+
+
+def test_an_answer_beyond_what_is_left_of_its_recall_gives_the_other_units_back() -> None:
+    """The location had not heard of the recall when it came up short, so it has put more back than was left of it."""
+    before = (*AT_WORK, cancel("anna", 1), short(2))
+    Given(*AT_WORK, cancel("anna", 1)).when(short(2)).then(
+        claim(StockLetGo, "anna", 1, was="allocated", location="east"),
+        claim(StockDeallocated, "anna", 1, location="east"),
+        missing(2),
+        given_back(1),
+        to_route_again(1),
+    )
+    Given(*before).when(in_time(1)).then(
+        claim(StockDeallocated, "anna", 1, location="east"), to_route_again(1, answers="c-1")
+    )
+    history = Given(*before, in_time(1))
+    history.when(in_time(1)).then()
+    assert history.check() == []
+
+
+def test_units_put_back_for_one_cancellation_are_let_go_by_another_that_calls_them_off() -> None:
+    before = (*AT_WORK, cancel("anna", 2, "c-2"), cancel("anna", 1, "c-1"), short(2))
+    Given(*before).when(in_time(1, "c-2")).then(
+        claim(StockLetGo, "anna", 1, was="allocated", location="east"), given_back(1, "c-1", answers="c-2")
+    )
+    history = Given(*before, in_time(1, "c-2"))
+    history.when(in_time(1, "c-2")).then()
+    assert history.check() == []
+
+
+def test_the_cancellation_that_came_first_gets_the_units_that_come_back() -> None:
+    Given(*AT_WORK, cancel("anna", 2, "c-2"), cancel("anna", 1, "c-1")).when(short(3)).then(
+        claim(StockLetGo, "anna", 3, was="allocated", location="east"),
+        missing(3),
+        given_back(2, "c-2"),
+        given_back(1, "c-1"),
+    )
+
+
+def test_units_put_back_that_a_count_missed_may_give_way_and_are_answered_for_once() -> None:
+    history = Given(*AT_WORK, cancel("anna", 1), short(2), counted(0))
+    history.when(in_time(1)).then(
+        claim(StockDeallocated, "anna", 1, location="east"),
+        claim(StockLetGo, "anna", 1, was="reserved"),
+        to_route_again(1, answers="c-1"),
+        OrderLetGo(order_id="anna", cause="shortage", lines=(some(1),)),
+    )
+
+
+def test_of_units_under_recall_that_ship_the_oldest_recall_keeps_its_claim_on_the_rest() -> None:
+    before = (*AT_WORK, cancel("anna", 1, "c-2"), cancel("anna", 2, "c-1"))
+    history = Given(*before, ShipOut("anna", "anna.east", (some(2),)))
+    assert history.check() == []
+    history.when(short(1)).then(
+        claim(StockLetGo, "anna", 1, was="allocated", location="east"), missing(1), given_back(1, "c-2")
+    )
 
 
 def test_of_units_already_let_go_there_is_nothing_to_say() -> None:

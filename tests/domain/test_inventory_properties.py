@@ -20,8 +20,11 @@ from ordermill.contracts.inventory import (
     AllocationRecalled,
     BackorderFilled,
     ClaimFact,
+    OrderBackordered,
     OrderDeallocated,
+    OrderLetGo,
     OrderRefused,
+    OrderShippedOut,
     StockAdjusted,
     StockAllocated,
     StockBackordered,
@@ -146,6 +149,8 @@ class World:
         self.tallies = {sku: Tally() for sku in SKUS}
         self.done: list[Command] = []
         self.recalls: list[AllocationRecalled] = []
+        self.open_recalls: dict[tuple[str, str, str], dict[str, int]] = {}
+        """Units that a location has not let go yet, counted by the facts, by order, fulfillment order and line."""
 
     def stock(self, sku: str) -> Stock:
         return self.states.get(STOCK.stream(sku), Stock())
@@ -179,8 +184,7 @@ class World:
             decider = STOCK if isinstance(event, StockFact) else RESERVATION
             self.states[stream] = decider.evolve(self.states.get(stream, decider.initial), event)
             self.history.setdefault(stream, []).append(event)
-            if isinstance(event, AllocationRecalled):
-                self.recalls.append(event)
+        self.check_recalls(events)
         if events:
             self.done.append(command)
         if isinstance(command, ReserveOrder):
@@ -205,6 +209,44 @@ class World:
         for order_id, reservation in reservations.items():
             assert check_reservation(reservation) == [], order_id
         assert check_agreement(stocks, reservations) == []
+
+    def check_recalls(self, events: list[Fact]) -> None:
+        """What comes back from a location is let go as far as cancellations call it off there, none more, none less.
+
+        Only units beyond those are offered for routing again or give way.
+        """
+        called_off = {key: sum(units.values()) for key, units in self.open_recalls.items()}
+        came_back: Counter[tuple[str, str, str]] = Counter()
+        let_go: Counter[tuple[str, str, str]] = Counter()
+        for event in events:
+            if isinstance(event, AllocationRecalled):
+                self.recalls.append(event)
+                for line in event.lines:
+                    recalls = self.open_recalls.setdefault((event.order_id, event.fulfillment_id, line.line_id), {})
+                    recalls[event.cancellation_id] = recalls.get(event.cancellation_id, 0) + line.quantity
+            elif isinstance(event, OrderLetGo | OrderDeallocated | OrderBackordered) and event.fulfillment_id:
+                for line in event.lines:
+                    key = (event.order_id, event.fulfillment_id, line.line_id)
+                    came_back[key] += line.quantity
+                    if isinstance(event, OrderLetGo) and event.cancellation_id is not None:
+                        assert event.cause == "canceled"
+                        self.open_recalls[key][event.cancellation_id] -= line.quantity
+                        assert self.open_recalls[key][event.cancellation_id] >= 0, "let go twice under one recall"
+                        let_go[key] += line.quantity
+            elif isinstance(event, OrderShippedOut):
+                for line in event.lines:
+                    key = (event.order_id, event.fulfillment_id, line.line_id)
+                    held = self.reservation(event.order_id).held[event.fulfillment_id].units.get(line.line_id, 0)
+                    recalls = self.open_recalls.get(key, {})
+                    for cancellation_id in reversed(recalls):
+                        recalls[cancellation_id] -= min(recalls[cancellation_id], max(0, sum(recalls.values()) - held))
+        for key, units in came_back.items():
+            assert let_go[key] == min(units, called_off.get(key, 0))
+        for (order_id, fulfillment_id, line_id), recalls in self.open_recalls.items():
+            now = self.reservation(order_id).held[fulfillment_id].recalls
+            assert {r.cancellation_id: r.units[line_id] for r in now if line_id in r.units} == {
+                cancellation_id: units for cancellation_id, units in recalls.items() if units
+            }
 
     def check_grant(self, command: ReserveOrder, events: list[Fact], available: dict[str, int]) -> None:
         """All lines or none; nothing that is not there; nobody refused what is there."""
@@ -512,6 +554,107 @@ def test_in_the_end_every_claim_is_settled_exactly_once(script: list[Any]) -> No
         stock = world.stock(sku)
         assert (len(stock.claims.by_turn), stock.reserved, stock.allocated, stock.backordered) == (0, 0, 0, 0)
         assert stock.available == stock.on_hand
+
+
+class Location:
+    """A location as fulfillment has it: it hears late of recalls, and what it says is heard late, each in order."""
+
+    def __init__(self, world: World, order_id: str, fulfillment_id: str) -> None:
+        self.world, self.order_id, self.fulfillment_id = world, order_id, fulfillment_id
+        self.left = {line.line_id: line for line in world.held_lines(order_id, fulfillment_id)}
+        self.heard, self.packed, self.shipped = 0, False, 0
+        self.said: list[Command] = []
+
+    def lines(self, units: dict[str, int]) -> tuple[LineQuantity, ...]:
+        """Takes these units out of the work."""
+        taken = []
+        for line_id, n in units.items():
+            line = self.left.pop(line_id, None)
+            if line is None or n == 0:
+                continue
+            gone = min(n, line.quantity)
+            taken.append(LineQuantity(line_id=line_id, sku=line.sku, quantity=gone))
+            if gone < line.quantity:
+                self.left[line_id] = LineQuantity(line_id=line_id, sku=line.sku, quantity=line.quantity - gone)
+        return tuple(taken)
+
+    def all(self) -> dict[str, int]:
+        return {line_id: line.quantity for line_id, line in self.left.items()}
+
+    def do(self, what: str, n: int) -> None:
+        order_id, fulfillment_id = self.order_id, self.fulfillment_id
+        if what == "hear" and self.heard < len(self.world.recalls):
+            recall = self.world.recalls[self.heard]
+            self.heard += 1
+            if not self.packed and (lines := self.lines({part.line_id: part.quantity for part in recall.lines})):
+                self.said.append(LetGoRecalled(order_id, fulfillment_id, recall.cancellation_id, lines))
+        elif what == "be heard" and self.said:
+            self.world.run(self.said.pop(0))
+        elif what == "cancel":
+            lines = tuple(self.world.line(order_id, i, n) for i in range(n % 3 + 1))
+            self.world.run(CancelUnits(order_id, f"c-{len(self.world.done)}", "canceled", lines))
+        elif what == "pack":
+            self.packed = True
+        elif self.packed:
+            return
+        elif what == "short-pick" and (lines := self.lines(dict.fromkeys(list(self.left)[: n % 3 + 1], n))):
+            self.said.append(TakeBackShortPicked(order_id, fulfillment_id, lines))
+        elif what == "reject" and (lines := self.lines(self.all())):
+            reason = RejectReason.OUT_OF_STOCK if n % 2 else RejectReason.CLOSED
+            self.said.append(TakeBackRejected(order_id, fulfillment_id, reason, lines))
+
+    def finish(self) -> None:
+        self.packed = True
+        if lines := self.lines(self.all()):
+            self.shipped = sum(line.quantity for line in lines)
+            self.said.append(ShipOut(self.order_id, self.fulfillment_id, lines))
+        while self.said:
+            self.do("be heard", 0)
+
+
+whats = st.sampled_from(
+    ("cancel", "cancel", "hear", "be heard", "be heard", "short-pick", "short-pick", "reject", "pack")
+)
+
+
+@settings(quick, max_examples=300)
+@given(
+    st.lists(st.integers(3, 6), min_size=1, max_size=3),
+    st.booleans(),
+    st.lists(st.tuples(whats, st.integers(1, 3)), min_size=6, max_size=14),
+)
+def test_whenever_a_location_hears_of_recalls_every_unit_is_let_go_shipped_or_routed_again(
+    wanted: list[int], may_wait: bool, script: list[tuple[str, int]]
+) -> None:
+    world = World()
+    for sku in SKUS:
+        world.run(ReceiveStock(sku, "east", 9, "opening", KNOWN))
+    lines = tuple(
+        ReleasedLine(line_id=str(place), sku=SKUS[place % 2], quantity=n) for place, n in enumerate(wanted, start=1)
+    )
+    world.run(ReserveOrder(released("order-0", lines, may_wait), BACKORDER_CAP))
+    plan = route_well(world, "order-0", "plan")
+    if plan is None:
+        return
+    world.run(plan)
+    location = Location(world, "order-0", "order-0.plan.east")
+    for what, n in script:
+        location.do(what, n)
+    location.finish()
+    facts = world.history[RESERVATION.stream("order-0")]
+    assert world.held_lines("order-0", location.fulfillment_id) == (), "no unit is left where nobody works on it"
+    assert world.reservation("order-0").held[location.fulfillment_id].recalls == ()
+    assert sum(claim.shipped for claim in world.reservation("order-0").lines.values()) == location.shipped
+    called_off: Counter[tuple[str, str]] = Counter()
+    let_go: Counter[tuple[str, str]] = Counter()
+    for fact in facts:
+        if isinstance(fact, AllocationRecalled):
+            called_off.update({(fact.cancellation_id, line.line_id): line.quantity for line in fact.lines})
+        elif isinstance(fact, OrderLetGo) and fact.cancellation_id and fact.fulfillment_id:
+            let_go.update({(fact.cancellation_id, line.line_id): line.quantity for line in fact.lines})
+    assert let_go <= called_off
+    if not location.shipped:
+        assert let_go == called_off, "what came back was let go as far as it was called off"
 
 
 @quick

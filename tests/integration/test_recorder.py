@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate, event
-from eventsourcing.persistence import IntegrityError, OperationalError, ProgrammingError, StoredEvent
+from eventsourcing.persistence import DataError, IntegrityError, OperationalError, ProgrammingError, StoredEvent
 from eventsourcing.tests.persistence import (
     AggregateRecorderTestCase,
     ApplicationRecorderTestCase,
@@ -133,6 +133,8 @@ def test_ids_and_topics_stand_on_one_line(recorder: LogRecorder) -> None:
         recorder.insert_events([stored("a\nb", 1)])
     with pytest.raises(ProgrammingError):
         recorder.insert_events([stored("a", 1, "b\nc")])
+    with pytest.raises(DataError):
+        recorder.insert_events([stored("a\0b", 1)])
 
 
 async def test_an_insert_says_so_when_an_older_transaction_keeps_back_its_numbers(

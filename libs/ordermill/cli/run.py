@@ -31,7 +31,9 @@ def run(service: Annotated[str, typer.Argument(help="Its name, or `all`.")]) -> 
 def up() -> None:
     """Start PostgreSQL, a broker and all services on this machine, in the folder `.ordermill` (or OMS_HOME)."""
     from ordermill.demo.launch import Options, launch
+    from ordermill.service.logs import configure_logging
 
+    configure_logging("launcher", "WARNING")
     raise typer.Exit(launch(Options()))
 
 
@@ -49,7 +51,9 @@ def demo(
     Exit status with --exit: 0 if everything adds up, 1 if not, 130 if stopped before.
     """
     from ordermill.demo.launch import Options, launch
+    from ordermill.service.logs import configure_logging
 
+    configure_logging("launcher", "WARNING")
     options = Options(orders=orders, speed=_speed(speed), hurry=speed == "max", end_when_settled=end, as_json=as_json)
     raise typer.Exit(launch(options))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Self
@@ -14,11 +15,17 @@ MAX_MINOR = 10**15
 
 
 def _as_utc(value: datetime) -> datetime:
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("no such moment in UTC") from None
+
+
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f]")
 
 
 def _no_control_characters(value: str) -> str:
-    if any(ord(char) < 32 and char not in "\n\t" for char in value):
+    if _CONTROL_CHARACTERS.search(value):
         raise ValueError("text may not hold control characters")
     return value
 
@@ -132,6 +139,8 @@ class Destination(Part):
     region: Annotated[str, StringConstraints(max_length=40)] = ""
     postal_code: Annotated[str, StringConstraints(max_length=16)] = ""
     addressee: Sealed | None = None
+    fingerprint: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")] | None = None
+    """A keyed hash of the whole address: tells the same address from another, and nothing else of it."""
 
 
 class LineQuantity(Part):

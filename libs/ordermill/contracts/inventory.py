@@ -261,6 +261,8 @@ class OrderDeallocated(OrderFact):
     location: LocationId
     cause: DeallocationCause
     lines: tuple[ReleasedLine, ...]
+    answers: ExternalId | None = None
+    """The cancellation whose recall the location answered with this: it called off more than was left of it."""
 
 
 class AllocationRecalled(OrderFact):
@@ -282,6 +284,8 @@ class OrderLetGo(OrderFact):
     backordered: tuple[LineQuantity, ...] = ()
     """Those of `lines` that still waited; the others were reserved, or allocated to `fulfillment_id`."""
     fulfillment_id: Id | None = None
+    answers: ExternalId | None = None
+    """The cancellation whose recall the location answered with this; none if it gave units back by itself."""
 
 
 class CancellationTooLate(OrderFact):

@@ -72,7 +72,7 @@ def _run(stack: EmbeddedStack, options: Options, folder: Path, began: float) -> 
         state.add_orders(options.orders)
         state.save(folder)
     os.environ.update(environment)
-    asyncio.run(installation.prepare(stack.postgres.admin_dsn, stack.postgres.address))
+    asyncio.run(installation.prepare(stack.postgres_dsn().removesuffix("/postgres"), stack.postgres.address))
     installation.remember(environment)
     supervisor = stack.supervisor
     for service in SERVICES:
@@ -88,8 +88,9 @@ def _demo(
     stack: EmbeddedStack, options: Options, folder: Path, state: DemoState, clock: DemoClock, began: float
 ) -> int:
     supervisor = stack.supervisor
-    (folder / REPORT).unlink(missing_ok=True)
-    world_options = WorldOptions(folder, clock.speed, 0.0 if options.hurry else 1.0, show=True)
+    report_file = folder / REPORT
+    report_file.unlink(missing_ok=True)
+    world_options = WorldOptions(folder, clock.speed, 0.0 if options.hurry else 1.0)
     world = Child("world", function=lambda: run_world(world_options), essential=False)
     supervisor.start(world)
     show_ready(dict(os.environ), time.monotonic() - began)
@@ -102,13 +103,18 @@ def _demo(
             state.now = clock.now()
             state.save(folder)
 
-    finished = supervisor.wait(lambda: world.status is not None, keep_time)
+    def watch() -> None:
+        keep_time()
+        if world.status is not None and not report_file.exists():
+            supervisor.start(world)  # it was killed; what it had in mind is in the product's facts
+
+    finished = supervisor.wait(lambda: world.status is not None and report_file.exists(), watch)
     status = world.status if finished and world.status is not None else 130
     state.now = clock.now()
-    state.settled = finished and (folder / REPORT).exists()
+    state.settled = finished
     state.save(folder)
     if state.settled:
-        report = json.loads((folder / REPORT).read_text())
+        report = json.loads(report_file.read_text())
         if options.as_json:
             print(json.dumps(report), flush=True)
         show_report(report, sys.stderr if options.as_json else sys.stdout)

@@ -36,7 +36,6 @@ class WorldOptions:
     folder: Path
     speed: float
     delays: float
-    show: bool
 
 
 def run_world(options: WorldOptions) -> int:
@@ -61,15 +60,14 @@ async def _run(options: WorldOptions) -> int:
         started = shown = time.monotonic()
         while True:
             acted = await world.act()
-            if options.show and time.monotonic() - shown >= 0.5:
+            if time.monotonic() - shown >= 0.5:
                 shown = time.monotonic()
                 _show(tally.progress(), expected, shown - started)
             if world.idle and tally.settled(expected) and await doors.quiet():
                 break
             await asyncio.sleep(0 if acted else 0.03)
-        if options.show:
-            _show(tally.progress(), expected, time.monotonic() - started, end="\n")
-            print("adding up", file=sys.stderr)
+        _show(tally.progress(), expected, time.monotonic() - started, end="\n")
+        print("adding up", file=sys.stderr)
         report = await _add_up(tally, time.monotonic() - started)
         write_private(options.folder / REPORT, json.dumps(report, indent=1))
         return 1 if report["violations"] else 0

@@ -32,7 +32,7 @@ def show_ready(environment: dict[str, str], seconds: float) -> None:
     """Once all processes run. To stderr: stdout is for data."""
     port = environment["OMS_TRACKING_PORT"]
     print(
-        f"six services up after {seconds:.1f} s; logs in {environment['OMS_HOME']}/logs\n"
+        f"six services up after {seconds:.1f} s; logs in {environment['OMS_HOME']}/log\n"
         f"look with `oms orders list`, `oms stock list`, `oms log tail` in another terminal; HTTP from port {port} on",
         file=sys.stderr,
     )

@@ -81,6 +81,8 @@ class Tally:
     failed_refunds: set[str] = field(default_factory=set)
     refunds: dict[str, Money] = field(default_factory=dict)
     _parcels: dict[str, ShipmentAnnounced] = field(default_factory=dict)
+    _early: dict[str, ShipmentDelivered] = field(default_factory=dict)
+    """Deliveries of parcels that nobody has announced yet: carriers are sometimes faster than the counter."""
     _seen: set[tuple[str, str]] = field(default_factory=set)
 
     wants: ClassVar[frozenset[type[Message]]] = frozenset({
@@ -94,8 +96,9 @@ class Tally:
     def count(self, fact: Message, at: datetime) -> None:
         match fact:
             case OrderCaptured():
-                units = sum(line.quantity for line in fact.lines)
-                self.orders.setdefault(fact.order_id, OrderCount(fact.channel, units))
+                if self._first("captured", fact.order_id):
+                    order = self._order(fact.order_id)
+                    order.channel, order.ordered = fact.channel, sum(line.quantity for line in fact.lines)
             case OrderRejected():
                 self.rejected.add(fact.order_id)
             case OrderRevised():
@@ -126,6 +129,8 @@ class Tally:
                 self._order(fact.order_id).promised_by = fact.promised_by
             case ShipmentAnnounced():
                 self._parcels[fact.shipment_id] = fact
+                if fact.shipment_id in self._early:
+                    self._arrived(self._early.pop(fact.shipment_id))
             case ShipmentDelivered():
                 self._arrived(fact)
             case ShipmentLost():
@@ -160,7 +165,10 @@ class Tally:
 
     def _arrived(self, fact: ShipmentDelivered) -> None:
         parcel = self._parcels.get(fact.shipment_id)
-        if parcel is None or not self._first("delivered", fact.shipment_id):
+        if parcel is None:
+            self._early[fact.shipment_id] = fact
+            return
+        if not self._first("delivered", fact.shipment_id):
             return
         order, units = self._order(parcel.order_id), sum(line.quantity for line in parcel.lines)
         order.delivered += units

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from uuid import uuid4
 
 from .errors import NotInstalled
 from .ports import require_free
-from .processes import Program
+from .processes import Child
 from .system import plain_environment
 
 
 class EmbeddedBroker:
-    """One broker. Give each start a new `cluster_id`: it is how clients see that the broker forgot everything."""
+    """One broker. `new_cluster_id` is asked at each start, also at a restart after a crash.
 
-    def __init__(self, port: int, cluster_id: str) -> None:
+    A cluster id never seen before is how clients learn that the broker has forgotten everything: they find it in
+    `AIOKafkaAdminClient.describe_cluster()["cluster_id"]`.
+    """
+
+    def __init__(self, port: int, new_cluster_id: Callable[[], str] = lambda: f"embedded-{uuid4().hex[:12]}") -> None:
         self.port = port
-        self.cluster_id = cluster_id
+        self.cluster_id = ""
+        self._new_cluster_id = new_cluster_id
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
     def argv(self) -> list[str]:
+        """The command of the next start."""
+        self.cluster_id = self._new_cluster_id()
         url = f"tcp://{self.address}"
         return [
             str(broker_binary()),
@@ -41,8 +50,8 @@ class EmbeddedBroker:
         broker_binary()
         require_free("the broker", self.port)
 
-    def program(self, log: Path | None = None) -> Program:
-        return Program(name="kafka", argv=self.argv, env=plain_environment(), log=log)
+    def child(self, log: Path | None = None) -> Child:
+        return Child("kafka", argv=self.argv, env=plain_environment(), log=log, stage=0)
 
     def is_ready(self) -> bool:
         return cluster_id_of(self.port) == self.cluster_id

@@ -9,6 +9,7 @@ EmbeddedError
 ├── NotADataFolder      something else lies where PostgreSQL's data should be
 ├── InitFailed          initdb, or a change of the superuser's password, failed
 ├── NotStarted          a program did not get ready
+├── NotRunning          a stack's address was asked for before it was started
 ├── StopRequested       SIGINT or SIGTERM came while something was being waited for
 └── UnsafeFork          a Python child was to be forked beside threads or an event loop
 """
@@ -91,7 +92,8 @@ class InitFailed(EmbeddedError):
 
     def __init__(self, what: str, folder: Path, status: int, said: str) -> None:
         super().__init__(
-            f"{folder}: {what} was expected to end with status 0, but ended with {status}. It said: {said.strip()}"
+            f"{folder}: {what} was expected to end with status 0, but ended with {status}. It said: "
+            f"{said.strip()}. Mend that and start again; if root lacks rights here, run as an ordinary user"
         )
 
 
@@ -100,16 +102,21 @@ class NotStarted(EmbeddedError):
 
     def __init__(self, name: str, found: str, log: Path | None, said: str) -> None:
         where = f" Its log, {log}, ends with:\n{said}" if log and said else " Its log is empty."
-        super().__init__(f"{name}: expected to get ready, but {found}.{where}")
+        super().__init__(f"{name}: expected to get ready, but it {found}.{where}")
+
+
+class NotRunning(EmbeddedError):
+    code = "embedded.not-running"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"{folder}: its servers have no address before they are started. Call start() first")
 
 
 class StopRequested(EmbeddedError):
     code = "embedded.stop-requested"
 
     def __init__(self, name: str) -> None:
-        super().__init__(
-            f"{name}: no longer waited for, because a signal asked to stop. Start again when wanted"
-        )
+        super().__init__(f"{name}: no longer waited for, because a signal asked to stop. Start again when wanted")
 
 
 class UnsafeFork(EmbeddedError):

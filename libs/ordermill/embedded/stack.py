@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from uuid import uuid4
 
 import structlog
 
-from .broker import EmbeddedBroker, cluster_id_of
-from .errors import EmbeddedError, FolderInUse, FolderNotOurs
+from .broker import EmbeddedBroker
+from .errors import FolderInUse, FolderNotOurs, NotRunning
 from .leftovers import clear_leftovers
 from .ports import choose_ports
 from .postgres import SUPERUSER, EmbeddedPostgres
-from .processes import ChildStatus, Program, Supervisor
-from .system import plain_environment
+from .processes import ChildStatus, Supervisor
 
 logger = structlog.get_logger(__name__)
 
@@ -26,83 +25,89 @@ logger = structlog.get_logger(__name__)
 class EmbeddedStack:
     """PostgreSQL and a broker for one installation; `with`, `async with`, or `start` and `stop`.
 
-    Starting blocks for less than a second once the data is there, also in `async with`: children get their
-    death signal when the thread that made them ends, so no helper thread may make them.
+    Starting blocks for a moment, also in `async with`: children get their death signal when the thread that made
+    them ends, so no helper thread may make them.
     """
 
     def __init__(
         self,
         folder: Path = Path(".ordermill"),
+        preferred_ports: Mapping[str, int | None] | None = None,
         *,
         postgres_port: int | None = None,
         kafka_port: int | None = None,
         grace_s: float = 10.0,
     ) -> None:
-        self.folder = folder.absolute()
-        self.supervisor = Supervisor(run_file=self.folder / "run.json", grace_s=grace_s)
-        self.supervisor.after_fork.append(self._unlock)
+        """`preferred_ports`: names that get a port in `ports` too. The named two are taken as given or refused."""
+        self.folder = folder.resolve()
+        self.ports: dict[str, int] = {}
+        self._run_file = self.folder / "run.json"
+        self.supervisor = Supervisor(self._run_file, grace_s)
+        self.supervisor.after_fork.append(self._unlock)  # a lock is held as long as anyone has it open
+        self._preferred: dict[str, int | None] = {"postgres": None, "kafka": None, **(preferred_ports or {})}
         wanted = {"postgres": postgres_port, "kafka": kafka_port}
         self._wanted = {name: port for name, port in wanted.items() if port is not None}
         self._lock: int | None = None
         self._postgres: EmbeddedPostgres | None = None
-        self._kafka_port = 0
+        self._broker: EmbeddedBroker | None = None
 
     @property
     def postgres(self) -> EmbeddedPostgres:
         if self._postgres is None:
-            raise EmbeddedError(
-                f"{self.folder}: not started, so its addresses are not known. Call start() first"
-            )
+            raise NotRunning(self.folder)
         return self._postgres
 
     @property
-    def postgres_address(self) -> str:
-        return self.postgres.address
-
-    def postgres_dsn(
-        self, database: str = "postgres", user: str = SUPERUSER, password: str | None = None
-    ) -> str:
-        """By default the superuser's; for others give the password."""
-        return self.postgres.dsn(database, user, password)
+    def broker(self) -> EmbeddedBroker:
+        if self._broker is None:
+            raise NotRunning(self.folder)
+        return self._broker
 
     @property
     def kafka(self) -> str:
         """host:port of the broker."""
-        return f"127.0.0.1:{self.postgres and self._kafka_port}"
+        return self.broker.address
 
-    @property
-    def cluster_id(self) -> str | None:
-        """As the broker itself says; new whenever it has started, so has forgotten everything."""
-        return cluster_id_of(self._kafka_port)
+    def postgres_dsn(self, database: str = "postgres", user: str = SUPERUSER, password: str | None = None) -> str:
+        """By default the superuser's, password included; for others give the password."""
+        return self.postgres.dsn(database, user, password)
 
     def log(self, name: str) -> Path:
         """Where the child of that name logs to."""
-        return self.folder / "log" / f"{name}.log"
+        return self.folder / "logs" / f"{name}.log"
+
+    @contextmanager
+    def locked(self) -> Iterator[Self]:
+        """Hold the folder for longer than from `start` to `stop`. Raises FolderInUse, FolderNotOurs."""
+        self._take_lock()
+        try:
+            yield self
+        finally:
+            self._unlock()
 
     def start(self) -> Self:
         """Raises an EmbeddedError; then nothing is left running."""
         with ExitStack() as undo:
-            self._take_lock()
-            undo.callback(self._unlock)
-            clear_leftovers(self.supervisor.run_file or self.folder / "run.json")
-            ports = choose_ports(["postgres", "kafka"], self.folder / "ports.json", self._wanted)
-            self._postgres = EmbeddedPostgres(self.folder / "postgres", ports["postgres"])
-            self._kafka_port = ports["kafka"]
+            if self._lock is None:
+                self._take_lock()
+                undo.callback(self._unlock)
+            clear_leftovers(self._run_file)
+            self.ports = choose_ports(self._preferred, self.folder / "ports.json", self._wanted)
+            self._postgres = EmbeddedPostgres(self.folder / "postgres", self.ports["postgres"])
+            self._broker = EmbeddedBroker(self.ports["kafka"])
             self._postgres.prepare()
-            self._broker().prepare()
+            self._broker.prepare()
             undo.callback(self.supervisor.stop)
-            self.supervisor.start(self._postgres.program(self.log("postgres")))
-            self.supervisor.start(self._broker_program())
-            self.supervisor.wait_until(
-                "postgres", self._postgres_ready, timeout_s=120.0
-            )  # may replay a log first
-            self.supervisor.wait_until("kafka", lambda _: self.cluster_id is not None)
+            self.supervisor.start(self._postgres.child(self.log("postgres")))
+            self.supervisor.start(self._broker.child(self.log("kafka")))
+            self.supervisor.wait_ready("postgres", self._postgres_ready, timeout_s=120.0)  # may replay its log first
+            self.supervisor.wait_ready("kafka", lambda _: self.broker.is_ready())
             undo.pop_all()
-        logger.info("embedded stack runs", postgres=self.postgres_address, kafka=self.kafka)
+        logger.info("embedded stack runs", postgres=self.postgres.address, kafka=self.kafka)
         return self
 
     def stop(self) -> None:
-        """Stop every child of the supervisor, also those that others gave it."""
+        """Stop every child of the supervisor, also those that others gave it, and leave the folder."""
         try:
             self.supervisor.stop()
         finally:
@@ -111,9 +116,7 @@ class EmbeddedStack:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
 
     async def __aenter__(self) -> Self:
@@ -123,15 +126,6 @@ class EmbeddedStack:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         self.stop()
-
-    def _broker(self) -> EmbeddedBroker:
-        return EmbeddedBroker(self._kafka_port, f"embedded-{uuid4().hex[:12]}")
-
-    def _broker_program(self) -> Program:
-        """Each start, also a restart after a crash, gets a new cluster id."""
-        return Program(
-            name="kafka", argv=lambda: self._broker().argv(), env=plain_environment(), log=self.log("kafka")
-        )
 
     def _postgres_ready(self, status: ChildStatus) -> bool:
         return status.pid is not None and self.postgres.is_ready(status.pid)
@@ -153,12 +147,11 @@ class EmbeddedStack:
         self._lock = descriptor
 
     def _unlock(self) -> None:
-        """Also in forked children: a lock is held as long as anyone has it open."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
 
 def running_stack(folder: Path) -> EmbeddedStack:
-    """For fixtures: `with running_stack(folder) as stack` or `async with`; runs inside, stopped after."""
+    """For fixtures: `with running_stack(folder) as stack`, or `async with`; stopped at the end."""
     return EmbeddedStack(folder)

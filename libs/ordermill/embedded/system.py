@@ -66,14 +66,15 @@ def started_at(pid: int) -> str | None:
     return None if after_name[0] in "ZX" else f"{boot}/{after_name[19]}"
 
 
-def command_of(pid: int) -> str:
-    """The command line of a process, "" if there is none."""
+def works_in(pid: int, program: str, folder: Path) -> bool:
+    """Whether that process is the program (by its file's name) at work in that folder."""
     if sys.platform != "linux":
-        return _ps(pid, "command=") or ""
+        command = _ps(pid, "command=") or ""
+        return program in command and str(folder) in command
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return Path(f"/proc/{pid}/exe").readlink().name == program and folder.samefile(f"/proc/{pid}/cwd")
     except OSError:
-        return ""
+        return False
 
 
 def _ps(pid: int, column: str) -> str | None:

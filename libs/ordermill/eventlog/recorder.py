@@ -23,6 +23,7 @@ from uuid import UUID
 from eventsourcing.persistence import (
     AggregateRecorder,
     ApplicationRecorder,
+    DataError,
     InfrastructureFactory,
     IntegrityError,
     Notification,
@@ -40,7 +41,7 @@ from ordermill.ids import uuid7
 
 from .postgres import PostgresStore
 from .records import GENESIS, Row, chain
-from .store import Changes, LogUnavailable, Store, VersionConflict
+from .store import Changes, LogUnavailable, Store, Unstorable, VersionConflict
 
 T = TypeVar("T")
 R = TypeVar("R", bound="LogAggregateRecorder")
@@ -315,6 +316,8 @@ def _in_their_words() -> Iterator[None]:
         raise IntegrityError(str(error)) from error
     except LogUnavailable as error:
         raise OperationalError(str(error)) from error
+    except Unstorable as error:
+        raise DataError(str(error)) from error
 
 
 def _their_version(row: Row) -> int:

@@ -39,8 +39,13 @@ class Publisher(Protocol):
 
 
 def topics_of(type_name: str, service: str) -> tuple[str, ...]:
-    """Where events of this type go. The family decides, so old versions go where new ones do."""
-    cls = FAMILIES[type_name.rpartition(".")[0]]
+    """Where events of this type go. The family decides, so old versions go where new ones do.
+
+    A type that this code does not know (a newer release wrote it, then was taken back) goes to the service's topic.
+    """
+    cls = FAMILIES.get(type_name.rpartition(".")[0])
+    if cls is None:
+        return (f"oms.{service}.events",)
     return (cls.topic.replace("{service}", service), *cls.also_on)
 
 

@@ -71,6 +71,10 @@ class Keyring:
         name = "\0".join(part.strip().lower() for part in identity)
         return "c-" + hmac.digest(self._naming_key, name.encode(), sha256)[:16].hex()
 
+    def fingerprint(self, person: Person) -> str:
+        """The same for the same name and address, telling nothing of them without the master key."""
+        return hmac.digest(self._naming_key, b"address\0" + person.model_dump_json().encode(), sha256)[:16].hex()
+
     async def ensure(self, key_ids: Collection[str]) -> None:
         """Have these keys at hand, making those that are missing."""
         absent = self._absent(key_ids)

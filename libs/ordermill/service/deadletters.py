@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,6 +15,7 @@ from ordermill.errors import Refused
 from ordermill.eventlog.views import View
 
 LARGEST_IN_EVENT = 256 * 1024
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class LetterNotWaiting(Refused):
@@ -96,10 +98,12 @@ def letter_of(
         source_topic=record.topic,
         partition=record.partition,
         offset=record.offset,
-        message_type=message_type[:200],
-        message_id=message_id[:200],
+        message_type=_plain(message_type, 200),
+        message_id=_plain(message_id, 200),
         code=getattr(error, "code", "ordermill.unexpected"),
-        reason=str(error) if hasattr(error, "code") else f"unexpected {type(error).__name__}: a defect of ours",
+        reason=_plain(str(error), 2_000)
+        if hasattr(error, "code")
+        else f"unexpected {type(error).__name__}: a defect of ours",
         attempts=attempts,
         key_base64=None if record.key is None else b64encode(record.key).decode(),
         headers=tuple(
@@ -110,6 +114,11 @@ def letter_of(
         value_base64=None if large else b64encode(value).decode(),
     )
     return letter, {digest: value} if large else {}
+
+
+def _plain(text: str, length: int) -> str:
+    """What a sender wrote may stand in a reason (an unknown field's name): nothing in it may stop the letter."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text[:length])
 
 
 def keep(letter: DeadLettered) -> Decision:

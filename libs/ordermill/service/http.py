@@ -83,15 +83,14 @@ class _LimitBody:
                 raise _TooLarge
             return message
 
-        try:
-            await self.app(scope, limited, send)
-        except _TooLarge:
-            answer = problem(413, "Too large", f"a body may have {MAX_BODY_BYTES:,} bytes", "http.too-large")
-            await answer(scope, receive, send)
+        await self.app(scope, limited, send)
 
 
-class _TooLarge(Exception):
-    pass
+class _TooLarge(HTTPException):
+    """FastAPI answers 400 to whatever goes wrong while it reads a body, but lets its own exceptions through."""
+
+    def __init__(self) -> None:
+        super().__init__(413, f"a body may have {MAX_BODY_BYTES:,} bytes")
 
 
 def application(service: RunningService, api_token: str) -> FastAPI:
@@ -102,6 +101,7 @@ def application(service: RunningService, api_token: str) -> FastAPI:
     app.add_middleware(_LimitBody)
     app.add_exception_handler(OrdermillError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(_TooLarge, _too_large)
     app.add_exception_handler(StarletteHTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
     app.include_router(_operations)
@@ -127,8 +127,20 @@ async def _ours(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    faults = [{"at": ".".join(map(str, e["loc"])), "fault": e["msg"]} for e in error.errors()[:20]]
-    return problem(422, "Not understood", "the request does not have the expected shape", "http.invalid", faults=faults)
+    faults = [{"at": _encodable(".".join(map(str, e["loc"]))), "fault": _encodable(e["msg"])} for e in error.errors()]
+    return problem(
+        422, "Not understood", "the request does not have the expected shape", "http.invalid", faults=faults[:20]
+    )
+
+
+def _encodable(text: str) -> str:
+    """Half a surrogate pair may stand in JSON that came in, but in none that goes out."""
+    return text.encode(errors="replace").decode()
+
+
+async def _too_large(request: Request, error: Exception) -> Response:
+    assert isinstance(error, _TooLarge)
+    return problem(413, "Too large", error.detail, "http.too-large")
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,8 @@ from zlib import crc32
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import ConsumerStoppedError, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
@@ -31,7 +32,7 @@ from ordermill.eventlog.records import SequencedRow
 from ordermill.eventlog.relay import topics_of
 from ordermill.eventlog.store import Publication
 
-from .messages import Headers, event_headers, state_headers
+from .messages import Headers, UnreadableRecord, event_headers, state_headers
 
 logger = structlog.get_logger(__name__)
 
@@ -43,6 +44,15 @@ class BrokerUnavailable(Transient):
     """Kafka can't be reached or refuses work."""
 
     code = "kafka.unavailable"
+
+
+class BrokerReplaced(Transient):
+    """Another broker answers at the address: it knows nothing of what was sent before."""
+
+    code = "kafka.broker-replaced"
+
+    def __init__(self) -> None:
+        super().__init__("a new broker answers at the old one's address: all that it should know is sent again")
 
 
 @dataclass(frozen=True)
@@ -109,10 +119,14 @@ async def cluster_of(client: Any) -> str:
 class KafkaPublisher:
     """Sends a log's rows as batches, one a partition; a stream's events keep their order."""
 
-    def __init__(self, settings: KafkaSettings, clock: Clock) -> None:
+    def __init__(self, settings: KafkaSettings, clock: Clock, topics: Sequence[str] = ()) -> None:
+        """`topics` are made again in a broker that was emptied."""
         self._settings = settings
         self._clock = clock
+        self._topics = topics
         self._producer: AIOKafkaProducer | None = None
+        self._cluster: str | None = None
+        self._replaced = False
         self._partitions: dict[str, int] = {}
 
     async def start(self) -> None:
@@ -139,15 +153,23 @@ class KafkaPublisher:
             self._producer = None
 
     async def cluster(self) -> str:
-        return await cluster_of(self._running().client)
+        """Raises BrokerReplaced, once, when it is not the one of the call before."""
+        known, self._cluster = self._cluster, await cluster_of(self._running().client)
+        if known not in (None, self._cluster):
+            self._replaced = True
+            raise BrokerReplaced
+        return self._cluster
 
     async def is_empty(self, topic: str) -> bool:
+        """Also for a broker that has just replaced another: the client may have sent to it unknowingly."""
+        await ensure_topics(self._settings, self._topics)
         consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.servers)
         try:
             await consumer.start()
             count = await self._count(topic)
             ends = await consumer.end_offsets([TopicPartition(topic, number) for number in range(count)])
-            return not any(ends.values())
+            replaced, self._replaced = self._replaced, False
+            return replaced or not any(ends.values())
         except (KafkaError, OSError) as error:
             raise BrokerUnavailable(f"Kafka at {self._settings.servers}: {error}") from error
         finally:
@@ -167,6 +189,7 @@ class KafkaPublisher:
 
     async def _send(self, messages: Iterable[tuple[str, bytes, bytes, Headers]]) -> None:
         producer = self._running()
+        await self.cluster()
         batches: dict[tuple[str, int], Any] = {}
         sent: list[Awaitable[Any]] = []
         try:
@@ -258,12 +281,22 @@ class Subscriptions:
                     await asyncio.sleep(0.05)
                     return ()
                 try:
-                    worker.rewind()
+                    if worker.polled:
+                        worker.rewind()
+                        await asyncio.sleep(0.3)
                     worker.polled = await poll(consumer)
                     return worker.polled
-                except KafkaError as error:
+                except ConsumerStoppedError:
+                    raise
+                except Exception as error:
                     logger.warning("poll failed", group=group, error=repr(error))
                     await asyncio.sleep(0.3)
+                    with suppress(KafkaError):
+                        # What the poll had taken from other partitions is gone with it: back to what is settled.
+                        settled = {place: await consumer.committed(place) for place in consumer.assignment()}
+                        worker.polled = await read_around(consumer, settled)
+                        if worker.polled:
+                            return worker.polled
 
         setattr(subscriber, "get_msg", patient_poll)  # noqa: B010
         return worker
@@ -276,6 +309,49 @@ async def _untouched(message: Any, original: Any) -> KafkaMessage:
 
 async def _records(message: KafkaMessage, original: Any) -> Any:
     return message.raw_message
+
+
+async def read_around(consumer: AIOKafkaConsumer, starts: Mapping[TopicPartition, int | None]) -> Sequence[Any]:
+    """After a poll that failed: some records from each of `starts`, an UnreadableRecord for what stops the client.
+
+    A header name that is not UTF-8 is enough to stop it, and would at every poll. Raises KafkaError.
+    """
+    for place, start in starts.items():
+        if start is None:
+            await consumer.seek_to_beginning(place)
+        else:
+            consumer.seek(place, start)
+    found = await asyncio.gather(*(_read_singly(consumer, place) for place in starts))
+    return [record for records in found for record in records]
+
+
+async def _read_singly(consumer: AIOKafkaConsumer, place: TopicPartition, limit: int = 500) -> list[Any]:
+    records: list[Any] = []
+    try:
+        while len(records) < limit and (polled := await consumer.getmany(place, timeout_ms=1_000, max_records=1)):
+            records += polled[place]
+    except ConsumerStoppedError:
+        raise
+    except Exception as error:
+        offset = await consumer.position(place)
+        batch = await _raw_batch(consumer, place, offset)
+        if batch:  # else it was not the record that failed
+            consumer.seek(place, offset + 1)
+            records.append(UnreadableRecord(*place, offset, batch, type(error).__name__))
+            logger.warning("a record is not readable", topic=place.topic, partition=place.partition, offset=offset)
+    return records
+
+
+async def _raw_batch(consumer: AIOKafkaConsumer, place: TopicPartition, offset: int) -> bytes:
+    """The record batch that holds this offset, as the broker keeps it."""
+    client = consumer._client
+    wanted = [(place.topic, [(place.partition, offset, LARGEST_REQUEST)])]
+    answer = await client.send(
+        client.cluster.leader_for_partition(place), FetchRequest(100, 1, LARGEST_REQUEST, 0, wanted)
+    )
+    batches = bytes(answer.topics[0][1][0][-1] or b"")
+    before_length = 12  # base offset and length itself
+    return batches[: before_length + int.from_bytes(batches[8:before_length], "big")]
 
 
 class _Worker(ConsumerRebalanceListener):
@@ -346,12 +422,20 @@ async def follow(
             await consumer.start()
             cluster = await cluster_of(consumer._client)
             checked = asyncio.get_running_loop().time()
+            places: dict[TopicPartition, int | None] = {}
             while True:
-                polled = await consumer.getmany(timeout_ms=200, max_records=2_000)
-                for records in polled.values():
-                    for record in records:
-                        absorb(record)
-                if not polled:
+                try:
+                    polled = await consumer.getmany(timeout_ms=200, max_records=2_000)
+                    records: Sequence[Any] = [record for several in polled.values() for record in several]
+                except KafkaError:
+                    raise
+                except Exception as error:
+                    logger.warning("poll failed", topics=topics, error=repr(error))
+                    records = await read_around(consumer, {p: places.get(p) for p in consumer.assignment()})
+                for record in records:
+                    places[TopicPartition(record.topic, record.partition)] = record.offset + 1
+                    absorb(record)
+                if not records:
                     caught_up.set()
                 now = asyncio.get_running_loop().time()
                 if now - checked > 2:

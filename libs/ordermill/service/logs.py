@@ -6,7 +6,16 @@ import logging
 import sys
 
 import structlog
-from structlog.typing import Processor
+from structlog.tracebacks import ExceptionDictTransformer
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+
+def _without_rejected_input(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Pydantic's errors quote what they refuse."""
+    for raised in event.get("exception", ()):
+        if raised["exc_type"] == "ValidationError":
+            raised["exc_value"] = ""
+    return event
 
 
 def configure_logging(service: str, level: str = "INFO") -> None:
@@ -15,7 +24,8 @@ def configure_logging(service: str, level: str = "INFO") -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.dict_tracebacks,
+        structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),  # locals hold payloads
+        _without_rejected_input,
     ]
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from ordermill.eventlog.store import Publication
 
 Headers = list[tuple[str, bytes]]
 MAX_MESSAGE_BYTES = 1_000_000
+_PLAIN = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 
 
 class NotACloudEvent(Poison):
@@ -37,6 +39,38 @@ class Oversized(Poison):
 
     def __init__(self, size: int) -> None:
         super().__init__(f"the message has {size:,} bytes, {MAX_MESSAGE_BYTES:,} are allowed: split it")
+
+
+class WrongTopic(Poison):
+    """A known type on a topic that does not carry it: not everyone may write every topic."""
+
+    code = "messages.wrong-topic"
+
+    def __init__(self, type_name: str, expected: str, found: str) -> None:
+        super().__init__(f"{type_name} is expected on {expected}, it came on {found}: publish it there")
+
+
+class NotReadable(Poison):
+    """A record that the Kafka client can't take apart."""
+
+    code = "messages.not-readable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the record can't be taken apart: {reason}. Its whole batch is kept as it came.")
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRecord:
+    """Stands in for a record that stops the Kafka client; `value` is the raw record batch that holds it."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: bytes
+    reason: str
+    timestamp: int = 0
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +121,11 @@ def envelope_of(headers: Sequence[tuple[str, bytes | None]]) -> Envelope:
         raise NotACloudEvent(f"no header {missing.args[0]}") from None
     if found.get("ce_specversion") != "1.0":
         raise NotACloudEvent(f"ce_specversion is {found.get('ce_specversion')!r}")
-    if not message_id or not source or len(message_id) > 200 or len(source) > 200 or "\n" in message_id + source:
-        raise NotACloudEvent("ce_id and ce_source must be 1 to 200 characters on one line")
+    if not _PLAIN.fullmatch(message_id) or not _PLAIN.fullmatch(source):
+        raise NotACloudEvent("ce_id and ce_source must be 1 to 200 characters, none of them a control character")
     correlation = found.get("ce_correlationid", "")
-    if len(correlation) > 200 or "\n" in correlation:
-        raise NotACloudEvent("ce_correlationid must be at most 200 characters on one line")
+    if correlation and not _PLAIN.fullmatch(correlation):
+        raise NotACloudEvent("ce_correlationid must be at most 200 characters, none of them a control character")
     return Envelope(message_id, source, type_name, correlation or message_id, _time(found.get("ce_time")))
 
 
@@ -104,7 +138,10 @@ def _time(text: str | None) -> datetime | None:
         raise NotACloudEvent("ce_time is not an RFC 3339 time") from None
     if parsed.tzinfo is None:
         raise NotACloudEvent("ce_time has no offset")
-    return parsed.astimezone(UTC)
+    try:
+        return parsed.astimezone(UTC)
+    except OverflowError:
+        raise NotACloudEvent("ce_time is no moment in UTC") from None
 
 
 _FIXED: Headers = [("ce_specversion", b"1.0"), ("content-type", b"application/json")]

@@ -22,7 +22,16 @@ from ordermill.eventlog.relay import Relay
 
 from .declare import Follows, Service
 from .http import application
-from .kafka import KafkaPublisher, KafkaSettings, Subscriptions, all_topics, ensure_topics, follow
+from .kafka import (
+    BrokerReplaced,
+    BrokerUnavailable,
+    KafkaPublisher,
+    KafkaSettings,
+    Subscriptions,
+    all_topics,
+    ensure_topics,
+    follow,
+)
 from .logs import configure_logging
 from .messages import envelope_of
 from .metrics import Metrics
@@ -74,7 +83,7 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         return
     engine = Engine(store, service.rules(), clock)
     running = RunningService(service, engine, Metrics(), platform.retries)
-    publisher = KafkaPublisher(kafka, clock)
+    publisher = KafkaPublisher(kafka, clock, all_topics(SERVICES))
     server = _Server(
         uvicorn.Config(
             application(running, platform.api_token.get_secret_value()),
@@ -97,7 +106,7 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         await _until(stop, publisher.start)
         running.relay = Relay(store, publisher, service.name)
         engine.on_commit.append(running.relay.wake)
-        start(running.relay.run())
+        start(_relay(running.relay, publisher))
         start(server.serve())
         await _follow(service.follows, kafka, start)
         if service.startup is not None:
@@ -146,6 +155,22 @@ async def _until(stop: asyncio.Event, work: Callable[[], Any]) -> Any:
                 await asyncio.wait_for(stop.wait(), pause)
             pause = min(pause * 2, 2.0)
     return None
+
+
+async def _relay(relay: Relay, publisher: KafkaPublisher) -> None:
+    """The relay, started over when the broker is another one, also while there is nothing to send."""
+    while True:
+        work = asyncio.create_task(relay.run())
+        try:
+            while True:
+                await asyncio.sleep(1)
+                with suppress(BrokerUnavailable):
+                    await publisher.cluster()
+        except BrokerReplaced as replaced:
+            logger.warning("relay starts over", error=str(replaced))
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
 
 
 async def _follow(follows: tuple[Follows, ...], kafka: KafkaSettings, start: Callable[[Any], None]) -> None:

@@ -22,7 +22,17 @@ from ordermill.eventlog.store import Effect, LogUnavailable, Timer
 
 from . import deadletters
 from .declare import Consumes, EffectOf, Received, Service
-from .messages import MAX_MESSAGE_BYTES, Envelope, Oversized, envelope_of, inbox_key, record_key
+from .messages import (
+    MAX_MESSAGE_BYTES,
+    Envelope,
+    NotReadable,
+    Oversized,
+    UnreadableRecord,
+    WrongTopic,
+    envelope_of,
+    inbox_key,
+    record_key,
+)
 from .metrics import Metrics
 
 logger = structlog.get_logger(__name__)
@@ -100,6 +110,8 @@ class RunningService:
                 break
         item = _Polled(record, UUID(int=0))
         try:
+            if isinstance(record, UnreadableRecord):
+                raise NotReadable(record.reason)
             if record.value is not None and len(record.value) > MAX_MESSAGE_BYTES:
                 raise Oversized(len(record.value))
             item.envelope = envelope = envelope_of(record.headers)
@@ -110,17 +122,31 @@ class RunningService:
                 if family is not None and record.topic in self._internal:
                     return None
                 raise UnknownType(envelope.type)
+            carriers = (item.consumes.message.topic, *item.consumes.message.also_on)
+            if record.topic not in carriers:
+                raise WrongTopic(envelope.type, carriers[0], record.topic)
             item.message = decode(envelope.type, record.value or b"")
-        except OrdermillError as error:
+        except Exception as error:
+            if not isinstance(error, OrdermillError):
+                logger.exception("a record could not be looked at", topic=record.topic, offset=record.offset)
             item.error = error
             if item.envelope is None:
                 item.key = record_key(record)
         return item
 
     async def _prepare(self, polled: Sequence[_Polled]) -> None:
-        messages = [item.message for item in polled if item.message is not None]
-        if messages:
-            await self._patiently(lambda: self.service.prepare(messages))
+        ready = [(item, item.message) for item in polled if item.message is not None]
+        if not ready:
+            return
+        try:
+            await self._patiently(lambda: self.service.prepare([message for _, message in ready]))
+        except Exception as error:
+            if len(ready) == 1:
+                logger.warning("a message could not be prepared", topic=ready[0][0].record.topic, error=repr(error))
+                ready[0][0].error = error
+                return
+            for item, _ in ready:
+                await self._prepare([item])
 
     def _task(self, item: _Polled) -> tuple[_Polled, Task]:
         if item.error is None:
@@ -132,7 +158,12 @@ class RunningService:
             except OrdermillError as error:
                 item.error = error
             except Exception as error:
-                logger.exception("a handler failed", message_type=item.envelope.type, message_id=item.envelope.id)
+                logger.exception(
+                    "a handler failed",
+                    message_type=item.envelope.type,
+                    message_id=item.envelope.id,
+                    correlation_id=item.envelope.correlation_id,
+                )
                 item.error = error
         return item, self._letter(item)
 
@@ -158,8 +189,15 @@ class RunningService:
             envelope.type if envelope else "",
             envelope.id if envelope else "",
         )
-        logger.warning("kept as a dead letter", letter_id=letter.letter_id, code=letter.code, topic=letter.source_topic)
-        return Task(self._cause(item), (deadletters.keep(letter),), blobs=blobs)
+        cause = self._cause(item)
+        logger.warning(
+            "kept as a dead letter",
+            letter_id=letter.letter_id,
+            code=letter.code,
+            topic=letter.source_topic,
+            correlation_id=cause.correlation_id,
+        )
+        return Task(cause, (deadletters.keep(letter),), blobs=blobs)
 
     def _settle(self, item: _Polled, outcome: Outcome) -> tuple[_Polled, Task] | None:
         """None when the record has found its end; else what to try next."""

@@ -29,7 +29,7 @@ from ordermill.contracts.capture import (
     ReleasedLine,
 )
 from ordermill.contracts.channel import OrderCanceled, OrderChanged
-from ordermill.contracts.fields import MAX_MINOR, LineQuantity, Money
+from ordermill.contracts.fields import Destination, LineQuantity, MAX_MINOR, Money
 from ordermill.ids import derived_id
 from ordermill.money import first_units, goods_of, range_of_units, total_of
 
@@ -92,7 +92,7 @@ def decide(order: Order, command: Command) -> list[Event]:
         case RecordRefusal():
             return _cancel_now(order, "out-of-stock", _clip(order, _all_lines(order), order.here_of), "out-of-stock")
         case RecordUnroutable():
-            return _request(order, f"unroutable:{command.plan_id}"[:120], _pairs(command.lines), "unroutable")
+            return _call_off_unroutable(order, command)
         case RecordCancellationDeclined():
             return _decline(order, command)
         case RecordShipped():
@@ -213,7 +213,7 @@ def _refused(order: Order, change_id: str, reason: str) -> OrderChangeRefused:
 def _change_released(order: Order, command: ChangeOrder, wanted: dict[str, int]) -> list[Event]:
     """Stock is claimed: units can only be called off. How it is paid may still change, that moves no goods."""
     change_id = _revision_id(command.revision)
-    if command.destination is not None:
+    if command.destination is not None and not _same_place(order.destination, command.destination):
         return [_refused(order, change_id, "the address can't change after release; cancel and order anew")]
     fewer: list[tuple[str, int]] = []
     for line_id, quantity in wanted.items():
@@ -231,6 +231,13 @@ def _change_released(order: Order, command: ChangeOrder, wanted: dict[str, int])
     if not events or command.payment not in (None, order.payment):
         events.append(_revised(order, command, order.lines))
     return events
+
+
+def _same_place(known: Destination | None, told: Destination) -> bool:
+    """Channels repeat the whole order with each change; sealed anew, the same address is other bytes."""
+    if known is None or told.fingerprint is None:
+        return False
+    return known.model_copy(update={"addressee": None}) == told.model_copy(update={"addressee": None})
 
 
 def _revise(order: Order, command: ChangeOrder, wanted: dict[str, int]) -> list[Event]:
@@ -377,6 +384,18 @@ def _request(
     order: Order, cancellation_id: str, wanted: Iterable[tuple[str, int]], reason: str, revision: int | None = None
 ) -> list[Event]:
     lines = _clip(order, wanted, order.cancelable_of)
+    return _requested(order, cancellation_id, lines, reason, revision)
+
+
+def _call_off_unroutable(order: Order, command: RecordUnroutable) -> list[Event]:
+    """Also units called off before: no location holds them, so none will answer for them."""
+    lines = _clip(order, _pairs(command.lines), order.here_of)
+    return _requested(order, f"unroutable:{command.plan_id}"[:120], lines, "unroutable")
+
+
+def _requested(
+    order: Order, cancellation_id: str, lines: tuple[LineQuantity, ...], reason: str, revision: int | None = None
+) -> list[Event]:
     if not lines or cancellation_id in order.cancellations:
         return []
     return [

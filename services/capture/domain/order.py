@@ -172,8 +172,10 @@ def worth_of(order: Order, lines: Iterable[LineQuantity]) -> int:
     return order.owed_minor if units == order.open_units else minor
 
 
-def beyond_reach(order: Order, lines: Iterable[LineQuantity]) -> dict[str, tuple[LineQuantity, ...]]:
-    """By cancellation: requested units of these lines that are no longer there to cancel."""
+def beyond_reach(
+    order: Order, lines: Iterable[LineQuantity], newest: str | None = None
+) -> dict[str, tuple[LineQuantity, ...]]:
+    """By cancellation: requested units of these lines that are no longer there to cancel, none of the `newest`."""
     found: dict[str, tuple[LineQuantity, ...]] = {}
     for part in lines:
         excess = -order.cancelable_of(order.lines[order.places[part.line_id]])
@@ -181,7 +183,7 @@ def beyond_reach(order: Order, lines: Iterable[LineQuantity]) -> dict[str, tuple
             continue
         for cancellation_id in sorted(order.cancellations):
             units = min(excess, order.cancellations[cancellation_id].pending.get(part.line_id, 0))
-            if units:
+            if units and cancellation_id != newest:
                 less = LineQuantity(line_id=part.line_id, sku=part.sku, quantity=units)
                 found[cancellation_id] = (*found.get(cancellation_id, ()), less)
                 excess -= units
@@ -296,12 +298,15 @@ def evolve(order: Order, event: Event) -> Order:
             return replace(order, stage=Stage.RELEASED)
         case CancellationRequested():
             asked = Cancellation(event.reason, Map((part.line_id, part.quantity) for part in event.lines))
-            return replace(
+            order = replace(
                 order,
                 requested=_add(order.requested, event.lines),
                 cancellations=order.cancellations.set(event.cancellation_id, asked),
                 revision=max(order.revision, event.revision or 0),
             )
+            for earlier, lines in beyond_reach(order, event.lines, newest=event.cancellation_id).items():
+                order = _answered(order, earlier, lines)
+            return order
         case CancellationDeclined():
             return _answered(_seen(order, event.source_id), event.cancellation_id, event.lines)
         case OrderLinesCanceled():

@@ -1,9 +1,10 @@
 """What inventory decides, always over the stock of all SKUs and the claims of all orders that it touches.
 
-Three rules hold after every decision:
+Four rules hold after every decision:
 - A unit is granted only while it is available, so nothing is oversold.
 - Units that come free go to those who have waited longest (`_balance`).
 - Where fewer units are found than are claimed, claims that no location holds yet give way, the newest first.
+- Units that come back from a location while a cancellation calls them off there are let go, not routed again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ordermill.contracts.inventory import (
     AllocationRefused,
     BackorderFilled,
     CancellationTooLate,
+    DeallocationCause,
     OrderAllocated,
     OrderBackordered,
     OrderBackorderFilled,
@@ -503,25 +505,74 @@ def _ship_out(work: _Work, command: ShipOut) -> None:
 def _take_back(
     work: _Work,
     command: TakeBackRejected | TakeBackShortPicked,
-    cause: Literal["rejected", "short-pick"],
+    cause: DeallocationCause,
     lost_as: str | None,
 ) -> None:
-    """Units go from a location back to the network. If they were not there either, `lost_as` says why.
+    """Units go from a location back to the network. If they were not there either, `lost_as` says why."""
+    held = _held(work, command.order_id, command.fulfillment_id)
+    _give_back(work, command, held, _called_off(held, _cut(command.lines, held.units)), cause, lost_as=lost_as)
 
-    Then the order itself gives way before any other; OrderDeallocated covers only what it keeps.
+
+def _let_go_recalled(work: _Work, command: LetGoRecalled) -> None:
+    """The location has put all these units back, though fewer may be left of the recall than it answers for.
+
+    It then came up short before it heard of the recall, and the missing units were let go first. Those put back
+    beyond the recall are reserved again as if they were the missing ones.
+    """
+    held = _held(work, command.order_id, command.fulfillment_id)
+    answers = command.cancellation_id
+    if answer_mark(command.fulfillment_id, answers) in work.reservation(command.order_id).settled:
+        return
+    back = _called_off(held, _cut(command.lines, held.units), answers)
+    _give_back(work, command, held, back, "short-pick", answers=answers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Back:
+    """Units that a location gives back, by line: all, those that cancellations have called off there, the others."""
+
+    all: ByLine
+    canceled: dict[str, ByLine]
+    others: ByLine
+
+
+def _called_off(held: Held, back: ByLine, first: str | None = None) -> _Back:
+    """`back` shared out to the recalls it meets: that of the cancellation `first`, then the oldest first."""
+    others, canceled = dict(back), dict[str, ByLine]()
+    for recall in sorted(held.recalls, key=lambda recall: recall.cancellation_id != first):
+        for line_id, left in others.items():
+            units = min(left, recall.units.get(line_id, 0))
+            if units > 0:
+                canceled.setdefault(recall.cancellation_id, {})[line_id] = units
+                others[line_id] = left - units
+    return _Back(back, canceled, {line_id: units for line_id, units in others.items() if units})
+
+
+def _give_back(
+    work: _Work,
+    command: TakeBackRejected | TakeBackShortPicked | LetGoRecalled,
+    held: Held,
+    back: _Back,
+    cause: DeallocationCause,
+    *,
+    lost_as: str | None = None,
+    answers: str | None = None,
+) -> None:
+    """What cancellations have called off is let go under them, the others are reserved again.
+
+    If units are missing, these others give way before any other order; OrderDeallocated covers only what is kept.
     """
     order_id, fulfillment_id = command.order_id, command.fulfillment_id
-    held = _held(work, order_id, fulfillment_id)
     claims = work.reservation(order_id).lines
-    back = _cut(command.lines, held.units)
-    if not back:
-        return
-    for line_id, units in back.items():
-        sku = claims[line_id].line.sku
+    for line_id, units in back.all.items():
+        sku, again = claims[line_id].line.sku, back.others.get(line_id, 0)
         shelf = work.stock(sku).shelf(held.location)
-        work.record(
-            StockDeallocated(sku=sku, order_id=order_id, line_id=line_id, quantity=units, location=held.location)
-        )
+        if units > again:
+            _let_go(work, order_id, _units(claims[line_id].line, units - again), "allocated", held.location)
+        if again:
+            work.record(
+                StockDeallocated(sku=sku, order_id=order_id, line_id=line_id, quantity=again, location=held.location)
+            )
         if lost_as is not None:
             # Units allocated beyond those on hand were known to be missing: a count has booked them off.
             lost = min(units - max(-shelf.unallocated, 0), shelf.on_hand)
@@ -535,12 +586,26 @@ def _take_back(
                         reference=fulfillment_id,
                     )
                 )
-    first = {claim_key(order_id, line_id): units for line_id, units in back.items()} if lost_as else {}
-    outcome = _balance(work, sorted({claims[line_id].line.sku for line_id in back}), first)
-    gave_way = outcome.gave_way.get(order_id, {})
-    gone = {line_id: min(units, gave_way.get(line_id, 0)) for line_id, units in back.items()}
+    for cancellation_id, by_line in back.canceled.items():
+        work.record(
+            OrderLetGo(
+                order_id=order_id,
+                cause="canceled",
+                lines=tuple(_units(claims[line_id].line, units) for line_id, units in by_line.items()),
+                cancellation_id=cancellation_id,
+                fulfillment_id=fulfillment_id,
+                answers=answers,
+            )
+        )
+    first = {claim_key(order_id, line_id): units for line_id, units in back.others.items()} if lost_as else {}
+    outcome = _balance(work, sorted({claims[line_id].line.sku for line_id in back.all}), first)
+    # An answer is told whole, so that it counts as given; what of it gives way is told as of any order.
+    gave_way = outcome.gave_way.get(order_id, {}) if answers is None else {}
+    gone = {line_id: min(units, gave_way.get(line_id, 0)) for line_id, units in back.others.items()}
     kept = tuple(
-        _part(claims[line_id].line, units - gone[line_id]) for line_id, units in back.items() if units > gone[line_id]
+        _part(claims[line_id].line, units - gone[line_id])
+        for line_id, units in back.others.items()
+        if units > gone[line_id]
     )
     if kept:
         work.record(
@@ -550,6 +615,7 @@ def _take_back(
                 location=held.location,
                 cause=cause,
                 lines=kept,
+                answers=answers,
             )
         )
     lost_lines = tuple(_units(claims[line_id].line, units) for line_id, units in gone.items() if units)
@@ -589,7 +655,7 @@ def _cancel(work: _Work, command: CancelUnits) -> None:
         rest = asked - free
         under_recall = 0
         for fulfillment_id, held in sorted(reservation.held.items()):
-            under_recall += held.recalled.get(line_id, 0)
+            under_recall += held.recalled(line_id)
             units = min(rest, held.recallable(line_id))
             if units:
                 recalled.setdefault(fulfillment_id, []).append(_units(claim.line, units))
@@ -619,31 +685,6 @@ def _cancel(work: _Work, command: CancelUnits) -> None:
     if too_late:
         work.record(CancellationTooLate(order_id=order_id, cancellation_id=cancellation_id, lines=tuple(too_late)))
     _balance(work, _skus(let_go)).tell(work)
-
-
-def _let_go_recalled(work: _Work, command: LetGoRecalled) -> None:
-    order_id, fulfillment_id = command.order_id, command.fulfillment_id
-    held = _held(work, order_id, fulfillment_id)
-    reservation = work.reservation(order_id)
-    if answer_mark(fulfillment_id, command.cancellation_id) in reservation.settled:
-        return
-    freed = [
-        _units(reservation.lines[line_id].line, units) for line_id, units in _cut(command.lines, held.units).items()
-    ]
-    if not freed:
-        return
-    for part in freed:
-        _let_go(work, order_id, part, "allocated", held.location)
-    work.record(
-        OrderLetGo(
-            order_id=order_id,
-            cause="canceled",
-            lines=tuple(freed),
-            cancellation_id=command.cancellation_id,
-            fulfillment_id=fulfillment_id,
-        )
-    )
-    _balance(work, _skus(freed)).tell(work)
 
 
 # Who gets what comes free, who gives way to what is not there

@@ -62,15 +62,26 @@ class LineClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class Recall:
+    """Units that one cancellation has called off at a location which still holds them, by line."""
+
+    cancellation_id: str
+    units: PMap[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
-    """What one fulfillment order still has to ship, by line, and how much of that is called off so far."""
+    """What one fulfillment order still has to ship, by line, and what of that is called off, oldest first."""
 
     location: str
     units: PMap[str, int] = field(default_factory=Map)
-    recalled: PMap[str, int] = field(default_factory=Map)
+    recalls: tuple[Recall, ...] = ()
+
+    def recalled(self, line_id: str) -> int:
+        return sum(recall.units.get(line_id, 0) for recall in self.recalls)
 
     def recallable(self, line_id: str) -> int:
-        return self.units.get(line_id, 0) - self.recalled.get(line_id, 0)
+        return self.units.get(line_id, 0) - self.recalled(line_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +144,14 @@ def evolve(reservation: Reservation, event: ReservationEvent) -> Reservation:
         case OrderDeallocated():
             lines = _moved(lines, event.lines, lambda c, units: c.moved(allocated=-units, reserved=units))
             held = _given_up(held, event.fulfillment_id, event.lines)
+            settled = _answered(settled, event.fulfillment_id, event.answers)
         case AllocationRecalled():
             settled = settled.set(cancellation_mark(event.cancellation_id), True)
-            held = _recalled(held, event.fulfillment_id, event.lines)
+            held = _recalled(held, event)
         case OrderLetGo(fulfillment_id=str(fulfillment_id)):
             lines = _moved(lines, event.lines, lambda c, units: c.moved(allocated=-units, let_go=units))
-            held = _given_up(held, fulfillment_id, event.lines, answered=event.cancellation_id is not None)
-            if event.cancellation_id is not None:
-                settled = settled.set(answer_mark(fulfillment_id, event.cancellation_id), True)
+            held = _given_up(held, fulfillment_id, event.lines, event.cancellation_id)
+            settled = _answered(settled, fulfillment_id, event.answers)
         case OrderLetGo():
             lines = _moved(lines, event.lines, lambda c, units: c.moved(reserved=-units, let_go=units))
             lines = _moved(lines, event.backordered, lambda c, units: c.moved(reserved=units, backordered=-units))
@@ -151,6 +162,10 @@ def evolve(reservation: Reservation, event: ReservationEvent) -> Reservation:
         case _:
             assert_never(event)
     return Reservation(opened, refused, lines, held, settled)
+
+
+def _answered(settled: Map[str, bool], fulfillment_id: str, cancellation_id: str | None) -> Map[str, bool]:
+    return settled if cancellation_id is None else settled.set(answer_mark(fulfillment_id, cancellation_id), True)
 
 
 def _moved(
@@ -169,31 +184,47 @@ def _taken(held: Held, units: Iterable[Units]) -> Held:
     there = held.units
     for part in units:
         there = there.set(part.line_id, there.get(part.line_id, 0) + part.quantity)
-    return Held(held.location, there, held.recalled)
+    return Held(held.location, there, held.recalls)
 
 
 def _given_up(
-    held: Map[str, Held], fulfillment_id: str, units: Iterable[Units], answered: bool = False
+    held: Map[str, Held], fulfillment_id: str, units: Iterable[Units], cancellation_id: str | None = None
 ) -> Map[str, Held]:
-    """`held` without `units` of one fulfillment order; `answered` if they went because they were recalled."""
+    """`held` without `units` of one fulfillment order, those of `cancellation_id` if it had called them off."""
     before = held.get(fulfillment_id) or Held("")
-    there, recalled = before.units, before.recalled
+    there, recalls = before.units, before.recalls
     for part in units:
-        left = there.get(part.line_id, 0) - part.quantity
-        open_recall = recalled.get(part.line_id, 0) - (part.quantity if answered else 0)
-        there = there.set(part.line_id, left) if left else there.delete(part.line_id)
-        if part.line_id in recalled:
-            open_recall = min(open_recall, left)
-            recalled = recalled.set(part.line_id, open_recall) if open_recall > 0 else recalled.delete(part.line_id)
-    return held.set(fulfillment_id, Held(before.location, there, recalled))
+        line_id, left = part.line_id, there.get(part.line_id, 0) - part.quantity
+        there = there.set(line_id, left) if left else there.delete(line_id)
+        if recalls and cancellation_id is not None:
+            recalls = _fewer(recalls, line_id, part.quantity, cancellation_id)
+        if recalls:
+            recalls = _fewer(recalls, line_id, sum(recall.units.get(line_id, 0) for recall in recalls) - left)
+    return held.set(fulfillment_id, Held(before.location, there, recalls))
 
 
-def _recalled(held: Map[str, Held], fulfillment_id: str, units: Iterable[Units]) -> Map[str, Held]:
-    before = held.get(fulfillment_id) or Held("")
-    recalled = before.recalled
-    for part in units:
-        recalled = recalled.set(part.line_id, recalled.get(part.line_id, 0) + part.quantity)
-    return held.set(fulfillment_id, Held(before.location, before.units, recalled))
+def _fewer(
+    recalls: tuple[Recall, ...], line_id: str, by: int, cancellation_id: str | None = None
+) -> tuple[Recall, ...]:
+    """`recalls` with so many units of a line fewer: those of one cancellation, or the newest first."""
+    kept: list[Recall] = []
+    for recall in reversed(recalls):
+        there = recall.units.get(line_id, 0)
+        less = min(there, by) if cancellation_id in (None, recall.cancellation_id) else 0
+        if less > 0:
+            by -= less
+            units = recall.units.set(line_id, there - less) if there > less else recall.units.delete(line_id)
+            if units:
+                kept.append(Recall(recall.cancellation_id, units))
+        else:
+            kept.append(recall)
+    return tuple(reversed(kept))
+
+
+def _recalled(held: Map[str, Held], event: AllocationRecalled) -> Map[str, Held]:
+    before = held.get(event.fulfillment_id) or Held("")
+    recall = Recall(event.cancellation_id, Map({part.line_id: part.quantity for part in event.lines}))
+    return held.set(event.fulfillment_id, Held(before.location, before.units, (*before.recalls, recall)))
 
 
 def reservation_summary(reservation: Reservation) -> dict[str, Any]:
@@ -242,9 +273,9 @@ def check_reservation(reservation: Reservation) -> list[str]:
     for fulfillment_id, part in sorted(reservation.held.items()):
         for line_id, units in part.units.items():
             held[line_id] = held.get(line_id, 0) + units
-            if units < 0 or not 0 <= part.recalled.get(line_id, 0) <= units:
-                wrong.append(f"{fulfillment_id}, line {line_id}: {units} held, {part.recalled.get(line_id)} recalled")
-        if set(part.recalled) - set(part.units):
+            if units < 0 or not 0 <= part.recalled(line_id) <= units:
+                wrong.append(f"{fulfillment_id}, line {line_id}: {units} held, {part.recalled(line_id)} recalled")
+        if any(line_id not in part.units for recall in part.recalls for line_id in recall.units):
             wrong.append(f"{fulfillment_id}: units are recalled that it does not hold")
     for line_id, claim in sorted(reservation.lines.items()):
         units_by_state = (claim.reserved, claim.backordered, claim.allocated, claim.shipped, claim.let_go)

@@ -1,0 +1,1 @@
+"""How fast Ordermill is on this machine, and what it costs."""

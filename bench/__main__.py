@@ -1,0 +1,53 @@
+"""`python -m bench`: measure, print the table, keep the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ordermill.embedded import EmbeddedError
+from ordermill.service.logs import configure_logging
+
+from . import capture, life
+from .report import result, table
+from .stand import BenchStopped, say
+
+RESULT = Path(__file__).parent / "results" / "latest.json"
+PARTS = ("capture", "life")
+
+
+def main(
+    quick: Annotated[bool, typer.Option(help="The headline figures in under a minute, less steady.")] = False,
+    only: Annotated[str | None, typer.Option(help=f"One of: {', '.join(PARTS)}.")] = None,
+    output: Annotated[Path | None, typer.Option(help=f"Where the result goes; {RESULT} for a full run.")] = None,
+) -> None:
+    """Measure Ordermill on this machine: everything in a temporary folder, nothing is left running."""
+    if only is not None and only not in PARTS:
+        raise typer.BadParameter(f"{only!r}: one of {', '.join(PARTS)}", param_hint="--only")
+    configure_logging("bench", "WARNING")
+    load = os.getloadavg()
+    figures: dict[str, Any] = {}
+    try:
+        if only != "life":
+            figures |= capture.measure(6_000 if quick else 20_000)
+        if only != "capture":
+            figures |= life.measure(life.QUICK if quick else life.FULL)
+    except (BenchStopped, EmbeddedError) as error:
+        say(str(error))
+        raise typer.Exit(1) from None
+    finally:
+        if figures:
+            print(table(figures))
+    path = output or (None if quick or only else RESULT)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result(figures, "quick" if quick else "full", load), indent=1) + "\n")
+        print(f"written to {path}", file=sys.stderr)
+
+
+typer.run(main)

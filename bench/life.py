@@ -1,0 +1,221 @@
+"""Whole lives of orders through all six services, then what can be measured on the log that they leave."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import quantiles
+from time import perf_counter
+from typing import Any
+
+import asyncpg
+
+from ordermill.eventlog.aggregates import Aggregates
+from ordermill.eventlog.postgres import PostgresStore
+from ordermill.eventlog.rebuild import rebuild_view
+from ordermill.installation import declared
+from ordermill.service.run import SERVICES
+from ordermill.service.settings import settings_of
+
+from . import micro
+from .driver import Driver
+from .goods import LINES
+from .stand import Place, say, stand
+from .usage import cpu_s, difference, memory_mb
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much to do. `warm_s`: the longest that is waited for a steady state; the other seconds are those that count."""
+
+    skus: int
+    in_flight: int
+    warm_s: float
+    life_s: float
+    routed_s: float
+    appended: int
+
+
+FULL = Size(skus=2_000, in_flight=1_500, warm_s=60, life_s=40, routed_s=30, appended=40_000)
+QUICK = Size(skus=400, in_flight=600, warm_s=10, life_s=8, routed_s=4, appended=10_000)
+RETURNS_PERCENT = 8
+_DRAIN_AT_MOST_S = 30
+
+
+def measure(size: Size) -> dict[str, Any]:
+    """`life.…`, `routed.…`, `memory.mb`, `rebuild.…` and `append.…` figures."""
+    with stand() as at:
+        at.start(*SERVICES)
+        limit_s = 120 + size.warm_s + size.life_s + size.routed_s
+        figures: dict[str, Any] = at.measure("life", lambda place: _live(place, size), limit_s)
+        at.stop(*SERVICES)
+        figures["life.warnings"] = at.warnings()
+        say("rebuild: every view of every service")
+        figures |= at.measure("rebuild", _rebuild, 120)
+        say("append: one log")
+        figures |= at.measure("append", lambda place: micro.append(place, size.appended), 60)
+        return figures
+
+
+async def _live(place: Place, size: Size) -> dict[str, Any]:
+    async with Driver(place, size.skus, RETURNS_PERCENT) as driver:
+        while not all([await driver.metric(service, "oms_ready") for service in SERVICES]):
+            await asyncio.sleep(0.1)
+        say(f"life: stocking {size.skus} articles")
+        await driver.stock_up()
+        figures = await _idle(driver.place)
+        figures |= await _saturated(driver, size)
+        await _drain(driver, figures)
+        figures |= await _troubles(driver)
+        figures["memory.mb"] = memory_mb(place.pids)
+        figures |= await _routed(driver, size, figures["life.orders_per_s"] / 2)
+        await _drain(driver, figures)
+        return figures
+
+
+async def _idle(place: Place) -> dict[str, Any]:
+    say("idle: all six services, nothing to do")
+    began, before = perf_counter(), cpu_s(place.pids)
+    await asyncio.sleep(2)
+    seconds, used = perf_counter() - began, difference(before, cpu_s(place.pids))
+    return {"idle.cpu_percent": 100 * sum(used.values()) / seconds}
+
+
+async def _saturated(driver: Driver, size: Size) -> dict[str, Any]:
+    say(f"life: {size.in_flight} orders of {LINES} lines on their way, warming up")
+    stop = asyncio.Event()
+    feeding = asyncio.create_task(driver.saturate(size.in_flight, stop))
+    until = perf_counter() + size.warm_s
+    while len(driver.undelivered) < 0.98 * size.in_flight and perf_counter() < until:
+        await _tick(driver, feeding)
+    full = driver.delivered + size.in_flight // 2
+    while driver.delivered < full and perf_counter() < until:
+        await _tick(driver, feeding)
+    say(f"life: measuring for {size.life_s:g} s")
+    pids = driver.place.pids | {"driver": os.getpid()}
+    before = await _Moment.now(driver, pids)
+    while perf_counter() - before.at < size.life_s:
+        await _tick(driver, feeding)
+    after = await _Moment.now(driver, pids)
+    stop.set()
+    await feeding
+    orders = after.delivered - before.delivered
+    cpu = {name: 1000 * seconds / orders for name, seconds in difference(before.cpu, after.cpu).items()}
+    own = cpu.pop("driver")
+    return {
+        "life.orders_per_s": orders / (after.at - before.at),
+        "life.cpu_ms_per_order": sum(cpu.values()),
+        "life.driver_cpu_ms_per_order": own,
+        "life.cpu_ms_by_process": cpu,
+        "life.in_flight": len(driver.undelivered),
+        "life.events_per_s": (sum(after.events.values()) - sum(before.events.values())) / (after.at - before.at),
+        "life.events_per_order": (sum(after.events.values()) - sum(before.events.values())) / orders,
+        "life.events_by_service": {name: (after.events[name] - before.events[name]) / orders for name in SERVICES},
+        "life.parcels_per_order": (after.parcels - before.parcels) / orders,
+        "life.returned_percent": 100 * (after.returned - before.returned) / orders,
+        "life.cores_busy": (sum(cpu.values()) + own) / 1000 * orders / (after.at - before.at),
+    }
+
+
+@dataclass(frozen=True)
+class _Moment:
+    at: float
+    delivered: int
+    parcels: int
+    returned: int
+    cpu: Mapping[str, float]
+    events: Mapping[str, int]
+
+    @classmethod
+    async def now(cls, driver: Driver, pids: dict[str, int]) -> _Moment:
+        events = dict(zip(SERVICES, await asyncio.gather(*(_head(driver.place, one) for one in SERVICES)), strict=True))
+        return cls(perf_counter(), driver.delivered, driver.parcels, driver.returned, cpu_s(pids), events)
+
+
+async def _tick(driver: Driver, feeding: asyncio.Task[None]) -> None:
+    await asyncio.sleep(0.05)
+    driver.check()
+    if feeding.done():
+        feeding.result()
+
+
+async def _drain(driver: Driver, figures: dict[str, Any]) -> None:
+    """Wait for what is on its way; what does not arrive is stuck."""
+    until = perf_counter() + _DRAIN_AT_MOST_S
+    while (driver.undelivered or driver.returned < len(driver.returning)) and perf_counter() < until:
+        await asyncio.sleep(0.1)
+        driver.check()
+    stuck = figures.get("life.stuck", {"orders": 0, "returns": 0})
+    figures["life.stuck"] = {
+        "orders": max(stuck["orders"], len(driver.undelivered)),
+        "returns": max(stuck["returns"], len(driver.returning) - driver.returned),
+    }
+
+
+async def _troubles(driver: Driver) -> dict[str, Any]:
+    """What a run without trouble has none of."""
+    found: dict[str, Any] = {"life.refused_reports": driver.refused}
+    for what, name in {
+        "life.conflicts": "oms_conflicts",
+        "life.retries": "oms_retries_total",
+        "life.dead_letters": 'oms_messages_total{result="dead-lettered"}',
+    }.items():
+        found[what] = {service: int(await driver.metric(service, name)) for service in SERVICES}
+    return found
+
+
+async def _routed(driver: Driver, size: Size, per_s: float) -> dict[str, Any]:
+    say(f"routed: {per_s:.0f} orders a second on schedule, for {size.routed_s:g} s")
+    stop = asyncio.Event()
+    feeding = asyncio.create_task(driver.send_on_schedule(per_s, stop))
+    warm_until = perf_counter() + min(5.0, size.routed_s / 3)
+    while perf_counter() < warm_until:
+        await _tick(driver, feeding)
+    driver.latencies = {}
+    until = perf_counter() + size.routed_s
+    while perf_counter() < until:
+        await _tick(driver, feeding)
+    stop.set()
+    await feeding
+    until = perf_counter() + 5
+    while driver.latencies and perf_counter() < until:
+        await asyncio.sleep(0.05)
+    unrouted = len(driver.latencies)
+    latencies = [1000 * each for each in driver.routed] + [5_000.0] * unrouted
+    driver.latencies = None
+    cuts = quantiles(latencies, n=100)
+    return {
+        "routed.p50_ms": cuts[49],
+        "routed.p99_ms": cuts[98],
+        "routed.max_ms": max(latencies),
+        "routed.orders": len(latencies),
+        "routed.orders_per_s": per_s,
+    }
+
+
+async def _rebuild(place: Place) -> dict[str, Any]:
+    events, seconds, by_view = 0, 0.0, {}
+    for name in SERVICES:
+        service = declared(name)
+        store = await PostgresStore.open(settings_of(name).database_url.get_secret_value())
+        try:
+            for view in service.views:
+                owner = place.environment[f"OMS_{name.upper()}_OWNER_URL"]
+                report = await rebuild_view(owner, store, Aggregates(service.deciders), view)
+                if report.events > 1_000:
+                    events, seconds = events + report.events, seconds + report.seconds
+                    by_view[view.name] = report.events / report.seconds
+        finally:
+            await store.close()
+    return {"rebuild.events_per_s": events / seconds, "rebuild.events": events, "rebuild.events_per_s_by_view": by_view}
+
+
+async def _head(place: Place, service: str) -> int:
+    connection = await asyncpg.connect(place.database(service))
+    try:
+        return int(await connection.fetchval("SELECT coalesce(max(seq), 0) FROM sequenced"))
+    finally:
+        await connection.close()
+

@@ -1,0 +1,145 @@
+"""A fresh installation to measure: PostgreSQL, a broker and services, each a process, in a temporary folder."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from ordermill.demo.launch import EMBEDDED
+from ordermill.embedded import Child, EmbeddedStack
+from ordermill.installation import Installation, builder
+from ordermill.service.run import SERVICES, run_service
+
+
+class BenchStopped(Exception):
+    """A measurement could not be finished; nothing is left running."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where things are, for who measures: forked before, so all of it is known."""
+
+    kafka: str
+    admin_dsn: str
+    api_token: str
+    ports: dict[str, int]
+    pids: dict[str, int]
+    environment: dict[str, str]
+
+    def url(self, service: str, path: str) -> str:
+        return f"http://127.0.0.1:{self.ports[service]}{path}"
+
+    def database(self, service: str) -> str:
+        """The superuser's DSN of a service's database."""
+        return self.admin_dsn.rpartition("/")[0] + f"/oms_{service}"
+
+
+class Stand:
+    """Starts and stops services, and runs measurements beside them, each in a process of its own."""
+
+    def __init__(self, folder: Path, stack: EmbeddedStack, environment: dict[str, str], api_token: str) -> None:
+        self._folder = folder
+        self._stack = stack
+        self._environment = environment
+        self._api_token = api_token
+        self._children: dict[str, Child] = {}
+
+    def start(self, *services: str) -> None:
+        for service in services:
+            child = Child(service, function=_service(service), log=self._stack.log(service), essential=False)
+            self._children[service] = child
+            self._stack.supervisor.start(child)
+
+    def stop(self, *services: str) -> None:
+        for service in services:
+            self._stack.supervisor.stop_child(self._children.pop(service))
+
+    @property
+    def place(self) -> Place:
+        running = {status.name: status.pid for status in self._stack.supervisor.status() if status.pid is not None}
+        pids = {"broker" if name == "kafka" else name: pid for name, pid in running.items()}
+        return Place(
+            self._stack.kafka,
+            self._stack.postgres_dsn(),
+            self._api_token,
+            {service: self._stack.ports[service] for service in SERVICES},
+            pids,
+            self._environment,
+        )
+
+    def measure(self, name: str, work: Callable[[Place], Coroutine[Any, Any, Any]], limit_s: float) -> Any:
+        """What `work` returns, through JSON. Raises BenchStopped if it or a service ends badly, or takes too long."""
+        place, result = self.place, self._folder / f"{name}.json"
+
+        def run() -> None:
+            os.environ.update(place.environment)
+            result.write_text(json.dumps(uvloop.run(work(place))))
+
+        child = Child(f"measure-{name}", function=run, essential=False, stage=2)
+        supervisor = self._stack.supervisor
+        supervisor.start(child)
+        until = time.monotonic() + limit_s
+        supervisor.wait(lambda: child.status is not None or self._dead() or time.monotonic() > until, tick_s=0.1)
+        if child.status == 0 and not self._dead():
+            return json.loads(result.read_text())
+        if child.pid is not None:
+            supervisor.stop_child(child)
+        dead = "; ".join(f"{each.name} ended with {each.status}: {each.log_tail(4)}" for each in self._dead())
+        if supervisor.stop_requested:
+            raise BenchStopped("stopped by a signal")
+        raise BenchStopped(f"{name}: {dead or (f'ended with {child.status}' if child.status else f'took over {limit_s} s')}")
+
+    def warnings(self) -> dict[str, int]:
+        """Lines of the services' logs that are warnings or worse, by event and service, the most frequent first."""
+        found: dict[str, int] = {}
+        for service in SERVICES:
+            log = self._stack.log(service)
+            for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(entry, dict) and str(entry.get("level", "")).lower() in ("warning", "error", "critical"):
+                    what = f"{service}: {entry.get('event')}"
+                    found[what] = found.get(what, 0) + 1
+        return dict(sorted(found.items(), key=lambda pair: -pair[1]))
+
+    def _dead(self) -> list[Child]:
+        return [child for child in self._children.values() if child.status is not None]
+
+
+@contextmanager
+def stand(settings: dict[str, str] | None = None) -> Iterator[Stand]:
+    """`settings`: OMS_… variables beside those of the embedded installation."""
+    with tempfile.TemporaryDirectory(prefix="ordermill-bench-") as name:
+        folder = Path(name)
+        stack = EmbeddedStack(folder, dict.fromkeys(SERVICES))
+        with stack.supervisor.handling_signals(), stack:
+            installation = Installation.open(folder)
+            environment = installation.environment(stack.kafka, stack.postgres.address, stack.ports) | EMBEDDED
+            environment |= settings or {}
+            os.environ.update(environment)
+            server = stack.postgres_dsn().rpartition("/")[0]
+            asyncio.run(installation.prepare(server, stack.postgres.address))
+            yield Stand(folder, stack, environment, installation.secrets["api_token"])
+
+
+def _service(name: str) -> Callable[[], None]:
+    return lambda: run_service(builder(name), name)
+
+
+def say(text: str) -> None:
+    """Progress, for whoever waits."""
+    print(text, file=sys.stderr, flush=True)
+

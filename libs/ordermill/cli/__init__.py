@@ -1,0 +1,34 @@
+"""The command line, `oms`. One file a group; each command imports what it needs only when it runs.
+
+A command parses and prints; a function beside it does the work, over a client or a store that it is given.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from . import adapt, dlq, doctor, log, migrate, orders, rebuild, returns, run, stock
+from .terminal import Oms
+
+app = typer.Typer(
+    name="oms",
+    cls=Oms,
+    help="Ordermill: orders from every channel, from the shelf to the door and back.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(run.app)
+app.add_typer(adapt.app)
+app.add_typer(orders.app, name="orders")
+app.add_typer(stock.app, name="stock")
+app.add_typer(returns.app, name="returns")
+app.add_typer(log.app, name="log")
+app.add_typer(dlq.app, name="dlq")
+app.add_typer(rebuild.app)
+app.add_typer(doctor.app)
+app.add_typer(migrate.app)
+
+
+def main() -> None:
+    app()

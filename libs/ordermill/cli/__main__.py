@@ -1,0 +1,5 @@
+"""`python -m ordermill.cli`."""
+
+from ordermill.cli import main
+
+main()

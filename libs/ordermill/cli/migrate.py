@@ -1,0 +1,66 @@
+"""Databases brought up to what this program expects."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import typer
+
+from .place import SERVICES, SettingsWrong, Unreachable, adopt, database_url, declared, owner_url, variable
+from .terminal import JsonOption, print_json, print_table
+
+app = typer.Typer()
+
+
+@app.command()
+def migrate(as_json: JsonOption = False) -> None:
+    """Apply what is missing to every service's database and the keyring's; make the tables of new views.
+
+    Works as the owners: OMS_<SERVICE>_OWNER_URL, and OMS_KEYRING_OWNER_URL if it is set. Databases and roles must
+    exist. Safe to repeat, and while the services run.
+    """
+    adopt()
+    applied = asyncio.run(migrate_all())
+    if as_json:
+        print_json(applied)
+        return
+    print_table(
+        ["database", "applied"],
+        [[name, ", ".join(files) or "nothing was missing"] for name, files in applied.items()],
+    )
+
+
+async def migrate_all() -> dict[str, list[str]]:
+    """The files applied, by database. Raises Unreachable, SettingsWrong, MigrationChanged."""
+    from ordermill.eventlog.migrate import migrate as migrate_log
+    from ordermill.installation import KEYRING_MIGRATIONS
+
+    applied: dict[str, list[str]] = {}
+    for service in SERVICES:
+        views = declared(service)[0].rules().views
+        role = role_of(database_url(service), f"OMS_{service.upper()}_DATABASE_URL")
+        applied[service] = await _reached(service, migrate_log(owner_url(service), role, views=views))
+    if keyring := os.environ.get("OMS_KEYRING_OWNER_URL"):
+        url = variable("OMS_KEYRING_URL", "the PostgreSQL URL of the keyring's database")
+        role = role_of(url, "OMS_KEYRING_URL")
+        applied["keyring"] = await _reached("keyring", migrate_log(keyring, role, KEYRING_MIGRATIONS))
+    return applied
+
+
+def role_of(url: str, name: str) -> str:
+    """The role that a PostgreSQL URL logs in as. Raises SettingsWrong."""
+    role = urlsplit(url).username
+    if not role:
+        raise SettingsWrong(f"{name}: expected a role in it, like postgresql://role:password@host:port/database")
+    return unquote(role)
+
+
+async def _reached(name: str, work: Any) -> list[str]:
+    try:
+        found: list[str] = await work
+    except OSError as error:
+        raise Unreachable(f"the database of {name}: {error}. Is PostgreSQL running? `oms doctor` says more") from error
+    return found

@@ -1,0 +1,130 @@
+"""Proof that all follows from the logs: views built anew, everything checked."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .place import adopt, chosen, declared, known_service, opened, owner_url
+from .terminal import DONE, WRONG, JsonOption, print_json, print_table, progress, say
+
+if TYPE_CHECKING:
+    from ordermill.eventlog.rebuild import RebuildReport
+
+app = typer.Typer()
+
+
+@app.command()
+def rebuild(
+    service: Annotated[str, typer.Argument(metavar="SERVICE")],
+    view: Annotated[str | None, typer.Argument(metavar="[VIEW]", help="One of its views; all if not given.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build a service's views anew from its log, beside the live ones, and swap them in while it works on.
+
+    Exit status: 0 done, 1 the live view left no moment to swap.
+    """
+    known_service(service)
+    adopt()
+    reports = asyncio.run(_rebuild(service, view))
+    if as_json:
+        for report in reports:
+            print_json({"service": service, **_fields(report)})
+        return
+    print_table(
+        ["view", "documents", "events", "caught up", "seconds"],
+        [[each.view, each.documents, each.events, each.caught_up, round(each.seconds, 2)] for each in reports],
+    )
+
+
+def _fields(report: RebuildReport) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(report)
+
+
+async def _rebuild(service: str, view: str | None) -> list[RebuildReport]:
+    from ordermill.eventlog.aggregates import Aggregates
+    from ordermill.eventlog.rebuild import rebuild_view
+
+    rules = declared(service)[0].rules()
+    names = [each.name for each in rules.views]
+    if view is not None and view not in names:
+        raise typer.BadParameter(f"{service} has no view {view!r}; it has: {', '.join(names)}")
+    owner = owner_url(service)
+    reports = []
+    async with opened(service) as store:
+        total = (await store.counts())["events"]
+        for each in rules.views:
+            if view in (None, each.name):
+                with progress(f"{service} {each.name}", total) as tell:
+                    reports.append(await rebuild_view(owner, store, Aggregates(rules.deciders), each, tell))
+    return reports
+
+
+@dataclass
+class Verified:
+    """What was checked, how many of it, and what is wrong."""
+
+    checked: dict[str, int] = field(default_factory=dict)
+    violations: list[Any] = field(default_factory=list)
+
+
+@app.command()
+def verify(
+    service: Annotated[str | None, typer.Argument(metavar="[SERVICE]", help="One log; all if not given.")] = None,
+    settled: Annotated[
+        bool, typer.Option("--settled", help="Nothing may be under way any more: all must add up to the last unit.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check hashes, versions and numbers of every log, and that views are what folding gives, byte for byte.
+
+    Over all logs together also that units, lines and money are conserved, that effects happened once, and that each
+    routing decision comes out the same when made again. Exit status: 0 all as it must be, 1 something is wrong.
+    """
+    if settled and service is not None:
+        raise typer.BadParameter("--settled looks at all logs together: leave the service out")
+    services = chosen(service)
+    adopt()
+    found = asyncio.run(_verify(services, settled))
+    if as_json:
+        print_json({"checked": found.checked, "violations": [as_dict(each) for each in found.violations]})
+    else:
+        print_table(["checked", "count"], list(found.checked.items()))
+        for violation in found.violations:
+            print(violation)
+    say(f"{len(found.violations)} violations" if found.violations else "all as it must be")
+    raise typer.Exit(WRONG if found.violations else DONE)
+
+
+def as_dict(violation: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(violation)
+
+
+async def _verify(services: tuple[str, ...], settled: bool) -> Verified:
+    from ordermill.audit import audit
+    from ordermill.eventlog.rebuild import verify_store
+
+    found = Verified()
+    async with AsyncExitStack() as stack:
+        stores: dict[str, Any] = {name: await stack.enter_async_context(opened(name)) for name in services}
+        for name, store in stores.items():
+            events = (await store.counts())["events"]
+            found.checked[f"{name} events"] = events
+            # Each event is looked at twice: in its stream and in the sequence.
+            with progress(f"{name} log", events * 2) as tell:
+                found.violations += await verify_store(store, declared(name)[0].rules(), tell)
+        if len(stores) > 1:
+            total = sum(found.checked.values())
+            with progress("all together", total) as tell:
+                report = await audit(stores, settled, tell)
+            found.checked |= report.checked
+            found.violations += report.violations
+    return found
