@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -101,8 +101,7 @@ class Broker:
         batch = producer.create_batch()
         batch.append(key=None, value=before, timestamp=None, headers=outside_headers_of(before))
         batch.append(key=b"k", value=value, timestamp=None, headers=[("~~", b"1")])
-        batch.close()
-        raw = bytearray(batch._builder._builder.build() if hasattr(batch._builder, "_builder") else batch._build())
+        raw = bytearray(batch._build())
         at = raw.index(b"~~")
         raw[at : at + 2] = b"\xff\xfe"
         crc_at, crc_from = 17, 21
@@ -154,6 +153,3 @@ def arrived(sku: str, quantity: int = 1, reference: str = "", location: str = "b
 def outside_headers_of(value: bytes) -> Headers:
     """Headers of a stock message that is given as bytes."""
     return outside_headers(StockArrived.from_json(value), "/test", str(uuid4()), MONDAY)
-
-
-Condition = Callable[[], Any]

@@ -247,7 +247,7 @@ def reservation_summary(reservation: Reservation) -> dict[str, Any]:
     summary["placed_at"] = opened.placed_at.isoformat()
     summary["service_level"] = opened.service_level.value
     summary["allow_backorder"] = opened.allow_backorder
-    summary["destination"] = opened.destination.model_dump(mode="json", exclude={"addressee"})
+    summary["destination"] = opened.destination.model_dump(mode="json", exclude={"addressee", "fingerprint"})
     for line in opened.lines:
         claim = reservation.lines[line.line_id]
         summary["lines"].append(

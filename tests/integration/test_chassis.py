@@ -1,0 +1,490 @@
+"""The chassis over a real broker and a real database: nothing is lost, nothing done twice, nobody is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from base64 import b64decode, b64encode
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from ordermill.clock import system_clock
+from ordermill.contracts.base import decode
+from ordermill.contracts.inventory import StockReceived
+from ordermill.contracts.location import StockCorrected
+from ordermill.contracts.service import DeadLettered
+from ordermill.embedded.ports import choose_ports
+from ordermill.service.deadletters import LETTER_VIEW, LetterNotWaiting
+from ordermill.service.http import application
+from ordermill.service.kafka import follow
+from tests.conftest import LogDatabase
+from tests.integration.kafka import MONDAY, STOCK, Broker, arrived
+from tests.integration.shelf_service import SECRET, VIEWS, Instance, Shelves
+
+TOKEN = "a-token-that-no-log-may-hold"
+
+
+async def eventually(condition: Callable[[], Awaitable[Any]], timeout_s: float = 20.0) -> Any:
+    """What `condition` answers once that is true."""
+    until = asyncio.get_running_loop().time() + timeout_s
+    while not (answer := await condition()):
+        assert asyncio.get_running_loop().time() < until, "did not come about"
+        await asyncio.sleep(0.02)
+    return answer
+
+
+class Log:
+    """What a test wants to know of a log."""
+
+    def __init__(self, database: LogDatabase) -> None:
+        self.dsn = database.dsn
+
+    async def query(self, statement: str, *arguments: Any) -> list[Any]:
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            return await connection.fetch(statement, *arguments)
+        finally:
+            await connection.close()
+
+    async def references(self, prefix: str = "shelf-") -> list[str]:
+        """Of all events on shelves, in the order of their commits."""
+        rows = await self.query(
+            "SELECT type, data FROM events WHERE stream LIKE $1 ORDER BY tx, position", f"{prefix}%"
+        )
+        return [decode(row["type"], row["data"]).reference for row in rows]
+
+    async def letters(self) -> list[DeadLettered]:
+        rows = await self.query("SELECT data FROM events WHERE type = $1 ORDER BY position", DeadLettered.type)
+        return [DeadLettered.from_json(row["data"]) for row in rows]
+
+    def has(self, count: int) -> Callable[[], Awaitable[bool]]:
+        async def condition() -> bool:
+            return len(await self.references()) >= count
+
+        return condition
+
+    def has_letters(self, count: int) -> Callable[[], Awaitable[bool]]:
+        async def condition() -> bool:
+            return len(await self.letters()) >= count
+
+        return condition
+
+
+@pytest.fixture
+async def shelf_log(make_log: Callable[..., Awaitable[LogDatabase]]) -> Log:
+    return Log(await make_log((*VIEWS, LETTER_VIEW)))
+
+
+Open = Callable[..., Awaitable[Instance]]
+
+
+@pytest.fixture
+async def instance(shelf_log: Log) -> AsyncIterator[Open]:
+    opened: list[Instance] = []
+
+    async def open_one(shelves: Shelves | None = None, **more: Any) -> Instance:
+        opened.append(await Instance.open(shelf_log.dsn, shelves, **more))
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        await each.close()
+
+
+# Batches
+
+
+async def test_a_poll_is_one_transaction_and_all_its_partitions_are_committed(
+    broker: Broker, shelf_log: Log, instance: Open
+) -> None:
+    await broker.publish([arrived(f"sku-{n}", reference=f"r{n}") for n in range(60)])
+    one = await instance()
+    await one.consume(broker.settings())
+    await eventually(shelf_log.has(60))
+    transactions = await shelf_log.query("SELECT tx, count(*) AS events FROM events GROUP BY tx ORDER BY tx")
+    assert [row["events"] for row in transactions] == [len(poll) for poll in one.polls]
+    assert len({record.partition for record in one.polls[0]}) > 1
+    await one.close()
+    assert await broker.committed("shelves", STOCK) == await broker.ends(STOCK)
+
+
+async def test_a_message_delivered_again_is_handled_once(broker: Broker, shelf_log: Log, instance: Open) -> None:
+    message = arrived("teapot", reference="once")
+    await broker.publish([message, message], message_id="same")
+    one = await instance()
+    await one.consume(broker.settings())
+    await eventually(shelf_log.has(1))
+    await broker.publish([message, arrived("cup", reference="last")], message_id="same")
+    await broker.publish([arrived("cup", reference="last")])
+    await eventually(shelf_log.has(2))
+    assert sorted(await shelf_log.references()) == ["last", "once"]
+
+
+async def test_what_may_pass_is_tried_again_in_its_keys_order_and_stops_no_other_key(
+    broker: Broker, shelf_log: Log, instance: Open
+) -> None:
+    await broker.publish(
+        [arrived("late", reference="first"), arrived("late", reference="second"), arrived("other", reference="other")]
+    )
+    one = await instance(Shelves(fails={"first": 2}))
+    await one.consume(broker.settings())
+    await eventually(shelf_log.has(3))
+    assert await shelf_log.references() == ["other", "first", "second"]
+    assert await shelf_log.letters() == []
+
+
+@pytest.mark.parametrize("code", ["test.not-yet", "ordermill.unexpected"])
+async def test_what_never_passes_is_kept_whole_and_its_key_goes_on(
+    broker: Broker, shelf_log: Log, instance: Open, code: str
+) -> None:
+    sku = "never" if code == "test.not-yet" else "defect"
+    message = arrived(sku, reference="stuck")
+    headers = [("ce_specversion", b"1.0"), ("ce_id", b"1"), ("ce_source", b"/x"), ("ce_correlationid", b"why")]
+    headers += [("ce_type", message.type.encode()), ("odd", b"\xff\x00"), ("empty", b"")]
+    await broker.send(STOCK, message.to_json(), headers, key=b"\xfe", partition=2)
+    await broker.send(STOCK, arrived("cup", reference="behind").to_json(), [*headers, ("ce_id", b"2")], b"\xfe", 2)
+    one = await instance(Shelves(fails={"stuck": 99}), retries=2)
+    await one.publish(broker.settings())
+    await one.consume(broker.settings())
+    await eventually(shelf_log.has(1))
+    (letter,) = await shelf_log.letters()
+    assert (letter.code, letter.attempts, letter.partition, letter.offset) == (code, 3 if sku == "never" else 0, 2, 0)
+    assert letter.reason == ("never: not yet" if sku == "never" else "unexpected ZeroDivisionError: a defect of ours")
+    assert letter.key_base64 is not None and b64decode(letter.key_base64) == b"\xfe"
+    assert letter.value_base64 is not None and b64decode(letter.value_base64) == message.to_json()
+    assert [(header.name, b64decode(header.value_base64)) for header in letter.headers] == headers
+    assert await shelf_log.references() == ["behind"]
+
+    async def told() -> bool:
+        return [DeadLettered.from_json(record.value) for record in await broker.read("oms.inventory.dlq")] == [letter]
+
+    await eventually(told)
+
+
+async def test_a_large_body_rests_beside_the_log(broker: Broker, shelf_log: Log, instance: Open) -> None:
+    body = b"x" * 600_000
+    await broker.send(STOCK, body, [("ce_id", b"1")])
+    one = await instance()
+    await one.consume(broker.settings())
+    await eventually(shelf_log.has_letters(1))
+    (letter,) = await shelf_log.letters()
+    assert (letter.size, letter.value_base64) == (len(body), None)
+    assert letter.sha256 == sha256(body).hexdigest()
+    assert await one.store.blob(bytes.fromhex(letter.sha256)) == body
+
+
+async def test_a_redriven_letter_is_handled_once(broker: Broker, shelf_log: Log, instance: Open) -> None:
+    message = arrived("slow", reference="slow")
+    await broker.publish([message], message_id="slow")
+    one = await instance(Shelves(fails={"slow": 2}), retries=0)
+    await one.consume(broker.settings())
+    await eventually(shelf_log.has_letters(1))
+    letter = (await shelf_log.letters())[0].letter_id
+    with pytest.raises(Exception, match="not yet"):
+        await one.running.redrive(letter, "user:test")
+    another = await instance()
+    twice = [each.running.redrive(letter, "user:test") for each in (one, another, one)]
+    outcomes = await asyncio.gather(*twice, return_exceptions=True)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["LetterNotWaiting"] * 2 + ["Outcome"]
+    with pytest.raises(LetterNotWaiting, match="is redriven"):
+        await one.running.redrive(letter, "user:test")
+    await broker.publish([message], message_id="slow")
+    await broker.publish([arrived("cup", reference="last")])
+    await eventually(shelf_log.has(2))
+    assert await shelf_log.references() == ["slow", "last"]
+
+
+# Instances
+
+
+async def test_two_instances_share_the_work_and_a_stop_loses_and_repeats_nothing(
+    broker: Broker, shelf_log: Log, instance: Open
+) -> None:
+    first, second = await instance(), await instance()
+    settings = broker.settings(batch_max=20)
+    await first.consume(settings, "1")
+    await second.consume(settings, "2")
+    for part in range(3):
+        await broker.publish([arrived(f"sku-{n % 7}", reference=f"{part}-{n}") for n in range(300)])
+        if part == 1:
+            await first.stop_consuming()
+    await eventually(shelf_log.has(900))
+    assert set(Counter(await shelf_log.references()).values()) == {1}
+    assert second.settled
+
+
+async def test_a_graceful_stop_finishes_the_batch_at_hand(broker: Broker, shelf_log: Log, instance: Open) -> None:
+    one = await instance(Shelves(fails={"slow": 3}))
+    await broker.publish([arrived("slow", reference="slow"), arrived("fast", reference="fast")])
+    await one.consume(broker.settings())
+    await eventually(shelf_log.has(1))
+    assert one.settled == []
+    await one.stop_consuming()
+    assert await shelf_log.references() == ["fast", "slow"]
+    assert sum((await broker.committed("shelves", STOCK)).values()) == 2
+
+
+class Process:
+    """The shelves in a process of their own, run by the product's own `_serve`."""
+
+    def __init__(self, broker: Broker, log: Log, folder: Path, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.log_file = folder / "log"
+        settings = {
+            "OMS_KAFKA": broker.address, "OMS_API_TOKEN": TOKEN, "OMS_KEYRING_URL": log.dsn,
+            "OMS_MASTER_KEY": b64encode(bytes(32)).decode(), "OMS_LINK_SECRET": b64encode(bytes(32)).decode(),
+            "OMS_FETCH_WAIT_MS": "5", "OMS_SESSION_TIMEOUT_MS": "1500", "OMS_STATIC_MEMBERSHIP": "false",
+            "OMS_IDEMPOTENT_PRODUCER": "false", "OMS_RETRIES": "1", "SHELVES_FOLDER": str(folder),
+            "SHELVES_DATABASE": log.dsn, "SHELVES_PORT": str(port), "PYTHONPATH": os.pathsep.join(sys.path),
+        }  # fmt: skip
+        with self.log_file.open("ab") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.integration.shelf_service"],
+                env=os.environ | settings,
+                stderr=file,
+                cwd=Path(__file__).parents[2],
+            )
+
+    async def died(self) -> bool:
+        return self.process.poll() is not None
+
+    async def ready(self) -> bool:
+        assert self.process.poll() is None, self.log_file.read_text()
+        try:
+            async with httpx.AsyncClient() as client:
+                return (await client.get(f"{self.url}/readyz")).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def end(self) -> int:
+        self.process.terminate()
+        return self.process.wait(20)
+
+
+@pytest.fixture
+def start(broker: Broker, shelf_log: Log, tmp_path: Path) -> Iterator[Callable[[], Process]]:
+    started: list[Process] = []
+
+    def start_one() -> Process:
+        port = choose_ports({"http": None}, tmp_path / "ports")["http"]
+        started.append(Process(broker, shelf_log, tmp_path, port))
+        return started[-1]
+
+    yield start_one
+    for each in started:
+        each.process.kill()
+        each.process.wait()
+
+
+@pytest.mark.parametrize("when", ["deciding", "committed"])
+async def test_an_instance_killed_in_a_batch_loses_and_repeats_nothing(
+    broker: Broker, shelf_log: Log, instance: Open, start: Callable[[], Process], tmp_path: Path, when: str
+) -> None:
+    (tmp_path / f"die-{when}").touch()
+    skus = [f"sku-{n}" for n in range(10)] + [f"die-{when}"] + [f"sku-{n}" for n in range(10)]
+    await broker.publish([arrived(sku, reference=f"r{n}") for n, sku in enumerate(skus)])
+    await eventually(start().died)
+    before = await shelf_log.references()
+    assert bool(before) == (when == "committed")
+    survivor = await instance()
+    await survivor.consume(broker.settings())
+    await eventually(shelf_log.has(len(skus)))
+    await broker.publish([arrived("sku-1", reference="last")])
+    await eventually(shelf_log.has(len(skus) + 1))
+    assert sorted(await shelf_log.references()) == sorted([f"r{n}" for n in range(len(skus))] + ["last"])
+
+
+async def test_a_broker_that_comes_back_empty_is_filled_and_nothing_is_done_twice(
+    broker: Broker, shelf_log: Log, instance: Open
+) -> None:
+    one = await instance()
+    await one.publish(broker.settings())
+    await one.consume(broker.settings())
+    await broker.publish([arrived(f"sku-{n}", reference=f"r{n}") for n in range(20)])
+
+    async def told() -> bool:
+        told = {
+            decode(StockReceived.type, record.value).reference for record in await broker.read("oms.inventory.events")
+        }
+        return told >= {f"r{n}" for n in range(20)}
+
+    await eventually(told)
+    broker.restart()  # while nobody sends: only by looking can the relay learn of it
+    await eventually(told)
+    await broker.publish([arrived("sku-1", reference="r1")] * 3, message_id="again")
+    await broker.publish([arrived("sku-2", reference="last")])
+    await eventually(shelf_log.has(22))
+    assert Counter(await shelf_log.references()) == Counter([f"r{n}" for n in range(20)] + ["r1", "last"])
+
+
+async def test_an_idle_instance_notices_within_seconds_that_the_broker_is_another(
+    broker: Broker, shelf_log: Log, instance: Open
+) -> None:
+    """Others may not have read what it had sent."""
+    one = await instance()
+    await one.publish(broker.settings())
+    await one.running.execute([next(iter(one.shelves.arrived(arrived("pot", reference="x"), None)))], "user:test")  # type: ignore[arg-type]
+
+    async def told() -> list[Any]:
+        return await broker.read("oms.inventory.events")
+
+    await eventually(told)
+    broker.restart()
+    await eventually(told)
+
+
+# Effects and timers
+
+
+def correct(sku: str, reference: str) -> StockCorrected:
+    return StockCorrected(location="berlin", sku=sku, reference=reference, happened_at=MONDAY, delta=1, reason="found")
+
+
+def in_a_minute() -> datetime:
+    return system_clock() + timedelta(minutes=1)
+
+
+async def test_an_effect_whose_worker_is_killed_after_the_act_is_done_again_under_the_same_key_and_told_once(
+    broker: Broker, shelf_log: Log, instance: Open, start: Callable[[], Process], tmp_path: Path
+) -> None:
+    (tmp_path / "die-acting").touch()
+    await broker.publish([correct("die-acting", "found")])
+    await eventually(start().died)
+    survivor = await instance(Shelves(tmp_path))
+    assert await survivor.running.perform_effects() == 0  # the dead one's claim still holds
+    later = await instance(Shelves(tmp_path), wall=in_a_minute)
+    assert await later.running.perform_effects() == 1
+    assert (tmp_path / "acted").read_text().split() == ["tell-die-acting-found"] * 2
+    assert await shelf_log.references() == ["found", "answer-found"]
+    assert await later.running.perform_effects() == 0
+
+
+async def test_two_workers_do_an_effect_once(shelf_log: Log, instance: Open) -> None:
+    one, two = await instance(), await instance()
+    for number in range(20):
+        await one.running.execute(one.shelves.corrected(correct(f"pot-{number}", "found"), None), "user:test")  # type: ignore[arg-type]
+    counts = await asyncio.gather(one.running.perform_effects(), two.running.perform_effects())
+    assert sum(counts) == 20
+    assert set(Counter(one.shelves.acted + two.shelves.acted).values()) == {1}
+    assert Counter(await shelf_log.references()) == {"found": 20, "answer-found": 20}
+
+
+async def test_an_effect_that_fails_too_often_is_given_up_and_told(shelf_log: Log, instance: Open) -> None:
+    hours = iter(range(100))
+    one = await instance(wall=lambda: system_clock() + timedelta(hours=next(hours)))
+    await one.running.execute(one.shelves.corrected(correct("away", "found"), None), "user:test")  # type: ignore[arg-type]
+    assert [await one.running.perform_effects() for _ in range(4)] == [1, 1, 1, 0]
+    assert await shelf_log.references() == ["found", "gave-up"]
+
+
+async def test_a_timer_rings_once_with_two_instances(shelf_log: Log, instance: Open) -> None:
+    one, two = await instance(), await instance()
+    for number in range(20):
+        decisions = one.shelves.arrived(arrived(f"ring-{number}", reference="r"), None)  # type: ignore[arg-type]
+        await one.running.execute(decisions, "user:test")
+    counts = await asyncio.gather(*(each.running.fire_timers() for each in (one, two, one, two)))
+    assert sum(counts) == 20
+    assert Counter(await shelf_log.references()) == {"r": 20, "counted": 20}
+    later = await instance(wall=in_a_minute)
+    assert await later.running.fire_timers() == 0
+
+
+# What a record may do to the client
+
+
+async def test_a_header_name_that_is_not_text_stops_nobody(broker: Broker, shelf_log: Log, instance: Open) -> None:
+    """aiokafka gives up on the whole poll, and with it on what it had taken from other partitions."""
+    await broker.publish([arrived(f"sku-{n}", reference=f"r{n}") for n in range(40)])
+    good = arrived("cup", reference="neighbor").to_json()
+    await broker.send_with_binary_header_name(STOCK, 1, b"the body", good)
+    await broker.publish([arrived(f"sku-{n}", reference=f"s{n}") for n in range(40)])
+    one = await instance()
+    await one.consume(broker.settings())
+    await eventually(shelf_log.has(81))
+    await eventually(shelf_log.has_letters(1))
+    expected = [f"r{n}" for n in range(40)] + [f"s{n}" for n in range(40)] + ["neighbor"]
+    assert Counter(await shelf_log.references()) == Counter(expected)
+    (letter,) = await shelf_log.letters()
+    assert (letter.code, letter.source_topic, letter.partition) == ("messages.not-readable", STOCK, 1)
+    assert letter.value_base64 is not None
+    assert b"the body" in b64decode(letter.value_base64) and b"\xff\xfe" in b64decode(letter.value_base64)
+    await broker.publish([arrived("cup", reference="last")])
+    await eventually(shelf_log.has(82))
+
+
+async def test_a_follower_reads_past_a_header_name_that_is_not_text(broker: Broker) -> None:
+    good = arrived("cup", reference="neighbor").to_json()
+    await broker.publish([arrived(f"sku-{n}") for n in range(10)])
+    await broker.send_with_binary_header_name(STOCK, 1, b"x", good)
+    await broker.publish([arrived(f"sku-{n}") for n in range(10)])
+    seen: set[tuple[int, int]] = set()
+    caught_up = asyncio.Event()
+    task = asyncio.create_task(
+        follow(broker.settings(), [STOCK], lambda record: seen.add((record.partition, record.offset)), caught_up)
+    )
+
+    async def all_seen() -> bool:
+        return len(seen) == 22 and caught_up.is_set()
+
+    try:
+        await eventually(all_seen)
+    finally:
+        task.cancel()
+
+
+# HTTP and logs
+
+
+async def test_health_readiness_and_metrics(shelf_log: Log, instance: Open) -> None:
+    one = await instance()
+    app = application(one.running, TOKEN)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        assert (await client.get("/healthz")).json() == {"status": "alive"}
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["consuming"]) == (503, False)
+        one.running.consuming = True
+        assert (await client.get("/readyz")).status_code == 200
+        one.running.healthy = False
+        assert (await client.get("/readyz")).json() == {"ready": False, "database": False, "consuming": True}
+        text = (await client.get("/metrics")).text
+        for name in ("oms_messages_total", "oms_batch_seconds_bucket", "oms_unpublished_events", "oms_ready 0.0"):
+            assert name in text or name == "oms_messages_total"
+
+
+async def test_log_lines_are_json_with_correlation_ids_and_hold_no_payload_no_token_no_name(
+    broker: Broker, shelf_log: Log, start: Callable[[], Process], tmp_path: Path
+) -> None:
+    process = start()
+    await eventually(process.ready)
+    stuck = arrived("defect", reference=SECRET)
+    headers = [("ce_specversion", b"1.0"), ("ce_id", b"1"), ("ce_source", b"/x"), ("ce_correlationid", b"cor-1")]
+    await broker.send(STOCK, stuck.to_json(), [*headers, ("ce_type", stuck.type.encode())])
+    await broker.send(
+        STOCK, f'{{"{SECRET}": 1}}'.encode(), [*headers, ("ce_type", stuck.type.encode()), ("ce_id", b"2")]
+    )
+    await broker.publish([correct("away", "found")])
+    await eventually(shelf_log.has_letters(2))
+    await eventually(shelf_log.has(2))  # given up: so the effect's failures are in the log
+    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {TOKEN}"}) as client:
+        await client.get(f"{process.url}/no-such-page")
+    assert process.end() == 0
+    text = process.log_file.read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert {line["service"] for line in lines} == {"inventory"}
+    assert all(datetime.fromisoformat(line["timestamp"]).tzinfo == UTC for line in lines)
+    letters = [line for line in lines if line["event"] == "kept as a dead letter"]
+    assert {line["correlation_id"] for line in letters} == {"cor-1"}
+    assert [line["event"] for line in lines][-2:] == ["stopping", "stopped"]
+    for secret in (SECRET, TOKEN, shelf_log.dsn, '"quantity"'):
+        assert secret not in text
