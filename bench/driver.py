@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from time import perf_counter
 from typing import Any
 from zlib import crc32
@@ -91,10 +92,7 @@ class Driver:
 
     async def __aenter__(self) -> Driver:
         await self._sender.start()
-        self._start(self._read("oms.fulfillment.events", self._fulfillment))
-        self._start(self._read("oms.tracking.events", self._tracking))
-        self._start(self._read("oms.returns.events", self._returns))
-        self._start(self._read("oms.routing.events", self._routing))
+        self._start(self._read())
         for step in self._steps:
             self._start(self._report(step))
         self._start(self._carry())
@@ -173,9 +171,15 @@ class Driver:
 
     # What the product tells
 
-    async def _read(self, topic: str, absorb: Callable[[bytes, Any], None]) -> None:
+    async def _read(self) -> None:
+        absorb = {
+            "oms.fulfillment.events": self._fulfillment,
+            "oms.tracking.events": self._tracking,
+            "oms.returns.events": self._returns,
+            "oms.routing.events": self._routing,
+        }
         consumer = AIOKafkaConsumer(
-            topic,
+            *absorb,
             bootstrap_servers=self.place.kafka,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=20,
@@ -185,11 +189,12 @@ class Driver:
         await consumer.start()
         try:
             while True:
-                for records in (await consumer.getmany(timeout_ms=1_000, max_records=2_000)).values():
+                for place, records in (await consumer.getmany(timeout_ms=1_000, max_records=2_000)).items():
+                    take = absorb[place.topic]
                     for record in records:
                         for name, value in record.headers:
                             if name == "ce_type":
-                                absorb(value, record)
+                                take(value, record)
                                 break
         finally:
             await consumer.stop()
@@ -270,11 +275,18 @@ class Driver:
         return report
 
     async def _post(self, service: str, path: str, reports: list[Json]) -> list[bool]:
-        answer = await self._http.post(self.place.url(service, path), content=orjson.dumps(reports))
+        answer = await self._patiently(service, path, orjson.dumps(reports))
         answer.raise_for_status()
         taken = [done["code"] is None for done in orjson.loads(answer.content)]
         self.refused += taken.count(False)
         return taken
+
+    async def _patiently(self, service: str, path: str, body: bytes) -> httpx.Response:
+        """Again if the server has just closed the connection: saying a thing twice does nothing."""
+        for _ in range(2):
+            with suppress(httpx.TransportError):
+                return await self._http.post(self.place.url(service, path), content=body)
+        return await self._http.post(self.place.url(service, path), content=body)
 
     # Carriers
 
@@ -326,7 +338,7 @@ class Driver:
         line = self.returning[order_id]
         lines = [{"line_id": line["line_id"], "sku": line["sku"], "quantity": 1}]
         request = {"return_id": f"ret-{order_id}", "order_id": order_id, "lines": lines, "reason": "unwanted"}
-        answer = await self._http.post(self.place.url("returns", "/returns"), content=orjson.dumps(request))
+        answer = await self._patiently("returns", "/returns", orjson.dumps(request))
         if answer.status_code != 201:
             self.refused += 1
             return None

@@ -36,10 +36,11 @@ class Size:
     life_s: float
     routed_s: float
     appended: int
+    replayed: int
 
 
-FULL = Size(skus=2_000, in_flight=1_500, warm_s=60, life_s=40, routed_s=30, appended=40_000)
-QUICK = Size(skus=400, in_flight=600, warm_s=10, life_s=8, routed_s=4, appended=10_000)
+FULL = Size(skus=2_000, in_flight=1_500, warm_s=60, life_s=40, routed_s=30, appended=40_000, replayed=60_000)
+QUICK = Size(skus=400, in_flight=600, warm_s=10, life_s=8, routed_s=4, appended=10_000, replayed=10_000)
 RETURNS_PERCENT = 8
 _DRAIN_AT_MOST_S = 30
 
@@ -54,6 +55,9 @@ def measure(size: Size) -> dict[str, Any]:
         figures["life.warnings"] = at.warnings()
         say("rebuild: every view of every service")
         figures |= at.measure("rebuild", _rebuild, 120)
+        say("decide: the same messages again, with logs in memory")
+        orders = figures["life.orders"]
+        figures |= at.measure("decide", lambda place: micro.decide(place, orders, size.replayed), 120)
         say("append: one log")
         figures |= at.measure("append", lambda place: micro.append(place, size.appended), 60)
         return figures
@@ -72,6 +76,7 @@ async def _live(place: Place, size: Size) -> dict[str, Any]:
         figures["memory.mb"] = memory_mb(place.pids)
         figures |= await _routed(driver, size, figures["life.orders_per_s"] / 2)
         await _drain(driver, figures)
+        figures["life.orders"] = driver.sent
         return figures
 
 
@@ -80,7 +85,8 @@ async def _idle(place: Place) -> dict[str, Any]:
     began, before = perf_counter(), cpu_s(place.pids)
     await asyncio.sleep(2)
     seconds, used = perf_counter() - began, difference(before, cpu_s(place.pids))
-    return {"idle.cpu_percent": 100 * sum(used.values()) / seconds}
+    percent = {name: 100 * each / seconds for name, each in used.items()}
+    return {"idle.cpu_percent": sum(percent.values()), "idle.cpu_percent_by_process": percent}
 
 
 async def _saturated(driver: Driver, size: Size) -> dict[str, Any]:

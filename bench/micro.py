@@ -1,22 +1,35 @@
-"""Parts on their own: what appending costs."""
+"""Parts on their own: what appending costs, and what is left of a service without Kafka and PostgreSQL."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer
+
+from ordermill.clock import system_clock
+from ordermill.contracts.base import decode
+from ordermill.eventlog.engine import Engine
+from ordermill.eventlog.memory import MemoryStore
 from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.records import GENESIS, Row
 from ordermill.eventlog.store import Changes
 from ordermill.ids import uuid7
+from ordermill.installation import declared
+from ordermill.service.messages import envelope_of
+from ordermill.service.metrics import Metrics
+from ordermill.service.running import RunningService
 from ordermill.service.settings import settings_of
 
 from .stand import Place
 from .usage import cpu_s, difference
 
 _BATCH, _BYTES = 500, 600
+REPLAYED = ("capture", "inventory", "routing", "tracking", "returns")
+"""Not fulfillment: most of its work comes by HTTP and is on no topic."""
 
 
 async def append(place: Place, count: int) -> dict[str, Any]:
@@ -41,3 +54,52 @@ async def append(place: Place, count: int) -> dict[str, Any]:
     finally:
         await store.close()
     return {"append.us_per_event": 1e6 * seconds / count, "append.cpu_us_per_event": 1e6 * used / count}
+
+
+async def decide(place: Place, orders: int, at_most: int) -> dict[str, Any]:
+    """What each service consumed, handled again in polls of 500 with a log in memory.
+
+    That is headers, decoding, deciding, folding, encoding, hashing and documents. The first `at_most` records of each
+    service stand for all.
+    """
+    figures: dict[str, float] = {}
+    per_message: dict[str, float] = {}
+    for name in REPLAYED:
+        service = declared(name)
+        for followed in service.follows:
+            for record in await _records(place, (followed.message.topic,)):
+                followed.absorb(decode(envelope_of(record.headers).type, record.value))
+        running = RunningService(service, Engine(MemoryStore(), service.rules(), system_clock), Metrics(), retries=0)
+        if service.startup is not None:
+            await service.startup(running)
+        records = await _records(place, service.topics)
+        chosen = records[:at_most]
+        began = process_time()
+        for first in range(0, len(chosen), _BATCH):
+            await running.handle(chosen[first : first + _BATCH])
+        per_message[name] = 1e6 * (process_time() - began) / len(chosen)
+        figures[name] = per_message[name] * len(records) / orders
+    return {"decide.us_per_order": figures, "decide.us_per_message_polled": per_message}
+
+
+async def _records(place: Place, topics: Iterable[str]) -> list[Any]:
+    """All that is on these topics, in the order in which it was published."""
+    consumer = AIOKafkaConsumer(
+        *topics,
+        bootstrap_servers=place.kafka,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=20,
+        max_partition_fetch_bytes=2 * 1024 * 1024,
+    )
+    await consumer.start()
+    found: list[Any] = []
+    try:
+        empty = 0
+        while empty < 3:
+            polled = await consumer.getmany(timeout_ms=200)
+            empty = 0 if polled else empty + 1
+            for records in polled.values():
+                found += records
+    finally:
+        await consumer.stop()
+    return sorted(found, key=lambda record: record.timestamp)

@@ -35,7 +35,7 @@ from tests.integration.shelf_service import SECRET, VIEWS, Instance, Shelves
 TOKEN = "a-token-that-no-log-may-hold"
 
 
-async def eventually(condition: Callable[[], Awaitable[Any]], timeout_s: float = 20.0) -> Any:
+async def eventually(condition: Callable[[], Awaitable[Any]], timeout_s: float = 60.0) -> Any:
     """What `condition` answers once that is true."""
     until = asyncio.get_running_loop().time() + timeout_s
     while not (answer := await condition()):

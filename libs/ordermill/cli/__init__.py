@@ -31,4 +31,4 @@ app.add_typer(migrate.app)
 
 
 def main() -> None:
-    app()
+    app(prog_name="oms")

@@ -28,7 +28,7 @@ app = typer.Typer(help="Dead letters: list, show, redrive, drop.", no_args_is_he
 
 VIEW = "dead_letters"
 
-ServiceArgument = Annotated[str | None, typer.Argument(metavar="[SERVICE]", help="Only of this one.")]
+ServiceArgument = Annotated[str | None, typer.Argument(metavar="SERVICE", help="Only of this one.")]
 CodeOption = Annotated[str | None, typer.Option(help="Only those with this code, like contracts.malformed.")]
 IdOption = Annotated[str | None, typer.Option("--id", help="Only this letter.")]
 NoteOption = Annotated[str, typer.Option(help="Why, for those who look at it later.")]

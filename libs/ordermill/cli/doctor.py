@@ -96,18 +96,22 @@ async def examine(show_all: bool = False) -> AsyncIterator[Finding]:
         pass  # said with the settings
     for finding in settings(show_all):
         yield finding
-    for service in SERVICES:
-        async for finding in database(service):
+    for found in await asyncio.gather(*(_all(database(service)) for service in SERVICES)):
+        for finding in found:
             yield finding
     yield await keyring()
     if platform is not None:
         async for finding in kafka(platform):
             yield finding
-    for service in SERVICES:
-        async for finding in at_work(service):
+    for found in await asyncio.gather(*(_all(at_work(service)) for service in SERVICES)):
+        for finding in found:
             yield finding
     for finding in disk():
         yield finding
+
+
+async def _all(findings: AsyncIterator[Finding]) -> list[Finding]:
+    return [finding async for finding in findings]
 
 
 def versions() -> Iterator[Finding]:
@@ -168,7 +172,7 @@ def settings(show_all: bool) -> Iterator[Finding]:
 
 async def database(service: str) -> AsyncIterator[Finding]:
     """Reachable, migrated, in time with us; what waits in it."""
-    import asyncpg
+    import asyncpg.exceptions
 
     what = f"{service} database"
     try:
@@ -176,7 +180,7 @@ async def database(service: str) -> AsyncIterator[Finding]:
     except SettingsWrong:
         yield Finding("bad", what, "no address", f"set OMS_{service.upper()}_DATABASE_URL")
         return
-    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError) as error:
+    except (OSError, TimeoutError, ValueError, asyncpg.exceptions.PostgresError) as error:
         yield Finding("bad", what, f"does not answer: {error or type(error).__name__}", "start PostgreSQL, see its log")
         return
     try:
@@ -185,9 +189,9 @@ async def database(service: str) -> AsyncIterator[Finding]:
         yield await _clock(service, connection)
         async for finding in _waiting(service, connection):
             yield finding
-    except asyncpg.UndefinedTableError as error:
+    except asyncpg.exceptions.UndefinedTableError as error:
         yield Finding("bad", what, f"not set up: {error}", "run `oms migrate`")
-    except (OSError, asyncpg.PostgresError) as error:
+    except (OSError, asyncpg.exceptions.PostgresError) as error:
         yield Finding("bad", what, f"refuses: {error}", "see PostgreSQL's log; `oms migrate` sets rights anew")
     finally:
         await connection.close()
@@ -248,7 +252,7 @@ async def _waiting(service: str, connection: Any) -> AsyncIterator[Finding]:
 
 
 async def keyring() -> Finding:
-    import asyncpg
+    import asyncpg.exceptions
 
     url = os.environ.get("OMS_KEYRING_URL", "")
     if not url:
@@ -259,9 +263,9 @@ async def keyring() -> Finding:
             count = await connection.fetchval("SELECT count(*) FROM customer_keys WHERE wrapped IS NOT NULL")
         finally:
             await connection.close()
-    except asyncpg.UndefinedTableError as error:
+    except asyncpg.exceptions.UndefinedTableError as error:
         return Finding("bad", "keyring", f"not set up: {error}", "run `oms migrate` with OMS_KEYRING_OWNER_URL")
-    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError) as error:
+    except (OSError, TimeoutError, ValueError, asyncpg.exceptions.PostgresError) as error:
         return Finding("bad", "keyring", f"does not answer: {error or type(error).__name__}", "start PostgreSQL")
     return Finding("ok", "keyring", f"{count} customers' keys")
 
@@ -270,6 +274,7 @@ async def kafka(platform: PlatformSettings) -> AsyncIterator[Finding]:
     """Whether the broker answers and has all topics."""
     import logging
     from contextlib import suppress
+    from importlib import import_module
 
     from aiokafka.admin import AIOKafkaAdminClient
     from aiokafka.errors import KafkaError

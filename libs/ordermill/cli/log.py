@@ -6,13 +6,12 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .client import NotThere
-from .place import Unreachable, adopt, chosen, database_url, known_service, opened
+from .place import Unreachable, adopt, chosen, database_url, known_service, opened, opened_all
 from .terminal import JsonOption, cell, instant, print_json, print_table
 
 if TYPE_CHECKING:
@@ -113,8 +112,7 @@ def tail(
     adopt()
 
     async def work() -> None:
-        async with AsyncExitStack() as stack:
-            stores = {name: await stack.enter_async_context(opened(name)) for name in services}
+        async with opened_all(services) as stores:
             async for name, sequenced in newest(stores, count, follow):
                 _print_line(name, sequenced, as_json)
 

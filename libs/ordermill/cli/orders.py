@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -40,6 +41,17 @@ app = typer.Typer(help="Orders: send in, look at, hold, release, cancel.", no_ar
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 HOLDS = ("payment", "fraud-risk", "bad-address", "manual")
+
+QUESTIONS = (
+    ("status", "tracking", "/order-status", False),
+    ("reservation", "inventory", "/reservations", False),
+    ("plan", "routing", "/plans", False),
+    ("fulfillments", "fulfillment", "/fulfillments", True),
+    ("shipments", "tracking", "/shipments", True),
+    ("purchase", "returns", "/purchases", False),
+    ("returns", "returns", "/returns", True),
+)
+"""What an order's page needs besides the order: its name there, whose it is, where, and whether there may be several."""
 
 OrderArgument = Annotated[
     list[str], typer.Argument(metavar="ORDER", help="The order's id, its channel's id, or CHANNEL and that id.")
@@ -198,32 +210,19 @@ def whole_order(client: Client, named: list[str]) -> tuple[dict[str, Any], list[
     order_id = order["order_id"]
     silent: dict[str, str] = {}
 
-    def ask(service: str, question: Any) -> Any:
-        if service in silent:
-            return None
+    def ask(question: tuple[str, str, str, bool]) -> tuple[str, Any]:
+        name, service, path, several = question
         try:
-            return question()
+            if several:
+                return name, client.pages(service, path, order_id=order_id)
+            return name, client.find(service, f"{path}/{part(order_id)}")
         except Unreachable as error:
             silent[service] = str(error)
-            return None
+            return name, [] if several else None
 
-    def one(service: str, path: str) -> Any:
-        return ask(service, lambda: client.find(service, f"{path}/{part(order_id)}"))
-
-    def several(service: str, path: str) -> Any:
-        return ask(service, lambda: client.pages(service, path, order_id=order_id)) or []
-
-    page = {
-        "order": order,
-        "status": one("tracking", "/order-status"),
-        "reservation": one("inventory", "/reservations"),
-        "plan": one("routing", "/plans"),
-        "fulfillments": several("fulfillment", "/fulfillments"),
-        "shipments": several("tracking", "/shipments"),
-        "purchase": one("returns", "/purchases"),
-        "returns": several("returns", "/returns"),
-    }
-    return page, list(silent.values())
+    with ThreadPoolExecutor(len(QUESTIONS)) as threads:
+        answers = dict(threads.map(ask, QUESTIONS))
+    return {"order": order, **answers}, [silent[service] for service in sorted(silent)]
 
 
 def print_order(page: dict[str, Any]) -> None:

@@ -5,10 +5,11 @@ A command that only asks a service over HTTP imports nothing of what services ar
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -84,19 +85,28 @@ def owner_url(service: str) -> str:
 async def opened(service: str) -> AsyncIterator[PostgresStore]:
     """A service's log. Raises Unreachable."""
     from ordermill.eventlog.postgres import PostgresStore
-    from ordermill.eventlog.store import LogUnavailable
+    from ordermill.eventlog.store import LogUnavailable, Unstorable
 
     try:
         store = await PostgresStore.open(database_url(service), max_connections=2)
     except LogUnavailable as error:
         raise Unreachable(f"the log of {service}: {error}. Is PostgreSQL running? `oms doctor` says more") from error
-    except ValueError as error:
-        url = f"OMS_{service.upper()}_DATABASE_URL"
-        raise SettingsWrong(f"{url}: expected postgresql://role:password@host:port/database, found: {error}") from None
+    except (ValueError, Unstorable):
+        name = f"OMS_{service.upper()}_DATABASE_URL"
+        raise SettingsWrong(f"{name}: expected postgresql://role:password@host:port/database") from None
     try:
         yield store
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def opened_all(services: Iterable[str]) -> AsyncIterator[dict[str, PostgresStore]]:
+    """The logs of several services, opened side by side. Raises Unreachable."""
+    async with AsyncExitStack() as stack:
+        names = list(services)
+        stores = await asyncio.gather(*(stack.enter_async_context(opened(name)) for name in names))
+        yield dict(zip(names, stores, strict=True))
 
 
 def declared(service: str) -> tuple[Service, PlatformSettings]:

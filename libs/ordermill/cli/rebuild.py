@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .place import adopt, chosen, declared, known_service, opened, owner_url
+from .place import adopt, chosen, declared, known_service, opened, opened_all, owner_url
 from .terminal import DONE, WRONG, JsonOption, print_json, print_table, progress, say
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ app = typer.Typer()
 @app.command()
 def rebuild(
     service: Annotated[str, typer.Argument(metavar="SERVICE")],
-    view: Annotated[str | None, typer.Argument(metavar="[VIEW]", help="One of its views; all if not given.")] = None,
+    view: Annotated[str | None, typer.Argument(metavar="VIEW", help="One of its views; all if not given.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build a service's views anew from its log, beside the live ones, and swap them in while it works on.
@@ -76,7 +75,7 @@ class Verified:
 
 @app.command()
 def verify(
-    service: Annotated[str | None, typer.Argument(metavar="[SERVICE]", help="One log; all if not given.")] = None,
+    service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="One log; all if not given.")] = None,
     settled: Annotated[
         bool, typer.Option("--settled", help="Nothing may be under way any more: all must add up to the last unit.")
     ] = False,
@@ -113,8 +112,7 @@ async def _verify(services: tuple[str, ...], settled: bool) -> Verified:
     from ordermill.eventlog.rebuild import verify_store
 
     found = Verified()
-    async with AsyncExitStack() as stack:
-        stores: dict[str, Any] = {name: await stack.enter_async_context(opened(name)) for name in services}
+    async with opened_all(services) as stores:
         for name, store in stores.items():
             events = (await store.counts())["events"]
             found.checked[f"{name} events"] = events

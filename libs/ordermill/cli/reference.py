@@ -14,9 +14,9 @@ HEAD = """# Commands
 
 Written from the code by `python -m ordermill.cli.reference docs/reference/commands.md`; do not edit.
 
-`oms` finds the installation of this machine in the folder `.ordermill`, or in the one that `OMS_HOME` names. Any `OMS_…`
-variable that is set counts more than that installation's. Data goes to stdout, talk and errors to stderr; tables are
-plain text where stdout is no terminal, and `--json` is there for programs.
+`oms` finds the installation of this machine in the folder `.ordermill`, or in the one that `OMS_HOME` names. Any
+`OMS_…` variable that is set counts more than that installation's. Data goes to stdout, talk and errors to stderr;
+tables are plain text where stdout is no terminal, and `--json` is there for programs.
 
 Where services run elsewhere, `OMS_<SERVICE>_URL` says where each one's HTTP is, and `OMS_API_TOKEN` opens it.
 
@@ -64,7 +64,7 @@ def _section(path: str, command: Any) -> str:
 
 def _argument(param: Any) -> str:
     name = param.metavar or param.name.upper()
-    name = name if param.required or name.startswith("[") else f"[{name}]"
+    name = name if param.required else f"[{name}]"
     return f"{name}…" if param.nargs == -1 else str(name)
 
 

@@ -140,7 +140,7 @@ def inspect(
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Say what received goods are fit for; with the last of them the return is settled. Exit status: 0 done, 1 refused."""
+    """Say what received goods are fit for; the last of them settles the return. Exit status: 0 done, 1 refused."""
     seen = inspected(line)
     client = connect()
     found = find_return(client, name)

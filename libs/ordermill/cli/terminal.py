@@ -27,6 +27,9 @@ _FAR_AWAY = frozenset(
 )
 
 
+_WrongUsage = typer.BadParameter.__base__ or typer.BadParameter
+
+
 class Oms(TyperGroup):
     """The root command: what was to be expected becomes one line and an exit status, never a traceback."""
 
@@ -35,6 +38,13 @@ class Oms(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
+        except _WrongUsage as error:
+            usage: Any = error
+            if type(error).__name__ == "NoArgsIsHelpError":
+                raise
+            at = usage.ctx.command_path if usage.ctx is not None else ctx.command_path
+            say(f"oms: {' '.join(usage.format_message().split())} (see `{at} --help`)")
+            raise typer.Exit(USAGE) from None
         except Exception as error:
             found = explained(error)
             if found is None:

@@ -24,6 +24,7 @@ from ordermill.contracts.base import Message
 from ordermill.contracts.carrier import ParcelScanned
 from ordermill.contracts.channel import ChannelMessage, OrderPlaced
 from ordermill.contracts.location import StockArrived
+from ordermill.network import LocationKind, Network
 from ordermill.service.messages import outside_headers
 
 logger = structlog.get_logger(__name__)
@@ -43,8 +44,10 @@ class Address:
 class Doors:
     """Sends what the world does. `go` never raises over an outage: what did not get through is tried again."""
 
-    def __init__(self, address: Address, locations: list[str], clock: Clock) -> None:
-        self.locations = locations
+    def __init__(self, address: Address, network: Network, clock: Clock) -> None:
+        self.locations = sorted(network.location_ids)
+        warehouses = [location.id for location in network.locations if location.kind is LocationKind.WAREHOUSE]
+        self.hubs = (warehouses[0], warehouses[-1])
         self._address = address
         self._clock = clock
         self._producer: AIOKafkaProducer | None = None

@@ -49,7 +49,7 @@ async def _run(options: WorldOptions) -> int:
     clock = clock_of(platform)
     state = DemoState.load(options.folder)
     tally = Tally()
-    doors = Doors(_address(options.folder), sorted(read_network(platform.network_text()).location_ids), clock)
+    doors = Doors(_address(options.folder), read_network(platform.network_text()), clock)
     world = World(doors, clock, options.speed, tally, options.delays)
     caught_up = asyncio.Event()
     following = asyncio.create_task(follow(kafka_of(platform), world.topics, world.absorb, caught_up))

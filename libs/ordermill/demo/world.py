@@ -154,20 +154,20 @@ class World:
     # Channels and stock
 
     def plan_stock(self, baskets: Iterable[Basket], batch: str) -> int:
-        """Announce goods for these orders: enough in all, at three locations a SKU; of scarce ones half comes later."""
+        """Announce goods for these orders: most in two hubs, some elsewhere; of scarce SKUs half comes later."""
         wanted: dict[str, int] = {}
         for basket in baskets:
             for line in basket.order.lines:
                 wanted[line.sku] = wanted.get(line.sku, 0) + line.quantity
         now, locations = self._clock(), self._doors.locations
         for sku, units in wanted.items():
-            stocked = units + 4 + units // 3
+            elsewhere = locations[draw(sku) % len(locations)]
             if happens("scarce", sku):
-                stocked = max(1, units // 2)
-            places = [locations[(draw(sku) + step * 3) % len(locations)] for step in range(3)]
-            for place, share in zip(places, _thirds(stocked), strict=True):
-                if share:
-                    self._arrives(sku, place, share, f"opening-{batch}-{sku}-{place}", now)
+                shelves = {elsewhere: max(1, units // 2)}
+            else:
+                shelves = dict.fromkeys(self._doors.hubs, units + 2) | {elsewhere: units // 2 + 1}
+            for place, stocked in shelves.items():
+                self._arrives(sku, place, stocked, f"opening-{batch}-{sku}-{place}", now)
         return len(wanted)
 
     def plan_orders(self, baskets: Iterable[Basket], starts_at: datetime, skip: timedelta) -> None:
@@ -442,9 +442,3 @@ SCANS: dict[str, tuple[tuple[float, str], ...]] = {
     "swift": ((0.0, "010"), (0.15, "100"), (0.6, "120"), (0.9, "210"), (1.0, "300")),
 }
 """What each carrier reports on a parcel's way: how far along it is, and the carrier's code."""
-
-
-def _thirds(units: int) -> tuple[int, int, int]:
-    first = -(-units // 2)
-    second = (units - first + 1) // 2
-    return first, second, units - first - second

@@ -96,11 +96,13 @@ def inbox_key(source: str, message_id: str) -> UUID:
 def record_key(record: Any) -> UUID:
     """For a record without usable headers: the same bytes at the same time on the same topic are the same record."""
     digest = blake2b(digest_size=16)
+    headers = [part for name, value in record.headers for part in (name.encode(), value or b"")]
     for part in (
         record.topic.encode(),
         str(record.timestamp).encode(),
         record.key or b"",
         record.value or b"",
+        *headers,
     ):
         digest.update(len(part).to_bytes(4, "big") + part)
     return UUID(bytes=digest.digest())
