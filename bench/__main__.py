@@ -36,7 +36,7 @@ def main(
         if only != "life":
             figures |= capture.measure(6_000 if quick else 20_000)
         if only != "capture":
-            figures |= life.measure(life.QUICK if quick else life.FULL)
+            life.measure(life.QUICK if quick else life.FULL, figures)
     except (BenchStopped, EmbeddedError) as error:
         say(str(error))
         raise typer.Exit(1) from None

@@ -38,14 +38,10 @@ def measure(orders: int) -> dict[str, Any]:
 
 async def _publish(place: Place, orders: int) -> None:
     await ensure_topics(kafka_of(PlatformSettings()), all_topics(SERVICES))
-    sender = Sender(place.kafka)
-    await sender.start()
-    try:
+    async with Sender(place.kafka) as sender:
         for first in range(0, orders, _CHUNK):
             made = (order(number, SKUS) for number in range(first, min(first + _CHUNK, orders)))
             await sender.send(channel.TOPIC, ((each.key, each.value, each.headers) for each in made))
-    finally:
-        await sender.stop()
 
 
 async def _watch(place: Place, orders: int) -> dict[str, Any]:

@@ -37,13 +37,19 @@ Json = dict[str, Any]
 
 
 class Sender:
-    """Sends records in batches, one a partition."""
+    """Sends records in batches, one a partition; `async with`."""
 
     def __init__(self, kafka: str) -> None:
         self._producer = AIOKafkaProducer(
             bootstrap_servers=kafka, acks="all", max_request_size=4 * 1024 * 1024, max_batch_size=512 * 1024
         )
-        self.start, self.stop = self._producer.start, self._producer.stop
+
+    async def __aenter__(self) -> Sender:
+        await self._producer.start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._producer.stop()
 
     async def send(self, topic: str, records: Records) -> None:
         """Returns when the broker has all of them."""
@@ -71,8 +77,8 @@ class Driver:
         self.sent = self.delivered = self.parcels = self.returned = self.refused = 0
         self.undelivered: dict[str, int] = {}
         """Units by order that are on their way."""
-        self.returning: dict[str, str] = {}
-        """Orders of which something comes back, and how far that is."""
+        self.returning: dict[str, Json] = {}
+        """The line of which a unit comes back, by order."""
         self.latencies: dict[str, float] | None = None
         """When orders were due to be sent, later how long they took to be routed; None: nobody looks."""
         self.routed: list[float] = []
@@ -91,7 +97,7 @@ class Driver:
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def __aenter__(self) -> Driver:
-        await self._sender.start()
+        await self._sender.__aenter__()
         self._start(self._read())
         for step in self._steps:
             self._start(self._report(step))
@@ -103,7 +109,7 @@ class Driver:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._sender.stop()
+        await self._sender.__aexit__()
         await self._http.aclose()
 
     def check(self) -> None:
@@ -268,7 +274,9 @@ class Driver:
                 {"line_id": line["line_id"], "sku": line["sku"], "quantity": line["quantity"]}
                 for line in self._work[fulfillment_id]["lines"]
             ]
-            weight = 120 + sum((line["weight_g"] or 500) * line["quantity"] for line in self._work[fulfillment_id]["lines"])
+            weight = 120 + sum(
+                (line["weight_g"] or 500) * line["quantity"] for line in self._work[fulfillment_id]["lines"]
+            )
             report |= {"lines": lines} if step == "pick" else {
                 "packages": [{"package": 1, "weight_g": weight, "lines": lines}]
             }  # fmt: skip

@@ -20,16 +20,19 @@ CHANNEL = "bench"
 CUSTOMERS = 5_000
 LINES = 5
 _PLACES = (
-    ("10001", "New York", "NY"), ("02108", "Boston", "MA"), ("19103", "Philadelphia", "PA"), ("20001", "Washington", "DC"),
-    ("21201", "Baltimore", "MD"), ("15222", "Pittsburgh", "PA"), ("27601", "Raleigh", "NC"), ("30303", "Atlanta", "GA"),
-    ("32801", "Orlando", "FL"), ("33130", "Miami", "FL"), ("37203", "Nashville", "TN"), ("40202", "Louisville", "KY"),
-    ("43215", "Columbus", "OH"), ("44114", "Cleveland", "OH"), ("46204", "Indianapolis", "IN"), ("48226", "Detroit", "MI"),
-    ("53202", "Milwaukee", "WI"), ("55401", "Minneapolis", "MN"), ("60602", "Chicago", "IL"), ("63101", "St. Louis", "MO"),
-    ("64106", "Kansas City", "MO"), ("68102", "Omaha", "NE"), ("70112", "New Orleans", "LA"), ("73102", "Oklahoma City", "OK"),
-    ("75201", "Dallas", "TX"), ("77002", "Houston", "TX"), ("78701", "Austin", "TX"), ("80202", "Denver", "CO"),
-    ("84101", "Salt Lake City", "UT"), ("85004", "Phoenix", "AZ"), ("87102", "Albuquerque", "NM"), ("89101", "Las Vegas", "NV"),
-    ("90012", "Los Angeles", "CA"), ("92101", "San Diego", "CA"), ("94103", "San Francisco", "CA"), ("95814", "Sacramento", "CA"),
-    ("97204", "Portland", "OR"), ("98101", "Seattle", "WA"), ("83702", "Boise", "ID"), ("59101", "Billings", "MT"),
+    ("10001", "New York", "NY"), ("02108", "Boston", "MA"), ("19103", "Philadelphia", "PA"),
+    ("20001", "Washington", "DC"), ("21201", "Baltimore", "MD"), ("15222", "Pittsburgh", "PA"),
+    ("27601", "Raleigh", "NC"), ("30303", "Atlanta", "GA"), ("32801", "Orlando", "FL"), ("33130", "Miami", "FL"),
+    ("37203", "Nashville", "TN"), ("40202", "Louisville", "KY"), ("43215", "Columbus", "OH"),
+    ("44114", "Cleveland", "OH"), ("46204", "Indianapolis", "IN"), ("48226", "Detroit", "MI"),
+    ("53202", "Milwaukee", "WI"), ("55401", "Minneapolis", "MN"), ("60602", "Chicago", "IL"),
+    ("63101", "St. Louis", "MO"), ("64106", "Kansas City", "MO"), ("68102", "Omaha", "NE"),
+    ("70112", "New Orleans", "LA"), ("73102", "Oklahoma City", "OK"), ("75201", "Dallas", "TX"),
+    ("77002", "Houston", "TX"), ("78701", "Austin", "TX"), ("80202", "Denver", "CO"),
+    ("84101", "Salt Lake City", "UT"), ("85004", "Phoenix", "AZ"), ("87102", "Albuquerque", "NM"),
+    ("89101", "Las Vegas", "NV"), ("90012", "Los Angeles", "CA"), ("92101", "San Diego", "CA"),
+    ("94103", "San Francisco", "CA"), ("95814", "Sacramento", "CA"), ("97204", "Portland", "OR"),
+    ("98101", "Seattle", "WA"), ("83702", "Boise", "ID"), ("59101", "Billings", "MT"),
 )  # fmt: skip
 Headers = list[tuple[str, bytes]]
 
@@ -96,7 +99,7 @@ def order(number: int, skus: int) -> Order:
 
 
 def stock(skus: int) -> Iterator[tuple[bytes, bytes, Headers]]:
-    """Plenty of every SKU at four of the five warehouses, which four differs: one order in eight or so must be split."""
+    """Plenty of every SKU at four of the five warehouses; which four differs, so that some orders must be split."""
     warehouses = [each.id for each in read_network(default_network_text()).locations if each.kind == "warehouse"]
     now = _now()
     for sku in range(skus):

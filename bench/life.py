@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import quantiles
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 import asyncpg
@@ -28,39 +28,40 @@ from .usage import cpu_s, difference, memory_mb
 
 @dataclass(frozen=True)
 class Size:
-    """How much to do. `warm_s`: the longest that is waited for a steady state; the other seconds are those that count."""
+    """How much to do. `warm_s` is the longest wait for a steady state; `sample`: orders replayed for `decide`."""
 
     skus: int
     in_flight: int
     warm_s: float
     life_s: float
     routed_s: float
+    drain_s: float
     appended: int
-    replayed: int
+    sample: int
 
 
-FULL = Size(skus=2_000, in_flight=1_500, warm_s=60, life_s=40, routed_s=30, appended=40_000, replayed=60_000)
-QUICK = Size(skus=400, in_flight=600, warm_s=10, life_s=8, routed_s=4, appended=10_000, replayed=10_000)
+FULL = Size(skus=2_000, in_flight=1_500, warm_s=60, life_s=40, routed_s=30, drain_s=30, appended=40_000, sample=500)
+QUICK = Size(skus=400, in_flight=600, warm_s=10, life_s=8, routed_s=4, drain_s=8, appended=10_000, sample=0)
 RETURNS_PERCENT = 8
-_DRAIN_AT_MOST_S = 30
+_SAMPLED = "sampled between"
 
 
-def measure(size: Size) -> dict[str, Any]:
-    """`life.…`, `routed.…`, `memory.mb`, `rebuild.…` and `append.…` figures."""
+def measure(size: Size, figures: dict[str, Any]) -> None:
+    """Adds the figures `idle`, `life`, `routed`, `memory`, `rebuild`, `append` and `decide`, each once it is known."""
     with stand() as at:
         at.start(*SERVICES)
         limit_s = 120 + size.warm_s + size.life_s + size.routed_s
-        figures: dict[str, Any] = at.measure("life", lambda place: _live(place, size), limit_s)
+        figures |= at.measure("life", lambda place: _live(place, size), limit_s)
+        sampled = tuple(figures.pop(_SAMPLED))
         at.stop(*SERVICES)
         figures["life.warnings"] = at.warnings()
         say("rebuild: every view of every service")
         figures |= at.measure("rebuild", _rebuild, 120)
-        say("decide: the same messages again, with logs in memory")
-        orders = figures["life.orders"]
-        figures |= at.measure("decide", lambda place: micro.decide(place, orders, size.replayed), 120)
         say("append: one log")
         figures |= at.measure("append", lambda place: micro.append(place, size.appended), 60)
-        return figures
+        if size.sample:
+            say("decide: the first messages again, with logs in memory")
+            figures |= at.measure("decide", lambda place: micro.decide(place, size.sample, sampled), 120)
 
 
 async def _live(place: Place, size: Size) -> dict[str, Any]:
@@ -70,14 +71,29 @@ async def _live(place: Place, size: Size) -> dict[str, Any]:
         say(f"life: stocking {size.skus} articles")
         await driver.stock_up()
         figures = await _idle(driver.place)
+        figures[_SAMPLED] = await _sample(driver, size)
         figures |= await _saturated(driver, size)
-        await _drain(driver, figures)
+        await _drain(driver, figures, size.drain_s)
         figures |= await _troubles(driver)
         figures["memory.mb"] = memory_mb(place.pids)
         figures |= await _routed(driver, size, figures["life.orders_per_s"] / 2)
-        await _drain(driver, figures)
+        await _drain(driver, figures, size.drain_s)
         figures["life.orders"] = driver.sent
         return figures
+
+
+async def _sample(driver: Driver, size: Size) -> tuple[float, float]:
+    """Whole lives of a few orders, returns included; between which milliseconds since 1970."""
+    began = 1000 * time()
+    if size.sample:
+        say(f"decide: {size.sample} orders from end to end")
+        await driver.send_orders([0.0] * size.sample)
+        until = perf_counter() + size.warm_s
+        while (driver.undelivered or driver.returned < len(driver.returning)) and perf_counter() < until:
+            await asyncio.sleep(0.1)
+            driver.check()
+        await asyncio.sleep(1)
+    return began, 1000 * time()
 
 
 async def _idle(place: Place) -> dict[str, Any]:
@@ -112,6 +128,7 @@ async def _saturated(driver: Driver, size: Size) -> dict[str, Any]:
     own = cpu.pop("driver")
     return {
         "life.orders_per_s": orders / (after.at - before.at),
+        "life.orders_per_s_if_all_cores_were_free": 1000 * (os.cpu_count() or 1) / (sum(cpu.values()) + own),
         "life.cpu_ms_per_order": sum(cpu.values()),
         "life.driver_cpu_ms_per_order": own,
         "life.cpu_ms_by_process": cpu,
@@ -147,9 +164,9 @@ async def _tick(driver: Driver, feeding: asyncio.Task[None]) -> None:
         feeding.result()
 
 
-async def _drain(driver: Driver, figures: dict[str, Any]) -> None:
+async def _drain(driver: Driver, figures: dict[str, Any], drain_s: float) -> None:
     """Wait for what is on its way; what does not arrive is stuck."""
-    until = perf_counter() + _DRAIN_AT_MOST_S
+    until = perf_counter() + drain_s
     while (driver.undelivered or driver.returned < len(driver.returning)) and perf_counter() < until:
         await asyncio.sleep(0.1)
         driver.check()
@@ -224,4 +241,3 @@ async def _head(place: Place, service: str) -> int:
         return int(await connection.fetchval("SELECT coalesce(max(seq), 0) FROM sequenced"))
     finally:
         await connection.close()
-

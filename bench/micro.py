@@ -56,14 +56,14 @@ async def append(place: Place, count: int) -> dict[str, Any]:
     return {"append.us_per_event": 1e6 * seconds / count, "append.cpu_us_per_event": 1e6 * used / count}
 
 
-async def decide(place: Place, orders: int, at_most: int) -> dict[str, Any]:
-    """What each service consumed, handled again in polls of 500 with a log in memory.
+async def decide(place: Place, orders: int, between: tuple[float, float]) -> dict[str, Any]:
+    """What each service consumed for `orders` orders, handled again in polls of 500 with a log in memory.
 
-    That is headers, decoding, deciding, folding, encoding, hashing and documents. The first `at_most` records of each
-    service stand for all.
+    That is headers, decoding, deciding, folding, encoding, hashing and documents. `between`: when the orders went
+    through, in milliseconds since 1970; what came before (goods) is handled too, and not counted.
     """
-    figures: dict[str, float] = {}
-    per_message: dict[str, float] = {}
+    per_order: dict[str, float] = {}
+    polled: dict[str, float] = {}
     for name in REPLAYED:
         service = declared(name)
         for followed in service.follows:
@@ -72,14 +72,19 @@ async def decide(place: Place, orders: int, at_most: int) -> dict[str, Any]:
         running = RunningService(service, Engine(MemoryStore(), service.rules(), system_clock), Metrics(), retries=0)
         if service.startup is not None:
             await service.startup(running)
-        records = await _records(place, service.topics)
-        chosen = records[:at_most]
+        records = [record for record in await _records(place, service.topics) if record.timestamp <= between[1]]
+        start = sum(record.timestamp < between[0] for record in records)
+        await _handle(running, records[:start])
         began = process_time()
-        for first in range(0, len(chosen), _BATCH):
-            await running.handle(chosen[first : first + _BATCH])
-        per_message[name] = 1e6 * (process_time() - began) / len(chosen)
-        figures[name] = per_message[name] * len(records) / orders
-    return {"decide.us_per_order": figures, "decide.us_per_message_polled": per_message}
+        await _handle(running, records[start:])
+        per_order[name] = 1e6 * (process_time() - began) / orders
+        polled[name] = (len(records) - start) / orders
+    return {"decide.us_per_order": per_order, "decide.polled_messages_per_order": polled}
+
+
+async def _handle(running: RunningService, records: list[Any]) -> None:
+    for first in range(0, len(records), _BATCH):
+        await running.handle(records[first : first + _BATCH])
 
 
 async def _records(place: Place, topics: Iterable[str]) -> list[Any]:

@@ -90,7 +90,7 @@ class Stand:
         supervisor = self._stack.supervisor
         supervisor.start(child)
         until = time.monotonic() + limit_s
-        supervisor.wait(lambda: child.status is not None or self._dead() or time.monotonic() > until, tick_s=0.1)
+        supervisor.wait(lambda: child.status is not None or bool(self._dead()) or time.monotonic() > until, tick_s=0.1)
         if child.status == 0 and not self._dead():
             return json.loads(result.read_text())
         if child.pid is not None:
@@ -98,7 +98,9 @@ class Stand:
         dead = "; ".join(f"{each.name} ended with {each.status}: {each.log_tail(4)}" for each in self._dead())
         if supervisor.stop_requested:
             raise BenchStopped("stopped by a signal")
-        raise BenchStopped(f"{name}: {dead or (f'ended with {child.status}' if child.status else f'took over {limit_s} s')}")
+        raise BenchStopped(
+            f"{name}: {dead or (f'ended with {child.status}' if child.status else f'took over {limit_s} s')}"
+        )
 
     def warnings(self) -> dict[str, int]:
         """Lines of the services' logs that are warnings or worse, by event and service, the most frequent first."""
@@ -142,4 +144,3 @@ def _service(name: str) -> Callable[[], None]:
 def say(text: str) -> None:
     """Progress, for whoever waits."""
     print(text, file=sys.stderr, flush=True)
-

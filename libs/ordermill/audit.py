@@ -616,7 +616,8 @@ class Books:
             for text in book.domain.check_reservation(reservation):
                 book.wrong("reservation", f"reservation-{order_id}", text)
         for text in book.domain.check_agreement(book.stocks, book.reservations):
-            book.wrong("agreement", text.partition(":")[0], text.partition(": ")[2])
+            order, _, where = text.removeprefix("order ").partition(", ")
+            book.wrong("agreement", f"reservation-{order}", where)
         self._equal("agreement", "shipped out by SKU and by order", book.left_stock, book.shipped)
         self._equal("agreement", "let go by SKU and by order", book.stock_let_go, book.let_go)
 
@@ -666,9 +667,7 @@ class Books:
                 text = f"line {line_id}: {shipped} units handed over, {inventory.shipped[line]} taken off stock"
                 inventory.wrong("lines", f"reservation-{order_id}", text)
             if capture.shipped[line] > inventory.shipped[line]:
-                text = (
-                    f"line {line_id}: {inventory.shipped[line]} units off stock, {capture.shipped[line]} shipped"
-                )
+                text = f"line {line_id}: {inventory.shipped[line]} units off stock, {capture.shipped[line]} shipped"
                 capture.wrong("lines", stream, text)
             if self._settled:
                 if canceled + shipped < bought:
@@ -732,11 +731,11 @@ class Books:
 
     def _money(self) -> None:
         """Charged = kept + refunded; what is refunded for canceled units is their exact share."""
-        capture = self.capture
-        for stream, order in capture.orders.items():
-            order_id = order.order_id
-            asked, given = capture.asked_minor[order_id], self.returns.given_minor[order_id]
-            if order.total is None:
+        capture, given_minor = self.capture, self.returns.given_minor
+        for stream in sorted(capture.orders.keys() | {f"order-{order_id}" for order_id in given_minor}):
+            order, order_id = capture.orders.get(stream), stream.partition("-")[2]
+            asked, given = capture.asked_minor[order_id], given_minor[order_id]
+            if order is None or order.total is None:
                 if asked or given:
                     capture.wrong("money", stream, f"{asked + given} minor units refunded of an order never captured")
                 continue

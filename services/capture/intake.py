@@ -14,6 +14,7 @@ import structlog
 
 from ordermill.contracts.capture import OrderChangeRefused, OrderRejected
 from ordermill.decider import Decision
+from ordermill.errors import OrdermillError, Transient
 from ordermill.eventlog.engine import Outcome
 from ordermill.ids import order_id_of
 from ordermill.service import deadletters
@@ -151,9 +152,16 @@ class Folder:
             try:
                 taken = await self._payloads.take(service, name, path.read_bytes(), channel)
                 break
-            except Exception as error:
+            except Transient as error:
                 logger.warning("a file waits", file=path.name, format=name, channel=channel, error=str(error))
                 await asyncio.sleep(1)
+            except OrdermillError as error:
+                taken = Taken((), (str(error),))
+                break
+            except Exception as error:
+                logger.exception("a file could not be taken", file=path.name, format=name, channel=channel)
+                taken = Taken((), (f"unexpected {type(error).__name__}: a defect of ours",))
+                break
         end = folder / (FAILED if taken.rejected else DONE)
         end.mkdir(exist_ok=True)
         if taken.rejected:

@@ -176,17 +176,17 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_commands_of_a_page_do_what_it_says(page: str, environment: dict[str, str], workplace: Path) -> None:
-    shell = Shell(environment, workplace)
-    for block in blocks(DOCS / page):
-        if block.language == "bash":
-            status, output = shell.run(block.text)
-            assert status == 0, f"{block}: {output}"
-        elif block.language == "console":
-            for command, expected in steps(block):
-                check(shell, block, command, expected)
-    shell.close()
+def test_the_commands_of_the_pages_do_what_they_say(environment: dict[str, str], workplace: Path) -> None:
+    for page in PAGES:
+        shell = Shell(environment, workplace)
+        for block in blocks(DOCS / page):
+            if block.language == "bash":
+                status, output = shell.run(block.text)
+                assert status == 0, f"{block}: {output}"
+            elif block.language == "console":
+                for command, expected in steps(block):
+                    check(shell, block, command, expected)
+        shell.close()
 
 
 def check(shell: Shell, block: Block, command: str, expected: list[str]) -> None:

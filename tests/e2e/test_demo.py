@@ -39,6 +39,7 @@ class Demo:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.talk = folder.with_name("stderr")
         self.process: subprocess.Popen[str] | None = None
 
     def start(self, orders: int) -> None:
@@ -49,12 +50,12 @@ class Demo:
             cwd=Path(__file__).parents[2],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=self.talk.open("a"),
             text=True,
         )
 
     def end(self, timeout_s: float = 120.0) -> tuple[int, str]:
-        """Exit status and all that it said."""
+        """Exit status and what it said on stdout."""
         assert self.process is not None
         said, _ = self.process.communicate(timeout=timeout_s)
         return self.process.returncode, said
@@ -62,8 +63,8 @@ class Demo:
     def report(self) -> dict[str, Any]:
         """After an end in order: the closing table. Everything must add up."""
         status, said = self.end()
-        assert status == 0, said
-        found: dict[str, Any] = json.loads(next(line for line in said.splitlines() if line.startswith('{"')))
+        assert status == 0, self.talk.read_text()
+        found: dict[str, Any] = json.loads(said)  # and nothing else: talk goes to stderr
         assert found["violations"] == []
         assert found["settled"]
         assert self.alive() == []
@@ -141,7 +142,7 @@ def test_stopped_in_the_middle_it_leaves_no_process_and_the_next_start_settles_e
     assert demo.process is not None
     demo.process.send_signal(number)
     status, said = demo.end()
-    assert status == (130 if number is signal.SIGINT else -signal.SIGKILL), said
+    assert (status, said) == (130 if number is signal.SIGINT else -signal.SIGKILL, ""), demo.talk.read_text()
     eventually(lambda: not any(note.alive for note in before.values()))
     demo.start(16)  # not more: the first ones come first
     report = demo.report()

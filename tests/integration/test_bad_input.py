@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -39,6 +40,7 @@ from ordermill.service.messages import MAX_MESSAGE_BYTES, Headers
 from ordermill.service.metrics import Metrics
 from ordermill.service.running import RunningService
 from ordermill.service.settings import PlatformSettings
+from services.capture.adapters import render
 from tests.conftest import LogDatabase
 from tests.integration.kafka import MONDAY, Broker
 
@@ -365,6 +367,33 @@ async def _until_settled(store: PostgresStore, rows: int) -> None:
     async with store._pool.acquire() as connection:
         while await connection.fetchval("SELECT count(*) FROM inbox") < 2 * rows:
             await asyncio.sleep(0.05)
+
+
+# Files
+
+
+async def test_a_file_that_can_not_be_taken_is_put_aside_with_the_reason_and_the_next_is_taken(
+    services: Callable[..., RunningService], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMS_CAPTURE_INBOX", str(tmp_path))
+    running = services("capture")
+    for place in ("morse/shop", "x12-850/shop", "canonical/shop"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "morse/shop/a.txt").write_bytes(b"... --- ...")
+    (tmp_path / "x12-850/shop/b.edi").write_bytes(b"\xff\x00 not EDI")
+    (tmp_path / "canonical/shop/c.json").write_bytes(render("canonical", placed("1111")))
+    (watch,) = running.service.background
+    watching = asyncio.create_task(watch(running))
+    ends = ["morse/shop/.failed/a.txt", "x12-850/shop/.failed/b.edi", "canonical/shop/.done/c.json"]
+    try:
+        async with asyncio.timeout(20):
+            while not all((tmp_path / end).exists() for end in ends):
+                await asyncio.sleep(0.01)
+    finally:
+        watching.cancel()
+    found = await facts(running)
+    assert "morse" in (tmp_path / "morse/shop/.failed/a.txt.reasons.json").read_text()
+    assert [letter.code for letter in letters(found)] == ["capture.not-adapted"]
 
 
 # HTTP

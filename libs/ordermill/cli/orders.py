@@ -51,7 +51,7 @@ QUESTIONS = (
     ("purchase", "returns", "/purchases", False),
     ("returns", "returns", "/returns", True),
 )
-"""What an order's page needs besides the order: its name there, whose it is, where, and whether there may be several."""
+"""What an order's page shows besides the order: its name there, whose it is, where, and whether it is a list."""
 
 OrderArgument = Annotated[
     list[str], typer.Argument(metavar="ORDER", help="The order's id, its channel's id, or CHANNEL and that id.")
@@ -373,9 +373,9 @@ def hold(
     as_json: JsonOption = False,
 ) -> None:
     """Keep an order from being released. Exit status: 0 it is held, 1 too late or no such order."""
+    body = {"reason": _hold_reason(reason), "note": note}
     client = connect()
     found = find_order(client, order)
-    body = {"reason": _hold_reason(reason), "note": note}
     _print_one(client.post("capture", f"/orders/{found['order_id']}/hold", body), as_json)
 
 
@@ -387,12 +387,12 @@ def release(
     as_json: JsonOption = False,
 ) -> None:
     """Take one hold off an order; without another it goes on. Exit status: 0 done, 1 it was not held for that."""
+    body = {"reason": _hold_reason(reason), "note": note}
     client = connect()
     found = find_order(client, order)
-    if _hold_reason(reason) not in [each["reason"] for each in found["holds"]]:
+    if reason not in [each["reason"] for each in found["holds"]]:
         held = ", ".join(each["reason"] for each in found["holds"]) or "nothing"
         raise TurnedDown(f"order {found['order_id']} is {found['status']} and held for {held}, not for {reason}")
-    body = {"reason": reason, "note": note}
     _print_one(client.post("capture", f"/orders/{found['order_id']}/release", body), as_json)
 
 

@@ -72,7 +72,8 @@ def _option(param: Any) -> str:
     names = ", ".join(sorted((*param.opts, *param.secondary_opts), key=lambda name: (name.count("-"), name)))
     if param.is_flag:
         return names
-    return f"{names} {param.metavar or param.type.name.upper()}"
+    kind = getattr(param.type_descriptor.annotation, "__name__", "")
+    return f"{names} {param.metavar or {'int': 'N', 'float': 'N'}.get(kind, 'TEXT')}"
 
 
 def _about(param: Any) -> str:

@@ -109,7 +109,7 @@ def receive(
 def adjust(
     location: LocationArgument,
     sku: SkuArgument,
-    delta: Annotated[int, typer.Argument(help="Units found, or lost: like 3 or -3.")],
+    delta: Annotated[int, typer.Argument(metavar="DELTA", help="Units found, or lost: like 3 or -3.")],
     reason: Annotated[str, typer.Option(help="Why they were found or are gone.")],
     reference: ReferenceOption = "",
     as_json: JsonOption = False,

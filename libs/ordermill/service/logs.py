@@ -10,11 +10,14 @@ from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 
-def _without_rejected_input(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    """Pydantic's errors quote what they refuse."""
+_ABOUT_CODE = frozenset({"AttributeError", "ImportError", "ModuleNotFoundError", "NameError", "TypeError"})
+"""Errors whose text speaks of code. Others may quote what they could not take: a name, an address."""
+
+
+def _without_quotations(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
     for raised in event.get("exception", ()):
-        if raised["exc_type"] == "ValidationError":
-            raised["exc_value"] = ""
+        if raised["exc_type"] not in _ABOUT_CODE:
+            raised["exc_value"] = "…"
     return event
 
 
@@ -25,7 +28,7 @@ def configure_logging(service: str, level: str = "INFO") -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),  # locals hold payloads
-        _without_rejected_input,
+        _without_quotations,
     ]
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
