@@ -35,22 +35,23 @@ class Size:
     warm_s: float
     life_s: float
     routed_s: float
-    drain_s: float
+    patience_s: float
     appended: int
     sample: int
 
 
-FULL = Size(skus=2_000, in_flight=1_500, warm_s=60, life_s=40, routed_s=30, drain_s=30, appended=40_000, sample=500)
-QUICK = Size(skus=400, in_flight=600, warm_s=10, life_s=8, routed_s=4, drain_s=8, appended=10_000, sample=0)
+FULL = Size(skus=2_000, in_flight=1_500, warm_s=60, life_s=40, routed_s=30, patience_s=15, appended=40_000, sample=500)
+QUICK = Size(skus=400, in_flight=600, warm_s=10, life_s=8, routed_s=4, patience_s=5, appended=10_000, sample=0)
 RETURNS_PERCENT = 8
 _SAMPLED = "sampled between"
+_DRAIN_AT_MOST_S = 90
 
 
 def measure(size: Size, figures: dict[str, Any]) -> None:
     """Adds the figures `idle`, `life`, `routed`, `memory`, `rebuild`, `append` and `decide`, each once it is known."""
     with stand() as at:
         at.start(*SERVICES)
-        limit_s = 120 + size.warm_s + size.life_s + size.routed_s
+        limit_s = 60 + 2 * (size.warm_s + _DRAIN_AT_MOST_S) + size.life_s + size.routed_s
         figures |= at.measure("life", lambda place: _live(place, size), limit_s)
         sampled = tuple(figures.pop(_SAMPLED))
         at.stop(*SERVICES)
@@ -73,11 +74,11 @@ async def _live(place: Place, size: Size) -> dict[str, Any]:
         figures = await _idle(driver.place)
         figures[_SAMPLED] = await _sample(driver, size)
         figures |= await _saturated(driver, size)
-        await _drain(driver, figures, size.drain_s)
+        await _drain(driver, figures, size.patience_s)
         figures |= await _troubles(driver)
         figures["memory.mb"] = memory_mb(place.pids)
         figures |= await _routed(driver, size, figures["life.orders_per_s"] / 2)
-        await _drain(driver, figures, size.drain_s)
+        await _drain(driver, figures, size.patience_s)
         figures["life.orders"] = driver.sent
         return figures
 
@@ -164,12 +165,18 @@ async def _tick(driver: Driver, feeding: asyncio.Task[None]) -> None:
         feeding.result()
 
 
-async def _drain(driver: Driver, figures: dict[str, Any], drain_s: float) -> None:
-    """Wait for what is on its way; what does not arrive is stuck."""
-    until = perf_counter() + drain_s
-    while (driver.undelivered or driver.returned < len(driver.returning)) and perf_counter() < until:
+async def _drain(driver: Driver, figures: dict[str, Any], patience_s: float) -> None:
+    """Wait for what is on its way, as long as something moves; what does not arrive is stuck."""
+    moved, seen = perf_counter(), (0, 0, 0)
+    until = moved + _DRAIN_AT_MOST_S
+    while driver.undelivered or driver.returned < len(driver.returning):
         await asyncio.sleep(0.1)
         driver.check()
+        now, done = perf_counter(), (driver.delivered, driver.parcels, driver.returned)
+        if done != seen:
+            moved, seen = now, done
+        if now > min(until, moved + patience_s):
+            break
     stuck = figures.get("life.stuck", {"orders": 0, "returns": 0})
     figures["life.stuck"] = {
         "orders": max(stuck["orders"], len(driver.undelivered)),

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ordermill.contracts.base import Fact
 
 S = TypeVar("S")
-Recorded = Iterable[tuple[str, Fact]]
+Events = Iterable[tuple[str, Fact]]
 """Events and the streams they go to, in the order in which they are to be appended."""
+
+
+class Folded(NamedTuple):
+    """Events together with what the streams they go to come to, by a decision that had to fold them itself."""
+
+    events: list[tuple[str, Fact]]
+    states: Mapping[str, Any]
+
+
+Recorded = Events | Folded
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def countries() -> dict[str, tuple[float, float, str]]:
 
 def postal_codes() -> Iterator[tuple[int, float, float, str, str]]:
     """United States postal codes in ascending order: code, latitude, longitude, time zone, state."""
-    import zipcodes  # noqa: PLC0415  (a tool of whoever makes the table, not of those who read it)
+    import zipcodes
 
     for entry in sorted(zipcodes.list_all(), key=lambda entry: str(entry["zip_code"])):
         lat, lon, zone, state = float(entry["lat"]), float(entry["long"]), entry["timezone"], entry["state"]

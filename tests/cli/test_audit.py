@@ -328,7 +328,7 @@ async def test_an_event_that_nobody_can_read_is_found(life: Logs, monkeypatch: p
     monkeypatch.setattr(module, "SECOND_LOOK_S", 0)
 
     def spoil(row: Row) -> Row:
-        return replace(row, data=b"{") if row.type == OrderReleased.type and row.version == 2 else row
+        return row._replace(data=b"{") if row.type == OrderReleased.type and row.version == 2 else row
 
     violations = (await audit(await stores_of(life, spoil))).violations
     assert {each.service for each in violations if each.check == "unreadable"} == {"capture"}

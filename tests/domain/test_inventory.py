@@ -48,6 +48,7 @@ from ordermill.contracts.inventory import (
 )
 from ordermill.contracts.returns import Disposition, InspectedLine
 from ordermill.contracts.routing import CostParts, PlannedShipment
+from ordermill.decider import Folded
 from services.inventory.domain import (
     RESERVATION,
     STOCK,
@@ -970,4 +971,8 @@ def test_a_decision_declares_the_streams_it_is_known_to_touch() -> None:
     assert streams(from_east("anna", 1)) == ("reservation-anna", "stock-TEAPOT")
     assert streams(cancel("anna", 1)) == ("reservation-anna", "stock-TEAPOT")
     command = received(5)
-    assert list(decision(command).decide(States())) == decide(States(), command)
+    told = decision(command).decide(States())
+    assert isinstance(told, Folded)
+    assert told.events == decide(States(), command)
+    stock = STOCK.fold(event for stream, event in told.events if stream == "stock-TEAPOT")
+    assert told.states["stock-TEAPOT"] == stock

@@ -400,8 +400,8 @@ async def test_a_file_that_can_not_be_taken_is_put_aside_with_the_reason_and_the
 
 
 @pytest.fixture
-async def call(services: Callable[..., RunningService]) -> AsyncIterator[Callable[..., Awaitable[httpx.Response]]]:
-    """`await call("capture", "POST", "/orders", ...)`; `call.services` has them."""
+async def call(services: Callable[..., RunningService]) -> Callable[..., Awaitable[httpx.Response]]:
+    """`await call("capture", "POST", "/orders", ...)`; the answer's `extensions["facts"]`: how many were recorded."""
     running: dict[str, RunningService] = {}
     token = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -415,9 +415,10 @@ async def call(services: Callable[..., RunningService]) -> AsyncIterator[Callabl
             answer.extensions["facts"] = len(await facts(one)) - before
             return answer
 
-    yield send
+    return send
 
 
+HUGE = b" " * (MAX_BODY_BYTES + 1)
 ORDER = orjson.loads(placed("1111").to_json())
 JSON = {"content-type": "application/json"}
 
@@ -443,7 +444,7 @@ JSON = {"content-type": "application/json"}
         ("capture", "POST", "/orders", {"content": b"[" * 100_000, "headers": JSON}, 400, "http.400"),
         ("capture", "POST", "/orders", {"content": b"NaN", "headers": JSON}, 422, "http.invalid"),
         ("capture", "POST", "/orders", {"content": b"9" * 10_000, "headers": JSON}, 400, "http.400"),
-        ("capture", "POST", "/orders", {"content": b" " * (MAX_BODY_BYTES + 1), "headers": JSON}, 413, "http.too-large"),
+        ("capture", "POST", "/orders", {"content": HUGE, "headers": JSON}, 413, "http.too-large"),
         ("capture", "POST", "/orders", {"json": ORDER, "headers": {"Authorization": ""}}, 401, "http.401"),
         ("capture", "POST", "/orders", {"json": ORDER, "headers": {"Authorization": "Bearer x"}}, 401, "http.401"),
         ("capture", "POST", "/orders", {"json": ORDER, "headers": {"Authorization": b"Bearer \xff"}}, 401, "http.401"),
@@ -454,7 +455,7 @@ JSON = {"content-type": "application/json"}
             "capture", "POST", "/channels/shop/shopify",
             {"content": b"{}", "headers": {"X-Shopify-Hmac-SHA256": b64encode(bytes(32)).decode()}}, 401, "http.401",
         ),
-        ("capture", "POST", "/channels/shop/shopify", {"content": b" " * (MAX_BODY_BYTES + 1)}, 413, "http.too-large"),
+        ("capture", "POST", "/channels/shop/shopify", {"content": HUGE}, 413, "http.too-large"),
         ("inventory", "POST", "/stock/receive", {"json": []}, 422, "http.invalid"),
         ("inventory", "POST", "/stock/receive", {"json": [{}] * 1_001}, 422, "http.invalid"),
         ("inventory", "GET", "/stock", {"headers": {"Authorization": ""}}, 401, "http.401"),

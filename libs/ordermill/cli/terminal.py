@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -27,7 +27,7 @@ _FAR_AWAY = frozenset(
 )
 
 
-_WrongUsage = typer.BadParameter.__base__ or typer.BadParameter
+_WrongUsage = cast("type[Exception]", typer.BadParameter.__base__)
 
 
 class Oms(TyperGroup):
@@ -107,7 +107,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for name, to_right in zip(columns, right, strict=True):
-            table.add_column(name, justify="right" if to_right else "left", overflow="fold")
+            table.add_column(name, justify="right" if to_right else "left", overflow="fold", no_wrap=to_right)
         for row in cells:
             table.add_row(*(Text(text) for text in row))
         Console().print(table)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -19,8 +18,7 @@ from .records import GENESIS, Row
 from .store import Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class Aggregate:
+class Aggregate(NamedTuple):
     """A stream as far as it is known: its state, its version and the hash of its last event."""
 
     state: Any

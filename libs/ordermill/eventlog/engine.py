@@ -20,7 +20,7 @@ from uuid import UUID
 import structlog
 
 from ordermill.contracts.base import Fact
-from ordermill.decider import Decider, Decision
+from ordermill.decider import Decider, Decision, Folded
 from ordermill.errors import OrdermillError, Transient
 from ordermill.ids import uuid7
 
@@ -124,7 +124,7 @@ class Engine:
         store: Store,
         rules: Rules,
         clock: Callable[[], datetime],
-        random_bytes: Callable[[int], bytes] = os.urandom,
+        random_bytes: Callable[[int], bytes] | None = None,
         cache_size: int = 20_000,
     ) -> None:
         self.store = store
@@ -133,7 +133,7 @@ class Engine:
         self.aggregates = Aggregates(rules.deciders)
         self.on_commit: list[Callable[[], None]] = []
         self.conflicts = 0
-        self._random_bytes = random_bytes
+        self._random_bytes = random_bytes or buffered_random()
         self._cache: OrderedDict[str, Aggregate] = OrderedDict()
         self._cache_size = cache_size
         self._locks = _StreamLocks()
@@ -296,15 +296,19 @@ class _Batch:
                 seen.add(message)
 
     def _decide(self, decision: Decision) -> list[tuple[str, Fact]]:
-        recorded = list(decision.decide(self.states))
-        aggregates = self.engine.aggregates
+        recorded = decision.decide(self.states)
+        folded = recorded.states if isinstance(recorded, Folded) else None
+        events = recorded.events if isinstance(recorded, Folded) else list(recorded)
         moved: dict[str, Aggregate] = {}
-        for stream, event in recorded:
+        for stream, event in events:
             aggregate = moved.get(stream) or self.states.aggregate(stream)
-            state = aggregates.decider(stream).evolve(aggregate.state, event)
+            if folded is None:
+                state = self.engine.aggregates.decider(stream).evolve(aggregate.state, event)
+            else:
+                state = folded[stream]
             moved[stream] = Aggregate(state, aggregate.version + 1, aggregate.hash)
         self.states.task.update(moved)
-        return recorded
+        return events
 
     def _stage(self, task: Task, outcome: Outcome) -> None:
         changes, cause = self._changes, task.cause
@@ -365,6 +369,20 @@ class _Batch:
             if version // every > self._base(stream).version // every:
                 changes.snapshots.append(engine.aggregates.to_snapshot(stream, aggregate))
         return changes
+
+
+def buffered_random(size: int = 4_096) -> Callable[[int], bytes]:
+    """os.urandom, asked for many bytes at once: a system call an id costs more than the rest of the id."""
+    pool = b""
+
+    def take(count: int) -> bytes:
+        nonlocal pool
+        if len(pool) < count:
+            pool = os.urandom(max(size, count))
+        taken, pool = pool[:count], pool[count:]
+        return taken
+
+    return take
 
 
 class _StreamLocks:

@@ -416,7 +416,7 @@ class _PostgresTransaction:
     async def commit(self, changes: Changes) -> None:
         execute = self._connection.execute
         if rows := changes.rows:
-            columns = [[getattr(row, name) for row in rows] for name in _COLUMNS.split(", ")]
+            columns = [list(column) for column in zip(*rows, strict=True)]
             await execute(_INSERT_EVENTS, self._tx_offset, *columns)
         for kind, arguments in _set_based(changes):
             await execute(_WRITES[kind], *arguments)

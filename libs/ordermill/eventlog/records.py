@@ -12,9 +12,9 @@ with both instants in whole microseconds since 1970-01-01T00:00Z. None of the fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from typing import NamedTuple
 from uuid import UUID
 
 GENESIS = bytes(32)
@@ -29,8 +29,7 @@ def micros(instant: datetime) -> int:
     return (instant - EPOCH) // _MICROSECOND
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One event as it is stored. `version` counts from 1 within its stream."""
 
     stream: str
@@ -46,8 +45,7 @@ class Row:
     hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SequencedRow:
+class SequencedRow(NamedTuple):
     """An event and its sequence number, dense from 1, by which all readers go."""
 
     seq: int

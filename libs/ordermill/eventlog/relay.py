@@ -66,7 +66,7 @@ class Relay:
         publisher: Publisher,
         service: str,
         shard: tuple[int, int] = (0, 1),
-        poll_s: float = 0.05,
+        poll_s: float = 0.2,
         batch: int = 1_000,
     ) -> None:
         self.status = RelayStatus()

@@ -9,7 +9,6 @@ import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-
 _ABOUT_CODE = frozenset({"AttributeError", "ImportError", "ModuleNotFoundError", "NameError", "TypeError"})
 """Errors whose text speaks of code. Others may quote what they could not take: a name, an address."""
 

@@ -51,7 +51,7 @@ from ordermill.contracts.inventory import (
 )
 from ordermill.contracts.returns import Disposition, InspectedLine
 from ordermill.contracts.routing import PlannedShipment
-from ordermill.decider import Decision
+from ordermill.decider import Decision, Folded
 
 from ..errors import FulfillmentNotAllocated, OrderNotReserved
 from .reservation import RESERVATION, Held, Reservation, answer_mark, cancellation_mark, plan_mark
@@ -178,7 +178,7 @@ Command = StockCommand | ReserveOrder | OrderCommand | TakeInReturn
 
 def decision(command: Command) -> Decision:
     """`command` bound to the streams it is known to touch; those of other orders are looked up on the way."""
-    return Decision(streams(command), lambda states: decide(states, command))
+    return Decision(streams(command), lambda states: _decided(states, command).folded())
 
 
 def streams(command: Command) -> tuple[str, ...]:
@@ -207,6 +207,10 @@ def decide(states: Mapping[str, Any], command: Command) -> Events:
     Units beyond what an order still has there are cut off without a word, for facts repeat themselves.
     Raises OrderNotReserved, FulfillmentNotAllocated.
     """
+    return _decided(states, command).events
+
+
+def _decided(states: Mapping[str, Any], command: Command) -> _Work:
     work = _Work(states)
     match command:
         case ReserveOrder():
@@ -231,7 +235,7 @@ def decide(states: Mapping[str, Any], command: Command) -> Events:
             _take_in_return(work, command)
         case _:
             assert_never(command)
-    return work.events
+    return work
 
 
 class _Work:
@@ -265,6 +269,9 @@ class _Work:
             stream = RESERVATION.stream(event.order_id)
             self._now[stream] = RESERVATION.evolve(self._state(stream), event)
         self.events.append((stream, event))
+
+    def folded(self) -> Folded:
+        return Folded(self.events, self._now)
 
 
 # Stock feeds and returns
