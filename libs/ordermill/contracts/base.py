@@ -26,7 +26,7 @@ class UnknownType(Poison):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name[:120]!r}: no such message type here. `docs/reference/events.md` lists those there are."
+            f"{name[:120]!r}: no such message type here: misspelled, or newer than this installation."
         )
 
 

@@ -30,10 +30,10 @@ ROWS = (
 
 def show_ready(environment: dict[str, str], seconds: float) -> None:
     """Once all processes run. To stderr: stdout is for data."""
-    port = environment["OMS_TRACKING_PORT"]
+    port = environment["OMS_CAPTURE_PORT"]
     print(
-        f"six services up after {seconds:.1f} s; logs in {environment['OMS_HOME']}/log\n"
-        f"look with `oms orders list`, `oms stock list`, `oms log tail` in another terminal; HTTP from port {port} on",
+        f"six services up after {seconds:.1f} s; logs in {environment['OMS_HOME']}/logs\n"
+        f"look with `oms orders list`, `oms stock list`, `oms log tail` in another terminal; capture's HTTP on port {port}",
         file=sys.stderr,
     )
 

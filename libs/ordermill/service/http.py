@@ -1,4 +1,4 @@
-"""The HTTP side of a service: FastAPI with RFC 9457 problem details, health, metrics and dead letters."""
+"""The HTTP side of a service: FastAPI with RFC 9457 problem details, health, metrics, and views to browse."""
 
 from __future__ import annotations
 

@@ -389,6 +389,8 @@ def _request(
 
 def _call_off_unroutable(order: Order, command: RecordUnroutable) -> list[Event]:
     """Also units called off before: no location holds them, so none will answer for them."""
+    if order.stage is not Stage.RELEASED:
+        return []
     lines = _clip(order, _pairs(command.lines), order.here_of)
     return _requested(order, f"unroutable:{command.plan_id}"[:120], lines, "unroutable")
 
