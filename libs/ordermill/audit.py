@@ -608,8 +608,8 @@ class Books:
             stream = f"stock-{sku}"
             for text in book.domain.check_stock(stock):
                 book.wrong("stock", stream, text)
-            shelves = {location: shelf.on_hand for location, shelf in stock.shelves.items() if shelf.on_hand}
-            came = {location: units for location, units in on_hand.get(sku, {}).items() if units}
+            shelves = {location: shelf.on_hand for location, shelf in sorted(stock.shelves.items()) if shelf.on_hand}
+            came = {location: units for location, units in sorted(on_hand.get(sku, {}).items()) if units}
             if shelves != came:
                 book.wrong("stock", stream, f"on hand are {shelves}; what came and went leaves {came}")
         for order_id, reservation in book.reservations.items():

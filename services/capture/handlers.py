@@ -141,13 +141,9 @@ def unroutable(fact: OrderUnroutable, received: Received) -> Iterable[Decision]:
     return [order_decision(RecordUnroutable(fact.order_id, fact.plan_id, lines))]
 
 
-def declined(
-    fact: FulfillmentCancellationDeclined | CancellationTooLate, received: Received
-) -> Iterable[Decision]:
+def declined(fact: FulfillmentCancellationDeclined | CancellationTooLate, received: Received) -> Iterable[Decision]:
     return [
-        order_decision(
-            RecordCancellationDeclined(fact.order_id, received.message_id, fact.cancellation_id, fact.lines)
-        )
+        order_decision(RecordCancellationDeclined(fact.order_id, received.message_id, fact.cancellation_id, fact.lines))
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from ordermill.contracts.fulfillment import LabelRequested
@@ -51,10 +51,13 @@ def labels(carriers: Mapping[str, Carrier], network: Network, keyring: Keyring) 
             )
         )
 
+    async def fetch_keys(events: Sequence[LabelRequested]) -> None:
+        await keyring.open({event.destination.addressee for event in events if event.destination.addressee})
+
     def give_up(event: LabelRequested, error: Exception) -> Decision:
         return _failed(event, str(error), answered=False)
 
-    return EffectOf(LabelRequested, lambda event: event.label_id, perform, give_up)
+    return EffectOf(LabelRequested, lambda event: event.label_id, perform, give_up, prepare=fetch_keys)
 
 
 def _failed(event: LabelRequested, reason: str, answered: bool) -> Decision:

@@ -11,6 +11,4 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class RoutingSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="OMS_ROUTING_", frozen=True, extra="ignore")
 
-    policy_file: Path | None = Field(
-        None, description="What plans cost and may do, TOML; built in if not set."
-    )
+    policy_file: Path | None = Field(None, description="What plans cost and may do, TOML; built in if not set.")

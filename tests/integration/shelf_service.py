@@ -25,7 +25,7 @@ from ordermill.errors import Transient
 from ordermill.eventlog.engine import Engine
 from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.relay import Relay
-from ordermill.eventlog.store import Store, Timer
+from ordermill.eventlog.store import Changes, Store, Timer
 from ordermill.service.declare import EffectOf, Received, Service, on
 from ordermill.service.kafka import KafkaPublisher, KafkaSettings, Subscriptions, all_topics
 from ordermill.service.logs import configure_logging
@@ -95,7 +95,7 @@ class Shelves:
         stream = SHELVES.stream(event.sku)
         return Decision((stream,), lambda states: [(stream, received(1, "gave-up", event.sku))])
 
-    def committed(self) -> None:
+    def committed(self, changes: Changes) -> None:
         self._die("committed", "die-committed" if self._wants("committed") else "")
 
     def ring(self, timer: Timer) -> Iterable[Decision]:
@@ -147,7 +147,7 @@ class Instance:
 
     async def consume(self, settings: KafkaSettings, instance: str = "1", workers: int = 1) -> None:
         topics = ["oms.location.stock"]
-        self._subscriptions = Subscriptions(settings, "shelves", instance, topics, workers, self._handle)
+        self._subscriptions = Subscriptions(settings, "inventory", instance, topics, workers, self._handle)
         await self._subscriptions.start()
 
     async def publish(self, settings: KafkaSettings) -> None:

@@ -116,7 +116,7 @@ async def test_a_poll_is_one_transaction_and_all_its_partitions_are_committed(
     assert [row["events"] for row in transactions] == [len(poll) for poll in one.polls]
     assert len({record.partition for record in one.polls[0]}) > 1
     await one.close()
-    assert await broker.committed("shelves", STOCK) == await broker.ends(STOCK)
+    assert await broker.committed("inventory", STOCK) == await broker.ends(STOCK)
 
 
 async def test_a_message_delivered_again_is_handled_once(broker: Broker, shelf_log: Log, instance: Open) -> None:
@@ -232,7 +232,7 @@ async def test_a_graceful_stop_finishes_the_batch_at_hand(broker: Broker, shelf_
     assert one.settled == []
     await one.stop_consuming()
     assert await shelf_log.references() == ["fast", "slow"]
-    assert sum((await broker.committed("shelves", STOCK)).values()) == 2
+    assert sum((await broker.committed("inventory", STOCK)).values()) == 2
 
 
 class Process:

@@ -25,9 +25,7 @@ class UnknownType(Poison):
     code = "contracts.unknown-type"
 
     def __init__(self, name: str) -> None:
-        super().__init__(
-            f"{name[:120]!r}: no such message type here: misspelled, or newer than this installation."
-        )
+        super().__init__(f"{name[:120]!r}: no such message type here: misspelled, or newer than this installation.")
 
 
 class UnknownVersion(Poison):
@@ -68,7 +66,7 @@ class Message(Part):
         family = name.rpartition(".")[0]
         if family in FAMILIES:
             raise TypeError(f"{cls.__name__}: {family} is taken by {FAMILIES[family].__name__}")
-        if "topic" not in cls.__dict__:
+        if not hasattr(cls, "topic"):
             cls.topic = f"oms.{name.split('.')[1]}.events"
         FAMILIES[family] = cls
         BY_TYPE[name] = cls

@@ -30,13 +30,18 @@ from .fields import (
 )
 
 AVAILABILITY_TOPIC = "oms.inventory.availability"
+STOCK_TOPIC = "oms.inventory.stock"
 
 LetGoCause = Literal["canceled", "shortage", "unroutable"]
 DeallocationCause = Literal["rejected", "short-pick"]
 
 
 class StockFact(Fact):
-    """A fact about one SKU."""
+    """A fact about one SKU. On a topic of its own: there are three for each line of each order, and who follows orders
+    has no use for them.
+    """
+
+    topic: ClassVar[str] = STOCK_TOPIC
 
     sku: Sku
 

@@ -33,7 +33,7 @@ def show_ready(environment: dict[str, str], seconds: float) -> None:
     port = environment["OMS_CAPTURE_PORT"]
     print(
         f"six services up after {seconds:.1f} s; logs in {environment['OMS_HOME']}/logs\n"
-        f"look with `oms orders list`, `oms stock list`, `oms log tail` in another terminal; capture's HTTP on port {port}",
+        f"look with `oms orders list`, `oms stock list`, `oms log tail` in another terminal; HTTP on port {port}",
         file=sys.stderr,
     )
 

@@ -52,6 +52,7 @@ max_wal_senders = 0
 max_logical_replication_workers = 0
 wal_buffers = '16MB'
 wal_compression = 'lz4'
+default_toast_compression = 'lz4'
 min_wal_size = '160MB'
 max_wal_size = '1GB'
 checkpoint_timeout = '10min'

@@ -125,13 +125,13 @@ class Engine:
         rules: Rules,
         clock: Callable[[], datetime],
         random_bytes: Callable[[int], bytes] | None = None,
-        cache_size: int = 20_000,
+        cache_size: int = 5_000,
     ) -> None:
         self.store = store
         self.rules = rules
         self.clock = clock
         self.aggregates = Aggregates(rules.deciders)
-        self.on_commit: list[Callable[[], None]] = []
+        self.on_commit: list[Callable[[Changes], None]] = []
         self.conflicts = 0
         self._random_bytes = random_bytes or buffered_random()
         self._cache: OrderedDict[str, Aggregate] = OrderedDict()
@@ -203,7 +203,7 @@ class Engine:
                 self._remember(batch.states.staged)
             if changes.rows or changes.publications:
                 for notify in self.on_commit:
-                    notify()
+                    notify(changes)
             return batch.outcomes
 
     def _contended(self, stream: str, locked: bool) -> bool:

@@ -103,6 +103,10 @@ _WRITES: dict[str, str] = {
 }
 
 
+async def _keep_as_it_is(connection: Any) -> None:
+    """Nothing of a session is ever changed, so there is nothing to reset when it goes back to its pool."""
+
+
 def view_table(name: str) -> str:
     """The table of a view. Names are fixed in code and checked, since they become part of SQL."""
     if not name.replace("_", "").isalnum():
@@ -156,7 +160,12 @@ class PostgresStore:
         """Connect. Raises LogUnavailable."""
         with translated():
             pool = await asyncpg.create_pool(
-                dsn, min_size=1, max_size=max_connections, server_settings=_TIMEOUTS, command_timeout=60
+                dsn,
+                min_size=1,
+                max_size=max_connections,
+                server_settings=_TIMEOUTS,
+                command_timeout=60,
+                reset=_keep_as_it_is,
             )
             # Numbers, cursors and leases come out the same when done again after a crash: no wait for the disk.
             fast_pool = await asyncpg.create_pool(
@@ -165,6 +174,7 @@ class PostgresStore:
                 max_size=2,
                 server_settings=_TIMEOUTS | {"synchronous_commit": "off"},
                 command_timeout=60,
+                reset=_keep_as_it_is,
             )
             offset = await pool.fetchval("SELECT tx_offset FROM log_meta")
         return cls(pool, fast_pool, dsn, offset)

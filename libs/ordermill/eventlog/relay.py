@@ -17,9 +17,23 @@ from ordermill.contracts.base import FAMILIES
 from ordermill.errors import Transient
 
 from .records import SequencedRow
-from .store import Publication, Store
+from .store import Changes, Publication, Store
 
 logger = structlog.get_logger(__name__)
+
+
+CLUSTER_CHECK_S = 1.0
+EAGER_STEPS = 8
+"""So many looks in quick succession after the last sign of life."""
+
+
+class BrokerReplaced(Transient):
+    """The broker behind the address is another one now, which knows nothing of us."""
+
+    code = "relay.broker-replaced"
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"{service}: the broker is a new one; it is filled again from the log")
 
 
 class Publisher(Protocol):
@@ -58,7 +72,10 @@ class RelayStatus:
 
 
 class Relay:
-    """Publishes one shard of a service's log."""
+    """Publishes one shard of a service's log, at most once in `pace_s` seconds; what is committed meanwhile goes along.
+
+    Woken by this process's own commits; every `poll_s` seconds it looks for those of other instances.
+    """
 
     def __init__(
         self,
@@ -67,6 +84,7 @@ class Relay:
         service: str,
         shard: tuple[int, int] = (0, 1),
         poll_s: float = 0.2,
+        pace_s: float = 0.025,
         batch: int = 1_000,
     ) -> None:
         self.status = RelayStatus()
@@ -75,10 +93,12 @@ class Relay:
         self._service = service
         self._shard = shard
         self._poll_s = poll_s
+        self._pace_s = pace_s
+        self._cluster = ""
         self._batch = batch
         self._wake = asyncio.Event()
 
-    def wake(self) -> None:
+    def wake(self, changes: Changes | None = None) -> None:
         """Something was committed: look at once."""
         self._wake.set()
 
@@ -109,15 +129,31 @@ class Relay:
                 logger.info("filling an empty broker", service=self._service)
             cursor = 0
             await self._store.republish_all()
+        self._cluster = cluster
         self.status.published = cursor
+        loop = asyncio.get_running_loop()
+        looked_at = loop.time()
+        eager = 0
         while True:
             self._wake.clear()
-            worked = await self.step()
-            if not worked:
+            began = loop.time()
+            if began - looked_at > CLUSTER_CHECK_S:
+                looked_at = began
+                if await self._publisher.cluster() != cluster:
+                    raise BrokerReplaced(self._service)
+            published = await self.step()
+            if published >= self._batch:
+                continue
+            if published:
+                eager = EAGER_STEPS
+            else:
+                # A commit may be held back for a moment by an older transaction that is still open: look again soon.
                 try:
-                    await asyncio.wait_for(self._wake.wait(), self._poll_s)
+                    await asyncio.wait_for(self._wake.wait(), self._pace_s if eager else self._poll_s)
+                    eager = EAGER_STEPS
                 except TimeoutError:
-                    continue
+                    eager = max(0, eager - 1)
+            await asyncio.sleep(max(0.0, began + self._pace_s - loop.time()))
 
     async def drain(self, timeout_s: float = 5.0) -> None:
         """Before a stop: publish what is committed, if this relay leads and the broker takes it in time."""
@@ -128,8 +164,8 @@ class Relay:
             self.wake()
             await asyncio.sleep(0.02)
 
-    async def step(self) -> bool:
-        """Number and publish what is there, at most one batch; whether there was anything.
+    async def step(self) -> int:
+        """Number and publish what is there, at most one batch; how many events that were.
 
         States go before events: who reads an event may look at a state that is at least as new.
         """
@@ -141,6 +177,6 @@ class Relay:
         rows = await self._store.read(self.status.published, self._batch, self._shard)
         if rows:
             await self._publisher.send_events(self._service, rows)
-            await self._store.move_relay_cursor(self._shard, await self._publisher.cluster(), rows[-1].seq)
+            await self._store.move_relay_cursor(self._shard, self._cluster, rows[-1].seq)
             self.status.published = rows[-1].seq
-        return bool(rows)
+        return len(rows)

@@ -55,6 +55,10 @@ def on(message: type[M], handle: Callable[[M, Received], Iterable[Decision]]) ->
     return Consumes(message, handle)
 
 
+async def _nothing_to_prepare(items: Sequence[Any]) -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class EffectOf:
     """Something done outside, once, because of an event.
@@ -68,6 +72,8 @@ class EffectOf:
     perform: Callable[[Any, str, datetime], Awaitable[Decision]]
     give_up: Callable[[Any, Exception], Decision]
     attempts: int = 10
+    prepare: Callable[[Sequence[Any]], Awaitable[None]] = _nothing_to_prepare
+    """Once for all that are due together: fetch what they need (keys of customers)."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +86,6 @@ class Follows:
 
 def _no_timers(stream: str, event: Fact) -> Sequence[Timer | tuple[str, str]]:
     return ()
-
-
-async def _nothing_to_prepare(messages: Sequence[Message]) -> None:
-    return None
 
 
 @dataclass(frozen=True)

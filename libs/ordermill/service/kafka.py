@@ -36,6 +36,7 @@ from .messages import Headers, UnreadableRecord, event_headers, state_headers
 
 logger = structlog.get_logger(__name__)
 
+POLL_PACE_S = 0.025
 LARGEST_REQUEST = 4 * 1024 * 1024
 COMPACTED = frozenset({"oms.inventory.availability", "oms.orders.status"})
 
@@ -276,6 +277,11 @@ class Subscriptions:
         async def patient_poll(consumer: AIOKafkaConsumer) -> Any:
             """FastStream sleeps five seconds after a Kafka error; a broker that is back is polled sooner."""
             worker.consumer = consumer
+            now = asyncio.get_running_loop().time
+            if len(worker.last) < settings.batch_max // 2:
+                # Little came last time: a moment's patience makes one batch, and one transaction, of several.
+                await asyncio.sleep(max(0.0, worker.polled_at + POLL_PACE_S - now()))
+            worker.polled_at = now()
             while True:
                 if worker.stopping:
                     await asyncio.sleep(0.05)
@@ -284,7 +290,7 @@ class Subscriptions:
                     if worker.polled:
                         worker.rewind()
                         await asyncio.sleep(0.3)
-                    worker.polled = await poll(consumer)
+                    worker.polled = worker.last = await poll(consumer)
                     return worker.polled
                 except ConsumerStoppedError:
                     raise
@@ -363,6 +369,8 @@ class _Worker(ConsumerRebalanceListener):
         self._cluster: str | None = None
         self.consumer: AIOKafkaConsumer | None = None
         self.stopping = False
+        self.last: Sequence[Any] = ()
+        self.polled_at = 0.0
         self.polled: Sequence[Any] = ()
         """The last poll's records, as long as they are not settled."""
 

@@ -116,12 +116,10 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         )
         await _until(stop, subscriptions.start)
         running.consuming = True
-        # States are trees of many small immutable objects: the collector finds nothing in them, and walks long.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
+        _spare_the_collector()
         logger.info("consuming", topics=service.topics)
-        start(running.timers_loop())
+        if service.timers:
+            start(running.timers_loop())
         start(running.measure_loop())
         if service.effects:
             start(running.effects_loop())
@@ -141,6 +139,13 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
             await publisher.stop()
         await store.close()
         logger.info("stopped")
+
+
+def _spare_the_collector() -> None:
+    """States are trees of many small immutable objects: the collector finds nothing in them, and walks long."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def _until(stop: asyncio.Event, work: Callable[[], Any]) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from ordermill.decider import Decision
 from ordermill.errors import OrdermillError, Transient
 from ordermill.eventlog.engine import Cause, Engine, Outcome, Task, WaitsItsTurn
 from ordermill.eventlog.relay import Relay
-from ordermill.eventlog.store import Effect, LogUnavailable, Timer
+from ordermill.eventlog.store import Changes, Effect, LogUnavailable, Timer
 
 from . import deadletters
 from .declare import Consumes, EffectOf, Received, Service
@@ -71,12 +72,16 @@ class RunningService:
         self._wall = wall
         self._handlers = {consumed.message: consumed for consumed in service.consumes}
         self._skipped = {name.encode() for name, cls in BY_TYPE.items() if cls not in self._handlers}
-        self._internal = {f"oms.{name.split('.')[1]}.events" for name in BY_TYPE}
+        self._internal = {cls.topic for cls in BY_TYPE.values() if issubclass(cls, Fact)}
         self._effects = {effect.event.type: effect for effect in service.effects}
         self._effects_waiting = asyncio.Event()
         self._submitted: list[tuple[Task, asyncio.Future[Outcome]]] = []
         self._submitter: asyncio.Task[None] | None = None
-        engine.on_commit.append(self._effects_waiting.set)
+        engine.on_commit.append(self._notice_effects)
+
+    def _notice_effects(self, changes: Changes) -> None:
+        if changes.effects:
+            self._effects_waiting.set()
 
     # Messages
 
@@ -319,7 +324,11 @@ class RunningService:
         due = await self.engine.store.due_effects(now, 200, now + _LEASE)
         if not due:
             return 0
-        answers = await asyncio.gather(*(self._perform(effect) for effect in due))
+        asked = [(effect, decode(effect.type, effect.data)) for effect in due]
+        for declared in self.service.effects:
+            if events := [event for effect, event in asked if isinstance(event, declared.event)]:
+                await self._patiently(partial(declared.prepare, events))
+        answers = await asyncio.gather(*(self._perform(effect, event) for effect, event in asked))
         tasks = [
             Task(self._effect_cause(effect), (answer,), effect_id=effect.effect_id)
             for effect, answer in zip(due, answers, strict=True)
@@ -330,9 +339,8 @@ class RunningService:
                 logger.error("an effect's answer failed", effect_id=task.effect_id, error=str(outcome.error))
         return len(due)
 
-    async def _perform(self, effect: Effect) -> Decision | None:
+    async def _perform(self, effect: Effect, event: Message) -> Decision | None:
         declared: EffectOf = self._effects[effect.type]
-        event = decode(effect.type, effect.data)
         try:
             return await declared.perform(event, effect.effect_id, self.engine.clock())
         except Exception as error:

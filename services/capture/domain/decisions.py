@@ -29,7 +29,7 @@ from ordermill.contracts.capture import (
     ReleasedLine,
 )
 from ordermill.contracts.channel import OrderCanceled, OrderChanged
-from ordermill.contracts.fields import Destination, LineQuantity, MAX_MINOR, Money
+from ordermill.contracts.fields import MAX_MINOR, Destination, LineQuantity, Money
 from ordermill.ids import derived_id
 from ordermill.money import first_units, goods_of, range_of_units, total_of
 
