@@ -152,7 +152,7 @@ class Driver:
             await asyncio.sleep(0.02)
             history.append((perf_counter(), self.delivered))
             (began, few), (earlier, _), (now, many) = history[0], history[-2], history[-1]
-            allowance += max(60.0, 1.3 * (many - few) / (now - began)) * (now - earlier)
+            allowance += max(250.0, 1.3 * (many - few) / (now - began)) * (now - earlier)
             count = min(in_flight - len(self.undelivered), int(allowance), BULK)
             allowance -= int(allowance)
             if count > 0:

@@ -40,8 +40,8 @@ class Size:
     sample: int
 
 
-FULL = Size(skus=2_000, in_flight=1_500, warm_s=60, life_s=40, routed_s=30, patience_s=15, appended=40_000, sample=500)
-QUICK = Size(skus=400, in_flight=600, warm_s=10, life_s=8, routed_s=4, patience_s=5, appended=10_000, sample=0)
+FULL = Size(skus=2_000, in_flight=3_000, warm_s=60, life_s=40, routed_s=30, patience_s=15, appended=40_000, sample=500)
+QUICK = Size(skus=400, in_flight=1_500, warm_s=15, life_s=10, routed_s=4, patience_s=5, appended=10_000, sample=0)
 RETURNS_PERCENT = 8
 _SAMPLED = "sampled between"
 _DRAIN_AT_MOST_S = 90

@@ -151,13 +151,11 @@ class Instance:
         await self._subscriptions.start()
 
     async def publish(self, settings: KafkaSettings) -> None:
-        from ordermill.service.run import _relay
-
         self._publisher = KafkaPublisher(settings, system_clock, all_topics(SERVICES))
         await self._publisher.start()
         self.running.relay = Relay(self.store, self._publisher, "inventory")
         self.engine.on_commit.append(self.running.relay.wake)
-        self._tasks.append(asyncio.create_task(_relay(self.running.relay, self._publisher)))
+        self._tasks.append(asyncio.create_task(self.running.relay.run()))
 
     async def stop_consuming(self) -> None:
         if self._subscriptions is not None:

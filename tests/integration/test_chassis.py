@@ -314,9 +314,7 @@ async def test_a_broker_that_comes_back_empty_is_filled_and_nothing_is_done_twic
     await broker.publish([arrived(f"sku-{n}", reference=f"r{n}") for n in range(20)])
 
     async def told() -> bool:
-        told = {
-            decode(StockReceived.type, record.value).reference for record in await broker.read("oms.inventory.events")
-        }
+        told = {decode(StockReceived.type, record.value).reference for record in await broker.read(StockReceived.topic)}
         return told >= {f"r{n}" for n in range(20)}
 
     await eventually(told)
@@ -337,7 +335,7 @@ async def test_an_idle_instance_notices_within_seconds_that_the_broker_is_anothe
     await one.running.execute([next(iter(one.shelves.arrived(arrived("pot", reference="x"), None)))], "user:test")  # type: ignore[arg-type]
 
     async def told() -> list[Any]:
-        return await broker.read("oms.inventory.events")
+        return await broker.read(StockReceived.topic)
 
     await eventually(told)
     broker.restart()

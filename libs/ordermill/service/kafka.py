@@ -37,6 +37,7 @@ from .messages import Headers, UnreadableRecord, event_headers, state_headers
 logger = structlog.get_logger(__name__)
 
 POLL_PACE_S = 0.025
+LONGEST_PACE_S = 0.25
 LARGEST_REQUEST = 4 * 1024 * 1024
 COMPACTED = frozenset({"oms.inventory.availability", "oms.orders.status"})
 
@@ -45,15 +46,6 @@ class BrokerUnavailable(Transient):
     """Kafka can't be reached or refuses work."""
 
     code = "kafka.unavailable"
-
-
-class BrokerReplaced(Transient):
-    """Another broker answers at the address: it knows nothing of what was sent before."""
-
-    code = "kafka.broker-replaced"
-
-    def __init__(self) -> None:
-        super().__init__("a new broker answers at the old one's address: all that it should know is sent again")
 
 
 @dataclass(frozen=True)
@@ -154,11 +146,8 @@ class KafkaPublisher:
             self._producer = None
 
     async def cluster(self) -> str:
-        """Raises BrokerReplaced, once, when it is not the one of the call before."""
         known, self._cluster = self._cluster, await cluster_of(self._running().client)
-        if known not in (None, self._cluster):
-            self._replaced = True
-            raise BrokerReplaced
+        self._replaced = self._replaced or known not in (None, self._cluster)
         return self._cluster
 
     async def is_empty(self, topic: str) -> bool:
@@ -190,7 +179,6 @@ class KafkaPublisher:
 
     async def _send(self, messages: Iterable[tuple[str, bytes, bytes, Headers]]) -> None:
         producer = self._running()
-        await self.cluster()
         batches: dict[tuple[str, int], Any] = {}
         sent: list[Awaitable[Any]] = []
         try:
@@ -279,8 +267,10 @@ class Subscriptions:
             worker.consumer = consumer
             now = asyncio.get_running_loop().time
             if len(worker.last) < settings.batch_max // 2:
-                # Little came last time: a moment's patience makes one batch, and one transaction, of several.
-                await asyncio.sleep(max(0.0, worker.polled_at + POLL_PACE_S - now()))
+                # Little came last time: a moment's patience makes one batch, and one transaction, of several. The
+                # longer a batch takes, the busier the machine, and the more a fuller one saves.
+                rest = min(LONGEST_PACE_S, max(POLL_PACE_S, 2 * worker.took_s))
+                await asyncio.sleep(max(0.0, worker.polled_at + worker.took_s + rest - now()))
             worker.polled_at = now()
             while True:
                 if worker.stopping:
@@ -371,6 +361,8 @@ class _Worker(ConsumerRebalanceListener):
         self.stopping = False
         self.last: Sequence[Any] = ()
         self.polled_at = 0.0
+        self.took_s = 0.0
+        """How long the last poll's records took, from poll to commit."""
         self.polled: Sequence[Any] = ()
         """The last poll's records, as long as they are not settled."""
 
@@ -384,7 +376,9 @@ class _Worker(ConsumerRebalanceListener):
 
     async def work(self, records: Sequence[Any]) -> None:
         async with self._busy:
+            began = asyncio.get_running_loop().time()
             await self._handle(records)
+            self.took_s = asyncio.get_running_loop().time() - began
             self.polled = ()
             assert self.consumer is not None
             offsets = {TopicPartition(r.topic, r.partition): r.offset + 1 for r in records}

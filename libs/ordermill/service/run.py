@@ -23,8 +23,6 @@ from ordermill.eventlog.relay import Relay
 from .declare import Follows, Service
 from .http import application
 from .kafka import (
-    BrokerReplaced,
-    BrokerUnavailable,
     KafkaPublisher,
     KafkaSettings,
     Subscriptions,
@@ -106,7 +104,7 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         await _until(stop, publisher.start)
         running.relay = Relay(store, publisher, service.name)
         engine.on_commit.append(running.relay.wake)
-        start(_relay(running.relay, publisher))
+        start(running.relay.run())
         start(server.serve())
         await _follow(service.follows, kafka, start)
         if service.startup is not None:
@@ -160,22 +158,6 @@ async def _until(stop: asyncio.Event, work: Callable[[], Any]) -> Any:
                 await asyncio.wait_for(stop.wait(), pause)
             pause = min(pause * 2, 2.0)
     return None
-
-
-async def _relay(relay: Relay, publisher: KafkaPublisher) -> None:
-    """The relay, started over when the broker is another one, also while there is nothing to send."""
-    while True:
-        work = asyncio.create_task(relay.run())
-        try:
-            while True:
-                await asyncio.sleep(1)
-                with suppress(BrokerUnavailable):
-                    await publisher.cluster()
-        except BrokerReplaced as replaced:
-            logger.warning("relay starts over", error=str(replaced))
-        finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
 
 
 async def _follow(follows: tuple[Follows, ...], kafka: KafkaSettings, start: Callable[[Any], None]) -> None:
