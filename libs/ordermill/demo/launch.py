@@ -23,7 +23,7 @@ from .state import DemoClock, DemoState
 
 SERVICE_PORTS = {service: 8_101 + number for number, service in enumerate(SERVICES)}
 EMBEDDED = {
-    "OMS_FETCH_WAIT_MS": "100",
+    "OMS_FETCH_WAIT_MS": "50",
     "OMS_PARTITIONS": "2",
     "OMS_SESSION_TIMEOUT_MS": "3000",
     "OMS_STATIC_MEMBERSHIP": "false",

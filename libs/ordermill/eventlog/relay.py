@@ -23,7 +23,7 @@ logger = structlog.get_logger(__name__)
 
 
 CLUSTER_CHECK_S = 1.0
-LONGEST_PACE_S = 0.25
+LONGEST_PACE_S = 0.15
 EAGER_STEPS = 8
 """So many looks in quick succession after the last sign of life."""
 
@@ -85,7 +85,7 @@ class Relay:
         service: str,
         shard: tuple[int, int] = (0, 1),
         poll_s: float = 0.2,
-        pace_s: float = 0.025,
+        pace_s: float = 0.015,
         batch: int = 1_000,
     ) -> None:
         self.status = RelayStatus()
@@ -156,7 +156,7 @@ class Relay:
                 except TimeoutError:
                     eager = max(0, eager - 1)
             # The longer a step takes, the busier the machine, and the more a fuller batch saves.
-            rest = min(LONGEST_PACE_S, max(self._pace_s, 2 * took))
+            rest = min(LONGEST_PACE_S, max(self._pace_s, took))
             await asyncio.sleep(max(0.0, began + took + rest - loop.time()))
 
     async def drain(self, timeout_s: float = 5.0) -> None:

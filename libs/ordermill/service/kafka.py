@@ -36,8 +36,8 @@ from .messages import Headers, UnreadableRecord, event_headers, state_headers
 
 logger = structlog.get_logger(__name__)
 
-POLL_PACE_S = 0.025
-LONGEST_PACE_S = 0.25
+POLL_PACE_S = 0.015
+LONGEST_PACE_S = 0.15
 LARGEST_REQUEST = 4 * 1024 * 1024
 COMPACTED = frozenset({"oms.inventory.availability", "oms.orders.status"})
 
@@ -269,7 +269,7 @@ class Subscriptions:
             if len(worker.last) < settings.batch_max // 2:
                 # Little came last time: a moment's patience makes one batch, and one transaction, of several. The
                 # longer a batch takes, the busier the machine, and the more a fuller one saves.
-                rest = min(LONGEST_PACE_S, max(POLL_PACE_S, 2 * worker.took_s))
+                rest = min(LONGEST_PACE_S, max(POLL_PACE_S, worker.took_s))
                 await asyncio.sleep(max(0.0, worker.polled_at + worker.took_s + rest - now()))
             worker.polled_at = now()
             while True:
