@@ -16,7 +16,7 @@ from ordermill.eventlog.aggregates import Aggregates
 from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.rebuild import rebuild_view
 from ordermill.installation import declared
-from ordermill.service.run import SERVICES
+from ordermill.names import SERVICES
 from ordermill.service.settings import settings_of
 
 from . import micro

@@ -19,7 +19,8 @@ import uvloop
 from ordermill.demo.launch import EMBEDDED
 from ordermill.embedded import Child, EmbeddedStack
 from ordermill.installation import Installation, builder
-from ordermill.service.run import SERVICES, run_service
+from ordermill.names import SERVICES
+from ordermill.service.run import run_service
 
 
 class BenchStopped(Exception):

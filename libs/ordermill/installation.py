@@ -18,9 +18,9 @@ from typing import Any
 from ordermill.clock import Clock, system_clock
 from ordermill.errors import Refused
 from ordermill.eventlog.migrate import Access, migrate, provision
+from ordermill.names import SERVICES
 from ordermill.service.deadletters import LETTER_VIEW
 from ordermill.service.declare import Service
-from ordermill.service.run import SERVICES
 from ordermill.service.settings import PlatformSettings
 
 KEYRING_MIGRATIONS = Path(__file__).parent / "keyring" / "migrations"
@@ -113,6 +113,7 @@ class Installation:
             "OMS_LINK_SECRET": self.secrets["link_secret"],
             "OMS_CAPTURE_SHOPIFY_SECRET": self.secrets["shopify_secret"],
             "OMS_KEYRING_URL": self._url(postgres, "keyring", owner=False),
+            "OMS_KEYRING_OWNER_URL": self._url(postgres, "keyring", owner=True),
         }
         for service in SERVICES:
             found[f"OMS_{service.upper()}_DATABASE_URL"] = self._url(postgres, service, owner=False)

@@ -63,7 +63,7 @@ Lines = Body(min_length=1, max_length=1_000, description="Up to 1,000 lines; eac
 
 def routes(feeds: Feeds) -> APIRouter:
     router = APIRouter()
-    browse(router, "/stock", STOCK_VIEW)
+    browse(router, "/stock", STOCK_VIEW, any_key=True)
     browse(router, "/reservations", RESERVATIONS)
 
     @router.post("/stock/receive", summary="Goods came in")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ordermill.errors import NotFound, Refused
+from ordermill.names import SERVICES
 
-from .place import SERVICES, Unreachable, adopt, variable
+from .place import Unreachable, adopt, variable
 
 if TYPE_CHECKING:
     import httpx

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ordermill.errors import OrdermillError
+from ordermill.names import SERVICES
 
 from .client import url_of
-from .place import SERVICES, SettingsWrong, adopt, checked, database_url, declared, faults_of
+from .place import SettingsWrong, adopt, checked, database_url, declared, faults_of
 from .terminal import DONE, WRONG, JsonOption, cell, print_json
 
 if TYPE_CHECKING:

@@ -9,7 +9,9 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 
-from .place import SERVICES, SettingsWrong, Unreachable, adopt, database_url, declared, owner_url, variable
+from ordermill.names import SERVICES
+
+from .place import SettingsWrong, Unreachable, adopt, database_url, declared, owner_url, variable
 from .terminal import JsonOption, print_json, print_table
 
 app = typer.Typer()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from ordermill.errors import OrdermillError, Transient
+from ordermill.names import SERVICES
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from ordermill.service.settings import PlatformSettings
 
 T = TypeVar("T")
-
-SERVICES = ("capture", "inventory", "routing", "fulfillment", "tracking", "returns")
 
 
 class Unreachable(Transient):

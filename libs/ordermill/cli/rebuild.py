@@ -97,7 +97,7 @@ def verify(
         print_table(["checked", "count"], list(found.checked.items()))
         for violation in found.violations:
             print(violation)
-    say(f"{len(found.violations)} violations" if found.violations else "all as it must be")
+    say(f"violations: {len(found.violations)}" if found.violations else "all as it must be")
     raise typer.Exit(WRONG if found.violations else DONE)
 
 

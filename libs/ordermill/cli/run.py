@@ -17,7 +17,8 @@ def run(service: Annotated[str, typer.Argument(help="Its name, or `all`.")]) -> 
     """Run one service, or all, with the OMS_… settings in the environment; stops gracefully on Ctrl-C or SIGTERM."""
     from ordermill.demo.launch import run_all
     from ordermill.installation import adopt_environment, builder
-    from ordermill.service.run import SERVICES, run_service
+    from ordermill.names import SERVICES
+    from ordermill.service.run import run_service
 
     adopt_environment()
     if service == "all":

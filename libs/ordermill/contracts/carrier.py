@@ -23,7 +23,7 @@ class ParcelScanned(Message):
     carrier: Id
     tracking_number: TrackingNumber
     scan_id: ExternalId
-    code: Annotated[str, StringConstraints(min_length=1, max_length=60)]
+    code: Annotated[str, StringConstraints(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f]+$")]
     """The carrier's own status code; a carrier adapter in tracking says which milestone it means."""
     scanned_at: Instant
     place: Text = ""

@@ -15,7 +15,8 @@ from pathlib import Path
 from ordermill.embedded.processes import Child, Supervisor
 from ordermill.embedded.stack import EmbeddedStack
 from ordermill.installation import Installation, builder, home
-from ordermill.service.run import SERVICES, run_service
+from ordermill.names import SERVICES
+from ordermill.service.run import run_service
 
 from .run import REPORT, WorldOptions, run_world
 from .show import show_ready, show_report

@@ -16,10 +16,11 @@ import uvloop
 from ordermill.audit import audit_installation
 from ordermill.clock import Clock
 from ordermill.installation import Installation, write_private
+from ordermill.names import SERVICES
 from ordermill.network import read_network
 from ordermill.service.kafka import follow
 from ordermill.service.logs import configure_logging
-from ordermill.service.run import SERVICES, clock_of, kafka_of
+from ordermill.service.run import clock_of, kafka_of
 from ordermill.service.settings import PlatformSettings
 
 from .baskets import read_baskets

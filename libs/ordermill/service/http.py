@@ -183,8 +183,11 @@ class Page(BaseModel):
     next: str | None
 
 
-def browse(router: APIRouter, path: str, view: View) -> None:
-    """`GET path` lists a view, filtered by its indexed fields; `GET path/{key}` shows one document."""
+def browse(router: APIRouter, path: str, view: View, any_key: bool = False) -> None:
+    """`GET path` lists a view, filtered by its indexed fields; `GET path/{key}` shows one document.
+
+    `any_key`: keys may hold slashes, as SKUs do; then no other route may begin with `path/`.
+    """
 
     @router.get(path, summary=f"List {view.name}", name=f"list_{view.name}")
     async def list_documents(
@@ -204,7 +207,7 @@ def browse(router: APIRouter, path: str, view: View) -> None:
             next=found[-1][0] if len(found) == limit else None,
         )
 
-    @router.get(path + "/{key}", summary=f"Show one of {view.name}", name=f"show_{view.name}")
+    @router.get(path + ("/{key:path}" if any_key else "/{key}"), summary=f"Show one of {view.name}", name=f"show_{view.name}")
     async def show_document(key: str, service: Running, _: Actor) -> dict[str, Any]:
         return await document_or_404(service, view, key)
 

@@ -80,7 +80,10 @@ async def ensure_topics(settings: KafkaSettings, topics: Sequence[str]) -> None:
                 name,
                 settings.partitions,
                 settings.replication,
-                topic_configs={"cleanup.policy": "compact"} if name in COMPACTED else {},
+                topic_configs={
+                    "max.message.bytes": str(LARGEST_REQUEST),
+                    "cleanup.policy": "compact" if name in COMPACTED else "delete",
+                },
             )
             for name in topics
             if name not in existing

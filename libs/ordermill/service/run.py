@@ -19,6 +19,7 @@ from ordermill.errors import OrdermillError, Transient
 from ordermill.eventlog.engine import Engine
 from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.relay import Relay
+from ordermill.names import SERVICES
 
 from .declare import Follows, Service
 from .http import application
@@ -38,7 +39,6 @@ from .settings import PlatformSettings, ServiceSettings, settings_of
 
 logger = structlog.get_logger(__name__)
 
-SERVICES = ("capture", "inventory", "routing", "fulfillment", "tracking", "returns")
 
 
 def clock_of(settings: PlatformSettings) -> Clock:

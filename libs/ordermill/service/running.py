@@ -117,7 +117,8 @@ class RunningService:
         try:
             if isinstance(record, UnreadableRecord):
                 raise NotReadable(record.reason)
-            if record.value is not None and len(record.value) > MAX_MESSAGE_BYTES:
+            outside = record.topic not in self._internal
+            if outside and record.value is not None and len(record.value) > MAX_MESSAGE_BYTES:
                 raise Oversized(len(record.value))
             item.envelope = envelope = envelope_of(record.headers)
             item.key = envelope.inbox_key

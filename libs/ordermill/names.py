@@ -1,0 +1,3 @@
+"""The services of an installation, in the order in which an order meets them."""
+
+SERVICES = ("capture", "inventory", "routing", "fulfillment", "tracking", "returns")
