@@ -125,7 +125,7 @@ class Engine:
         rules: Rules,
         clock: Callable[[], datetime],
         random_bytes: Callable[[int], bytes] | None = None,
-        cache_size: int = 5_000,
+        cache_size: int = 2_000,
     ) -> None:
         self.store = store
         self.rules = rules

@@ -87,6 +87,7 @@ class Relay:
         poll_s: float = 0.2,
         pace_s: float = 0.015,
         batch: int = 1_000,
+        has_states: bool = True,
     ) -> None:
         self.status = RelayStatus()
         self._store = store
@@ -97,6 +98,7 @@ class Relay:
         self._pace_s = pace_s
         self._cluster = ""
         self._batch = batch
+        self._has_states = has_states
         self._wake = asyncio.Event()
 
     def wake(self, changes: Changes | None = None) -> None:
@@ -175,7 +177,7 @@ class Relay:
         """
         if self._shard[0] == 0:
             await self._store.sequence()
-            while states := await self._store.unpublished(self._batch):
+            while self._has_states and (states := await self._store.unpublished(self._batch)):
                 await self._publisher.send_states(self._service, states)
                 await self._store.published(states)
         rows = await self._store.read(self.status.published, self._batch, self._shard)

@@ -102,7 +102,7 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         if await _until(stop, lambda: ensure_topics(kafka, all_topics(SERVICES))) is None and stop.is_set():
             return
         await _until(stop, publisher.start)
-        running.relay = Relay(store, publisher, service.name)
+        running.relay = Relay(store, publisher, service.name, has_states=bool(service.published))
         engine.on_commit.append(running.relay.wake)
         start(running.relay.run())
         start(server.serve())
