@@ -44,6 +44,7 @@ from ordermill.contracts.fulfillment import (
 )
 from ordermill.contracts.inventory import (
     OrderAllocated,
+    OrderBackordered,
     OrderLetGo,
     OrderShippedOut,
     ReservationOpened,
@@ -312,6 +313,8 @@ class InventoryBook(_Book):
             case OrderShippedOut():
                 _count(self.shipped, event.order_id, event.lines)
             case OrderLetGo():
+                _count(self.let_go, event.order_id, event.lines)
+            case OrderBackordered() if event.was != "asked":  # the SKU lets its claim go and it waits again
                 _count(self.let_go, event.order_id, event.lines)
             case OrderAllocated():
                 for part in event.allocations:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ordermill.audit import InventoryBook
 from ordermill.contracts.base import Fact
 from ordermill.contracts.capture import OrderReleased, ReleasedLine
 from ordermill.contracts.channel import ServiceLevel
@@ -976,3 +977,16 @@ def test_a_decision_declares_the_streams_it_is_known_to_touch() -> None:
     assert told.events == decide(States(), command)
     stock = STOCK.fold(event for stream, event in told.events if stream == "stock-TEAPOT")
     assert told.states["stock-TEAPOT"] == stock
+
+
+def test_the_auditor_counts_a_claim_that_gave_way_alike_on_both_sides() -> None:
+    """A unit that is not found goes back to waiting: the SKU lets the claim go, the order's stream says it waits."""
+    book = InventoryBook()
+    states = States()
+    short = TakeBackShortPicked("anna", "anna.east", (some(1),))
+    for command in (received(2), reserve("anna", teapots(2), may_wait=True), from_east("anna", 2), short):
+        for seq, (stream, event) in enumerate(decide(states, command), 1):
+            states[stream] = (STOCK if stream.startswith("stock-") else RESERVATION).evolve(states[stream], event)
+            book.take(seq, stream, event)
+    assert sum(book.stock_let_go.values()) == 1
+    assert book.let_go == book.stock_let_go

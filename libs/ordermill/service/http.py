@@ -207,7 +207,9 @@ def browse(router: APIRouter, path: str, view: View, any_key: bool = False) -> N
             next=found[-1][0] if len(found) == limit else None,
         )
 
-    @router.get(path + ("/{key:path}" if any_key else "/{key}"), summary=f"Show one of {view.name}", name=f"show_{view.name}")
+    @router.get(
+        path + ("/{key:path}" if any_key else "/{key}"), summary=f"Show one of {view.name}", name=f"show_{view.name}"
+    )
     async def show_document(key: str, service: Running, _: Actor) -> dict[str, Any]:
         return await document_or_404(service, view, key)
 

@@ -40,7 +40,6 @@ from .settings import PlatformSettings, ServiceSettings, settings_of
 logger = structlog.get_logger(__name__)
 
 
-
 def clock_of(settings: PlatformSettings) -> Clock:
     """The real clock, or the demo's scaled one."""
     if settings.clock_origin is None or settings.clock_started is None:
