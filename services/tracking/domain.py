@@ -30,7 +30,7 @@ from ordermill.contracts.tracking import (
     ShipmentScanned,
     Step,
 )
-from ordermill.decider import Decider, Decision
+from ordermill.decider import Decider, Decision, Folded
 from ordermill.pmap import PMap
 
 from .errors import ParcelNameTooLong, TrackingNumberTaken
@@ -274,7 +274,7 @@ def _seen(
 SHIPMENT = Decider("shipment", Shipment(), evolve)
 
 
-def follow(states: Mapping[str, Any], command: Command) -> list[tuple[str, Fact]]:
+def follow(states: Mapping[str, Any], command: Command) -> Folded:
     """What `command` means for its parcel and, once the parcel's order is known, for that order's status.
 
     `states` holds the parcel's stream; the order's `status-…` stream is looked up when it turns out which it is.
@@ -283,9 +283,10 @@ def follow(states: Mapping[str, Any], command: Command) -> list[tuple[str, Fact]
     before: Shipment = states[stream]
     events = decide(before, command)
     if not events:
-        return []
+        return Folded([], {})
     after = SHIPMENT.fold(events, before)
     told: list[tuple[str, Fact]] = [(stream, event) for event in events]
+    come_to: dict[str, Any] = {stream: after}
     if after.order_id:
         status_stream = STATUS.stream(after.order_id)
         status: Status = states[status_stream]
@@ -293,7 +294,8 @@ def follow(states: Mapping[str, Any], command: Command) -> list[tuple[str, Fact]
             for new in decide_status(status, RecordStep(step)):
                 status = STATUS.evolve(status, new)
                 told.append((status_stream, new))
-    return told
+        come_to[status_stream] = status
+    return Folded(told, come_to)
 
 
 def parcel_decision(command: Command) -> Decision:
