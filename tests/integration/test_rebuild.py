@@ -267,8 +267,8 @@ class TestVerify:
         await fill(store)
         rows = await store.read_stream("shelf-004")
         (odd,) = rows_of("shelf-004", received(1), after=rows[-1])
-        odd = replace(odd, type="oms.inventory.stock-melted.v1")
-        odd = replace(odd, hash=chained(rows[-1].hash, odd))
+        odd = odd._replace(type="oms.inventory.stock-melted.v1")
+        odd = odd._replace(hash=chained(rows[-1].hash, odd))
         async with store.transaction() as transaction:
             await transaction.commit(Changes(rows=[odd]))
         assert found(await verify_store(store, RULES)) == {("unreadable-event", "shelf-004")}
