@@ -1,21 +1,10 @@
-"""Conservation over all six logs: no unit, no line and no money comes from nowhere or goes nowhere.
-
-Read from the facts alone, no view or cache. While orders move, the logs are read one after another, so only that is
-reported which can never be right, and only if a second look finds it again. Once all is settled, `settled` demands
-that everything adds up to the last unit and minor unit.
-
-    SKU    received + adjusted + restocked = on hand + shipped out
-    line   ordered = canceled + shipped + still open; shipped = delivered + lost + came back + under way
-    money  charged = kept + refunded, to the minor unit
-"""
+"""What one pass over each service's log finds out: counts, and what is wrong within that log alone."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -69,19 +58,9 @@ from ordermill.contracts.returns import (
     UnitsTakenBack,
 )
 from ordermill.contracts.routing import OrderRerouted, OrderRouted, OrderUnroutable, PolicyAdopted
-from ordermill.contracts.tracking import Milestone, ShipmentAnnounced
+from ordermill.contracts.tracking import ShipmentAnnounced
 from ordermill.errors import OrdermillError
-from ordermill.eventlog.store import Store
-from ordermill.ids import order_id_of
-from ordermill.money import first_units, goods_of, range_of_units
-
-Progress = Callable[[int], None]
-
-READ_ORDER = ("returns", "tracking", "fulfillment", "inventory", "routing", "capture")
-"""Those who hear of things before those who tell them: what was heard of is then found told."""
-
-SECOND_LOOK_S = 1.0
-_PAGE = 2_000
+from ordermill.money import goods_of, range_of_units
 
 Line = tuple[str, str]
 """An order and one of its lines."""
@@ -102,56 +81,7 @@ class Violation:
         return f"{self.check}: {self.service} {self.stream}{at}: {self.text}"
 
 
-@dataclass(slots=True)
-class Audit:
-    """What was checked, how many of it, and what is wrong."""
-
-    checked: dict[str, int] = field(default_factory=dict)
-    violations: list[Violation] = field(default_factory=list)
-
-
-async def audit_installation(settled: bool = False, progress: Progress = lambda events: None) -> list[Violation]:
-    """Audit the logs that the OMS_… variables name. Raises LogUnavailable."""
-    from ordermill.eventlog.postgres import PostgresStore
-    from ordermill.service.settings import settings_of
-
-    async with AsyncExitStack() as stack:
-        stores: dict[str, Store] = {}
-        for service in READ_ORDER:
-            store = await PostgresStore.open(settings_of(service).database_url.get_secret_value(), max_connections=2)
-            stack.push_async_callback(store.close)
-            stores[service] = store
-        return (await audit(stores, settled, progress)).violations
-
-
-async def audit(stores: Mapping[str, Store], settled: bool = False, progress: Progress = lambda events: None) -> Audit:
-    """Read all six logs and add up. `progress` is told how many events were read."""
-    found = await _look(stores, settled, progress)
-    if found.violations and not settled:
-        await asyncio.sleep(SECOND_LOOK_S)
-        again = await _look(stores, settled, progress)
-        still = set(again.violations)
-        again.violations = [violation for violation in found.violations if violation in still]
-        return again
-    return found
-
-
-async def _look(stores: Mapping[str, Store], settled: bool, progress: Progress) -> Audit:
-    books = Books(settled)
-    read = 0
-    for service in READ_ORDER:
-        book = books.of[service]
-        after = 0
-        while page := await stores[service].read(after, _PAGE):
-            for sequenced in page:
-                book.read(sequenced.seq, sequenced.row.stream, sequenced.row.type, sequenced.row.data)
-            after = page[-1].seq
-            read += len(page)
-            progress(read)
-    return books.close()
-
-
-class _Book:
+class Book:
     """What one pass over a service's log found out."""
 
     service: ClassVar[str]
@@ -194,7 +124,7 @@ class _Asked:
 class _Effects:
     """Effects by their key: asked for before they are done, done once."""
 
-    def __init__(self, book: _Book, what: str, may_repeat: bool) -> None:
+    def __init__(self, book: Book, what: str, may_repeat: bool) -> None:
         self._book = book
         self._what = what
         self._may_repeat = may_repeat
@@ -234,7 +164,7 @@ class _Effects:
                 self._book.wrong("settled", asked.stream, f"{self._what} {key} has no answer", asked.seq)
 
 
-class CaptureBook(_Book):
+class CaptureBook(Book):
     """Orders: what was bought, called off and charged."""
 
     service = "capture"
@@ -262,12 +192,12 @@ class CaptureBook(_Book):
             case OrderRevised():
                 self.simple[event.order_id] = False
             case OrderReleased():
-                _count(self.released, event.order_id, event.lines)
+                count_units(self.released, event.order_id, event.lines)
             case OrderLinesCanceled():
-                _count(self.canceled, event.order_id, event.lines)
+                count_units(self.canceled, event.order_id, event.lines)
                 self.canceled_minor[event.order_id] += event.refund.minor
             case OrderUnitsShipped():
-                _count(self.shipped, event.order_id, event.lines)
+                count_units(self.shipped, event.order_id, event.lines)
             case CancellationRefundRequested():
                 self.refunds.ask(event.refund_id, stream, seq, event.amount)
                 self.asked_minor[event.order_id] += event.amount.minor
@@ -278,7 +208,7 @@ class CaptureBook(_Book):
         self.orders[stream] = self.domain.evolve(state, event)
 
 
-class InventoryBook(_Book):
+class InventoryBook(Book):
     """Stock and claims on it."""
 
     service = "inventory"
@@ -309,13 +239,13 @@ class InventoryBook(_Book):
         self.reservations[key] = self.domain.RESERVATION.evolve(before, event)
         match event:
             case ReservationOpened():
-                _count(self.opened, event.order_id, event.lines)
+                count_units(self.opened, event.order_id, event.lines)
             case OrderShippedOut():
-                _count(self.shipped, event.order_id, event.lines)
+                count_units(self.shipped, event.order_id, event.lines)
             case OrderLetGo():
-                _count(self.let_go, event.order_id, event.lines)
+                count_units(self.let_go, event.order_id, event.lines)
             case OrderBackordered() if event.was != "asked":  # the SKU lets its claim go and it waits again
-                _count(self.let_go, event.order_id, event.lines)
+                count_units(self.let_go, event.order_id, event.lines)
             case OrderAllocated():
                 for part in event.allocations:
                     if part.fulfillment_id in self.allocated:
@@ -339,7 +269,7 @@ class InventoryBook(_Book):
                 self.stock_let_go[event.order_id, event.line_id] += units
 
 
-class RoutingBook(_Book):
+class RoutingBook(Book):
     """Decisions, each made again from its record."""
 
     service = "routing"
@@ -395,7 +325,7 @@ def _in_short(plan: Any) -> str:
     return f"{', '.join(f'{one.location} by {one.carrier} {one.service}' for one in shipments)} for {plan.cost.total}"
 
 
-class FulfillmentBook(_Book):
+class FulfillmentBook(Book):
     """The work of locations."""
 
     service = "fulfillment"
@@ -416,9 +346,9 @@ class FulfillmentBook(_Book):
         match event:
             case FulfillmentCreated():
                 self.created[event.fulfillment_id] = (event, stream, seq)
-                _count(self.asked, event.fulfillment_id, event.lines)
+                count_units(self.asked, event.fulfillment_id, event.lines)
             case FulfillmentRejected() | FulfillmentShortPicked() | FulfillmentLinesCanceled():
-                _count(self.gone, event.fulfillment_id, event.lines)
+                count_units(self.gone, event.fulfillment_id, event.lines)
             case FulfillmentShipped():
                 self._ship(seq, stream, event)
             case LabelRequested():
@@ -433,8 +363,8 @@ class FulfillmentBook(_Book):
             self.wrong("lines", stream, "the fulfillment order is shipped a second time", seq)
         self.shipped_ids.add(event.fulfillment_id)
         for package in event.packages:
-            _count(self.gone, event.fulfillment_id, package.lines)
-            _count(self.shipped, event.order_id, package.lines)
+            count_units(self.gone, event.fulfillment_id, package.lines)
+            count_units(self.shipped, event.order_id, package.lines)
             name = (package.carrier, package.tracking_number)
             if name in self.parcels:
                 other = self.parcels[name][0].fulfillment_id
@@ -450,7 +380,7 @@ class FulfillmentBook(_Book):
             self.wrong("effects", stream, text, seq)
 
 
-class TrackingBook(_Book):
+class TrackingBook(Book):
     """Parcels."""
 
     service = "tracking"
@@ -471,7 +401,7 @@ class TrackingBook(_Book):
             self.announced[event.shipment_id] = (event, stream, seq)
 
 
-class ReturnsBook(_Book):
+class ReturnsBook(Book):
     """Goods that came back, and their worth."""
 
     service = "returns"
@@ -506,7 +436,7 @@ class ReturnsBook(_Book):
             case PurchaseRevised():
                 self._bought[event.order_id] = event.lines
             case PurchaseDelivered():
-                _count(self.delivered, event.order_id, event.lines)
+                count_units(self.delivered, event.order_id, event.lines)
             case UnitsTakenBack():
                 self._take_back(event)
             case ReturnInspected():
@@ -536,7 +466,7 @@ class ReturnsBook(_Book):
                 worth += range_of_units(goods_of(line), start, stop, line.quantity).minor
                 if not self._tax_included[event.order_id]:
                     worth += range_of_units(line.tax, start, stop, line.quantity).minor
-        _count(self.taken, event.order_id, event.lines)
+        count_units(self.taken, event.order_id, event.lines)
         self._worth[event.return_id] = worth
 
     def _refund(self, seq: int, stream: str, event: RefundRequested) -> None:
@@ -553,262 +483,6 @@ class ReturnsBook(_Book):
             self.wrong("money", stream, text, seq)
 
 
-def _count(units: Counter[Line], key: str, lines: Iterable[Any]) -> None:
+def count_units(units: Counter[Line], key: str, lines: Iterable[Any]) -> None:
     for line in lines:
         units[key, line.line_id] += line.quantity
-
-
-class Books:
-    """All six, and what they must say together."""
-
-    def __init__(self, settled: bool) -> None:
-        self._settled = settled
-        self.capture = CaptureBook()
-        self.inventory = InventoryBook()
-        self.routing = RoutingBook()
-        self.fulfillment = FulfillmentBook()
-        self.tracking = TrackingBook()
-        self.returns = ReturnsBook()
-        every: tuple[_Book, ...] = (
-            self.capture, self.inventory, self.routing, self.fulfillment, self.tracking, self.returns,
-        )  # fmt: skip
-        self.of = {book.service: book for book in every}
-
-    def close(self) -> Audit:
-        self._stock()
-        self._plans()
-        self._lines()
-        self._parcels()
-        self._came_back()
-        self._money()
-        if self._settled:
-            self._nothing_open()
-        violations = [violation for book in self.of.values() for violation in book.found]
-        return Audit(self._checked(), violations)
-
-    def _checked(self) -> dict[str, int]:
-        orders = [order for order in self.capture.orders.values() if order.total is not None]
-        return {
-            "orders": len(orders),
-            "order lines": sum(len(order.lines) for order in orders),
-            "SKUs": len(self.inventory.stocks),
-            "reservations": len(self.inventory.reservations),
-            "routing decisions made again": self.routing.decisions,
-            "fulfillment orders": len(self.fulfillment.created),
-            "labels": len(self.fulfillment.labels.by_key),
-            "parcels": len(self.tracking.shipments),
-            "returns": len(self.returns.returns),
-            "refunds": len(self.capture.refunds.by_key) + len(self.returns.refunds.by_key),
-        }
-
-    def _stock(self) -> None:
-        """Within inventory: by SKU, by order, and both against each other."""
-        book = self.inventory
-        on_hand: dict[str, dict[str, int]] = {}
-        for (sku, location), units in book.on_hand.items():
-            on_hand.setdefault(sku, {})[location] = units
-        for sku, stock in book.stocks.items():
-            stream = f"stock-{sku}"
-            for text in book.domain.check_stock(stock):
-                book.wrong("stock", stream, text)
-            shelves = {location: shelf.on_hand for location, shelf in sorted(stock.shelves.items()) if shelf.on_hand}
-            came = {location: units for location, units in sorted(on_hand.get(sku, {}).items()) if units}
-            if shelves != came:
-                book.wrong("stock", stream, f"on hand are {shelves}; what came and went leaves {came}")
-        for order_id, reservation in book.reservations.items():
-            for text in book.domain.check_reservation(reservation):
-                book.wrong("reservation", f"reservation-{order_id}", text)
-        for text in book.domain.check_agreement(book.stocks, book.reservations):
-            order, _, where = text.removeprefix("order ").partition(", ")
-            book.wrong("agreement", f"reservation-{order}", where)
-        self._equal("agreement", "shipped out by SKU and by order", book.left_stock, book.shipped)
-        self._equal("agreement", "let go by SKU and by order", book.stock_let_go, book.let_go)
-
-    def _equal(self, check: str, what: str, left: Counter[Line], right: Counter[Line]) -> None:
-        for line in sorted(left.keys() | right.keys()):
-            if left[line] != right[line]:
-                text = f"line {line[1]}: {what} differ, {left[line]} and {right[line]} units"
-                self.inventory.wrong(check, f"reservation-{line[0]}", text)
-
-    def _plans(self) -> None:
-        """What was allocated is what was planned; what locations were asked for is what was allocated."""
-        for fulfillment_id, (event, part, stream, seq) in self.inventory.allocated.items():
-            planned = self.routing.planned.get(fulfillment_id)
-            if planned is None:
-                text = f"{fulfillment_id} of plan {event.plan_id} is allocated, and nobody planned it"
-                self.inventory.wrong("plans", stream, text, seq)
-            elif planned.location != part.location or not _within(part.lines, planned.lines):
-                text = f"{fulfillment_id}: planned {_units(planned)}, allocated {_units(part)}"
-                self.inventory.wrong("plans", stream, text, seq)
-        for fulfillment_id, (created, stream, seq) in self.fulfillment.created.items():
-            found = self.inventory.allocated.get(fulfillment_id)
-            if found is None:
-                self.fulfillment.wrong("plans", stream, "a location is asked for units that it does not hold", seq)
-            elif (found[1].location, found[1].lines) != (created.location, created.lines):
-                text = f"allocated {_units(found[1])}, asked for {_units(created)}"
-                self.fulfillment.wrong("plans", stream, text, seq)
-
-    def _lines(self) -> None:
-        """Ordered, canceled, claimed and shipped, order line by order line."""
-        capture, inventory, fulfillment = self.capture, self.inventory, self.fulfillment
-        ordered: Counter[Line] = Counter()
-        for order in capture.orders.values():
-            for line in order.lines:
-                ordered[order.order_id, line.line_id] = line.quantity
-        every = ordered.keys() | inventory.opened.keys() | fulfillment.shipped.keys() | capture.canceled.keys()
-        for line in sorted(every):
-            order_id, line_id = line
-            stream = f"order-{order_id}"
-            bought, canceled, shipped = ordered[line], capture.canceled[line], fulfillment.shipped[line]
-            if canceled + shipped > bought:
-                text = f"line {line_id}: {bought} units ordered, {canceled} canceled and {shipped} shipped"
-                capture.wrong("lines", stream, text)
-            if inventory.opened[line] > capture.released[line]:
-                text = f"line {line_id}: {capture.released[line]} units released, {inventory.opened[line]} claimed"
-                inventory.wrong("lines", f"reservation-{order_id}", text)
-            if inventory.shipped[line] > shipped:
-                text = f"line {line_id}: {shipped} units handed over, {inventory.shipped[line]} taken off stock"
-                inventory.wrong("lines", f"reservation-{order_id}", text)
-            if capture.shipped[line] > inventory.shipped[line]:
-                text = f"line {line_id}: {inventory.shipped[line]} units off stock, {capture.shipped[line]} shipped"
-                capture.wrong("lines", stream, text)
-            if self._settled:
-                if canceled + shipped < bought:
-                    text = f"line {line_id}: {bought} units ordered, {canceled} canceled, {shipped} shipped"
-                    capture.wrong("settled", stream, text)
-                if not shipped == inventory.shipped[line] == capture.shipped[line]:
-                    text = (
-                        f"line {line_id}: {shipped} units handed over, {inventory.shipped[line]} taken off stock, "
-                        f"{capture.shipped[line]} counted as shipped by capture"
-                    )
-                    capture.wrong("settled", stream, text)
-        for line in sorted(fulfillment.asked.keys() | fulfillment.gone.keys()):
-            asked, gone = fulfillment.asked[line], fulfillment.gone[line]
-            if gone > asked or (self._settled and gone != asked):
-                text = f"line {line[1]}: {asked} units asked for, {gone} shipped, given back or canceled"
-                fulfillment.wrong("lines" if gone > asked else "settled", f"fulfillment-{line[0]}", text)
-
-    def _parcels(self) -> None:
-        """Every parcel is a package that was handed over, and what arrived is what was in it."""
-        tracking, fulfillment = self.tracking, self.fulfillment
-        announced: set[tuple[str, str]] = set()
-        arrived: Counter[Line] = Counter()
-        for shipment_id, (event, stream, seq) in tracking.announced.items():
-            name = (event.carrier, event.tracking_number)
-            announced.add(name)
-            shipped = fulfillment.parcels.get(name)
-            if shipped is None:
-                tracking.wrong("lines", stream, "nobody handed over a parcel of this number", seq)
-            elif (shipped[0].order_id, shipped[1].lines) != (event.order_id, event.lines):
-                text = f"announced with {_units(event)} of {event.order_id}, handed over with {_units(shipped[1])}"
-                tracking.wrong("lines", stream, text, seq)
-            state = tracking.shipments[stream]
-            if state.delivered_at is not None:
-                _count(arrived, event.order_id, event.lines)
-            elif self._settled and not state.lost and state.milestone is not Milestone.RETURNED:
-                tracking.wrong("settled", stream, f"{shipment_id} is under way, last {state.milestone.value}", seq)
-        if self._settled:
-            for name in sorted(fulfillment.parcels.keys() - announced):
-                fulfillment_id = fulfillment.parcels[name][0].fulfillment_id
-                fulfillment.wrong("settled", f"fulfillment-{fulfillment_id}", f"{' '.join(name)} is not tracked")
-        for line in sorted(self.returns.delivered.keys() | arrived.keys()):
-            heard, there = self.returns.delivered[line], arrived[line]
-            if heard > there or (self._settled and heard != there):
-                text = f"line {line[1]}: {there} units delivered, {heard} delivered as returns has it"
-                self.returns.wrong("lines" if heard > there else "settled", f"purchase-{line[0]}", text)
-
-    def _came_back(self) -> None:
-        """Nothing comes back that was not delivered, or goes back to stock that was not inspected."""
-        book = self.returns
-        for line, units in sorted(book.taken.items()):
-            if units > book.delivered[line]:
-                text = f"line {line[1]}: {book.delivered[line]} units delivered, {units} taken back"
-                book.wrong("lines", f"purchase-{line[0]}", text)
-        for what in sorted(book.inspected.keys() | self.inventory.from_returns.keys()):
-            return_id, sku, disposition = what
-            seen, booked = book.inspected[what], self.inventory.from_returns[what]
-            late = self._settled and disposition is not Disposition.MISSING and booked != seen
-            if booked > seen or late:
-                text = f"{sku}: {seen} units inspected as {disposition.value}, {booked} booked by inventory"
-                book.wrong("stock" if booked > seen else "settled", f"return-{return_id}", text)
-
-    def _money(self) -> None:
-        """Charged = kept + refunded; what is refunded for canceled units is their exact share."""
-        capture, given_minor = self.capture, self.returns.given_minor
-        for stream in sorted(capture.orders.keys() | {f"order-{order_id}" for order_id in given_minor}):
-            order, order_id = capture.orders.get(stream), stream.partition("-")[2]
-            asked, given = capture.asked_minor[order_id], given_minor[order_id]
-            if order is None or order.total is None:
-                if asked or given:
-                    capture.wrong("money", stream, f"{asked + given} minor units refunded of an order never captured")
-                continue
-            if asked < capture.canceled_minor[order_id]:
-                owed_back = Money(minor=capture.canceled_minor[order_id], currency=order.total.currency)
-                text = f"{owed_back} are owed for canceled units, refunds of {asked} minor units are requested"
-                capture.wrong("money", stream, text)
-            kept = order.owed_minor - given
-            if kept < 0:
-                text = f"{order.owed_minor} minor units are owed for what was not canceled, {given} of it went back"
-                capture.wrong("money", stream, text)
-            if capture.simple.get(order_id):
-                share = canceled_share(order)
-                if asked != share:
-                    text = f"{share} minor units are the share of what was canceled, {asked} are refunded"
-                    capture.wrong("money", stream, text)
-                if order.total.minor != kept + given + asked:
-                    text = f"charged {order.total.minor}, kept {kept} and refunded {given + asked} minor units"
-                    capture.wrong("money", stream, text)
-
-    def _nothing_open(self) -> None:
-        inventory, returns, capture = self.inventory, self.returns, self.capture
-        capture.refunds.open_ones()
-        returns.refunds.open_ones()
-        self.fulfillment.labels.open_ones()
-        for stream, order in capture.orders.items():
-            if order.total is not None and order.holds:
-                held = ", ".join(hold.reason.value for hold in order.holds)
-                capture.wrong("settled", stream, f"the order is held for {held}")
-        for order_id, reservation in inventory.reservations.items():
-            for line_id, claim in reservation.lines.items():
-                if claim.reserved or claim.backordered or claim.allocated:
-                    text = (
-                        f"line {line_id}: {claim.reserved} units reserved, {claim.backordered} backordered, "
-                        f"{claim.allocated} allocated"
-                    )
-                    inventory.wrong("settled", f"reservation-{order_id}", text)
-        ended = {"declined", "expired", "closed"}
-        for stream, current in returns.returns.items():
-            if current.stage is not None and current.stage.value not in ended:
-                returns.wrong("settled", stream, f"the return is {current.stage.value}")
-        known = {order.order_id for order in capture.orders.values()}
-        for return_id, (stream, seq) in returns.exchanges.items():
-            if order_id_of("exchange", return_id) not in known:
-                returns.wrong("settled", stream, "no order was made of the exchange", seq)
-
-
-def canceled_share(order: Any) -> int:
-    """What the canceled units of an order cost, in minor units: the last of each line; with all of them, everything."""
-    if all(order.canceled.get(line.line_id, 0) == line.quantity for line in order.lines):
-        return int(order.total.minor)
-    share = 0
-    for line in order.lines:
-        left = line.quantity - order.canceled.get(line.line_id, 0)
-        share += (goods_of(line) - first_units(goods_of(line), left, line.quantity)).minor
-        if not order.tax_included:
-            share += (line.tax - first_units(line.tax, left, line.quantity)).minor
-    return share
-
-
-def _within(part: Iterable[Any], whole: Iterable[Any]) -> bool:
-    """Whether `part` has no units that `whole` has not; units that were canceled in between are in neither."""
-    left: Counter[Line] = Counter()
-    _count(left, "", whole)
-    for line in part:
-        left["", line.line_id] -= line.quantity
-    return min(left.values(), default=0) >= 0
-
-
-def _units(part: Any) -> str:
-    lines = ", ".join(f"{line.quantity} {line.sku}" for line in part.lines)
-    location = getattr(part, "location", None)
-    return f"{lines} at {location}" if location else lines
