@@ -40,7 +40,7 @@ class Size:
     sample: int
 
 
-FULL = Size(skus=2_000, in_flight=3_000, warm_s=60, life_s=40, routed_s=30, patience_s=15, appended=40_000, sample=500)
+FULL = Size(skus=2_000, in_flight=1_500, warm_s=60, life_s=40, routed_s=30, patience_s=15, appended=40_000, sample=500)
 QUICK = Size(skus=400, in_flight=1_500, warm_s=15, life_s=10, routed_s=4, patience_s=5, appended=10_000, sample=0)
 RETURNS_PERCENT = 8
 _SAMPLED = "sampled between"
