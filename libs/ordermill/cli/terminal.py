@@ -78,6 +78,7 @@ def _is_a(error: Exception, module: str, name: str) -> bool:
 
 def say(text: str) -> None:
     """A line for people."""
+    sys.stdout.flush()  # what was told before comes before, also where both go to one pipe
     print(text, file=sys.stderr, flush=True)
 
 
