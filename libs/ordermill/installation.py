@@ -18,12 +18,20 @@ from typing import Any
 from ordermill.clock import Clock, system_clock
 from ordermill.errors import Refused
 from ordermill.eventlog.migrate import Access, migrate, provision
-from ordermill.names import SERVICES
+from ordermill.names import CONSOLE, SERVICES
 from ordermill.service.deadletters import LETTER_VIEW
 from ordermill.service.declare import Service
+from ordermill.service.run import run_service
 from ordermill.service.settings import PlatformSettings
 
 KEYRING_MIGRATIONS = Path(__file__).parent / "keyring" / "migrations"
+
+
+def console_migrations() -> Path:
+    """Where the files are that make the console's tables."""
+    return Path(import_module("services.console").__path__[0]) / "migrations"
+
+
 _ENVIRONMENT = "environment.json"
 _SECRETS = "secrets.json"
 
@@ -48,6 +56,13 @@ def home() -> Path:
 def builder(service: str) -> Callable[[PlatformSettings, Clock], Service]:
     """The `build` of a service's app page; imported only when asked for, so that libs know no service."""
     return import_module(f"services.{service}.app").build  # type: ignore[no-any-return]
+
+
+def runner(name: str) -> Callable[[], None]:
+    """Runs a service or the console until a signal, under the settings in the environment."""
+    if name == CONSOLE:
+        return import_module("services.console.run").run  # type: ignore[no-any-return]
+    return lambda: run_service(builder(name), name)
 
 
 def declared(service: str) -> Service:
@@ -84,8 +99,9 @@ class Installation:
             "master_key": lambda: b64encode(secrets.token_bytes(32)).decode(),
             "link_secret": lambda: b64encode(secrets.token_bytes(32)).decode(),
             "shopify_secret": lambda: secrets.token_urlsafe(24),
+            "console_token": lambda: secrets.token_urlsafe(24),
         }
-        for name in (*SERVICES, "keyring"):
+        for name in (*SERVICES, CONSOLE, "keyring"):
             wanted[f"{name}_owner"] = lambda: secrets.token_urlsafe(24)
             wanted[f"{name}_role"] = lambda: secrets.token_urlsafe(24)
         missing = {name: make() for name, make in wanted.items() if name not in known}
@@ -112,10 +128,11 @@ class Installation:
             "OMS_MASTER_KEY": self.secrets["master_key"],
             "OMS_LINK_SECRET": self.secrets["link_secret"],
             "OMS_CAPTURE_SHOPIFY_SECRET": self.secrets["shopify_secret"],
+            "OMS_CONSOLE_TOKEN": self.secrets["console_token"],
             "OMS_KEYRING_URL": self._url(postgres, "keyring", owner=False),
             "OMS_KEYRING_OWNER_URL": self._url(postgres, "keyring", owner=True),
         }
-        for service in SERVICES:
+        for service in (*SERVICES, CONSOLE):
             found[f"OMS_{service.upper()}_DATABASE_URL"] = self._url(postgres, service, owner=False)
             found[f"OMS_{service.upper()}_OWNER_URL"] = self._url(postgres, service, owner=True)
             found[f"OMS_{service.upper()}_PORT"] = str(ports[service])
@@ -128,9 +145,10 @@ class Installation:
 
     async def prepare(self, admin_dsn: str, postgres: str) -> None:
         """Make the databases and roles that are missing, and migrate all of them."""
-        for name in (*SERVICES, "keyring"):
+        for name in (*SERVICES, CONSOLE, "keyring"):
             await provision(admin_dsn, self.access(name))
-        await migrate(self._url(postgres, "keyring", owner=True), self.access("keyring").role, KEYRING_MIGRATIONS)
+        for name, folder in (("keyring", KEYRING_MIGRATIONS), (CONSOLE, console_migrations())):
+            await migrate(self._url(postgres, name, owner=True), self.access(name).role, folder)
         for service in SERVICES:
             views = (*declared(service).views, LETTER_VIEW)
             await migrate(self._url(postgres, service, owner=True), self.access(service).role, views=views)

@@ -22,11 +22,11 @@ from ordermill.contracts.inventory import OrderBackordered, OrderBackorderFilled
 from ordermill.contracts.returns import RefundPaid, ReturnAuthorized, ReturnInspected, ReturnReceived
 from ordermill.contracts.routing import PromiseChanged, PromiseMade
 from ordermill.contracts.tracking import OrderStatus
+from ordermill.customer import customer_token, in_words, order_of_token
 from ordermill.service.declare import Service, on
 from ordermill.service.http import Actor, NotHere, Running, browse, document_or_404
 from ordermill.service.settings import PlatformSettings
 
-from .customer import customer_token, in_words, order_of_token
 from .domain import SHIPMENT
 from .handlers import Deadlines, announce, record_scan, record_steps
 from .settings import TrackingSettings

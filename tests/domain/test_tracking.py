@@ -49,7 +49,7 @@ from ordermill.contracts.tracking import (
     ShipmentScanned,
     Step,
 )
-from services.tracking.customer import customer_token, in_words, order_of_token
+from ordermill.customer import customer_token, in_words, order_of_token
 from services.tracking.domain import (
     SHIPMENT,
     AnnounceShipment,

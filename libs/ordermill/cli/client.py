@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from ordermill import names
 from ordermill.errors import NotFound, Refused
 from ordermill.names import SERVICES
 
@@ -111,13 +112,11 @@ def connect() -> Client:
 
 
 def url_of(service: str) -> str:
-    """Where a service's HTTP is: OMS_<SERVICE>_URL, or its own host and port."""
-    name = service.upper()
-    if url := os.environ.get(f"OMS_{name}_URL"):
-        return url.rstrip("/")
-    port = variable(f"OMS_{name}_PORT", f"the port of {service}'s HTTP (or OMS_{name}_URL, its whole address)")
-    host = os.environ.get(f"OMS_{name}_HOST", "127.0.0.1")
-    return f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"  # noqa: S104
+    """Where a service's HTTP is. Raises SettingsWrong."""
+    url = names.url_of(service, os.environ)
+    return url or variable(
+        f"OMS_{service.upper()}_PORT", f"the port of {service}'s HTTP (or OMS_{service.upper()}_URL, its whole address)"
+    )
 
 
 def part(text: str) -> str:

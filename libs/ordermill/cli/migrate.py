@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 
-from ordermill.names import SERVICES
+from ordermill.names import CONSOLE, SERVICES
 
 from .place import SettingsWrong, Unreachable, adopt, database_url, declared, owner_url, variable
 from .terminal import JsonOption, print_json, print_table
@@ -19,10 +19,10 @@ app = typer.Typer()
 
 @app.command()
 def migrate(as_json: JsonOption = False) -> None:
-    """Apply what is missing to every service's database and the keyring's; make the tables of new views.
+    """Apply what is missing to the databases of services, keyring and console; make the tables of new views.
 
-    Works as the owners: OMS_<SERVICE>_OWNER_URL, and OMS_KEYRING_OWNER_URL if it is set. Databases and roles must
-    exist. Safe to repeat, and while the services run.
+    Works as the owners: OMS_<SERVICE>_OWNER_URL, and those of keyring and console where they are set. Databases and
+    roles must exist. Safe to repeat, and while the services run.
     """
     adopt()
     applied = asyncio.run(migrate_all())
@@ -38,17 +38,20 @@ def migrate(as_json: JsonOption = False) -> None:
 async def migrate_all() -> dict[str, list[str]]:
     """The files applied, by database. Raises Unreachable, SettingsWrong, MigrationChanged."""
     from ordermill.eventlog.migrate import migrate as migrate_log
-    from ordermill.installation import KEYRING_MIGRATIONS
+    from ordermill.installation import KEYRING_MIGRATIONS, console_migrations
 
     applied: dict[str, list[str]] = {}
     for service in SERVICES:
         views = declared(service)[0].rules().views
         role = role_of(database_url(service), f"OMS_{service.upper()}_DATABASE_URL")
         applied[service] = await _reached(service, migrate_log(owner_url(service), role, views=views))
-    if keyring := os.environ.get("OMS_KEYRING_OWNER_URL"):
-        url = variable("OMS_KEYRING_URL", "the PostgreSQL URL of the keyring's database")
-        role = role_of(url, "OMS_KEYRING_URL")
-        applied["keyring"] = await _reached("keyring", migrate_log(keyring, role, KEYRING_MIGRATIONS))
+    for name, setting, folder in (
+        ("keyring", "OMS_KEYRING_URL", KEYRING_MIGRATIONS),
+        (CONSOLE, "OMS_CONSOLE_DATABASE_URL", console_migrations()),
+    ):
+        if owner := os.environ.get(f"OMS_{name.upper()}_OWNER_URL"):
+            role = role_of(variable(setting, f"the PostgreSQL URL of the {name}'s database"), setting)
+            applied[name] = await _reached(name, migrate_log(owner, role, folder))
     return applied
 
 

@@ -14,18 +14,20 @@ AS_FAST_AS_IT_GOES = 86_400.0
 
 @app.command()
 def run(service: Annotated[str, typer.Argument(help="Its name, or `all`.")]) -> None:
-    """Run one service, or all, with the OMS_… settings in the environment; stops gracefully on Ctrl-C or SIGTERM."""
+    """Run one service, the console, or all, with the OMS_… settings in the environment.
+
+    Stops gracefully on Ctrl-C or SIGTERM.
+    """
     from ordermill.demo.launch import run_all
-    from ordermill.installation import adopt_environment, builder
-    from ordermill.names import SERVICES
-    from ordermill.service.run import run_service
+    from ordermill.installation import adopt_environment, runner
+    from ordermill.names import CONSOLE, SERVICES
 
     adopt_environment()
     if service == "all":
         raise typer.Exit(run_all())
-    if service not in SERVICES:
-        raise typer.BadParameter(f"no service {service!r}; there are: all, {', '.join(SERVICES)}")
-    run_service(builder(service), service)
+    if service not in (*SERVICES, CONSOLE):
+        raise typer.BadParameter(f"no service {service!r}; there are: all, {', '.join(SERVICES)}, {CONSOLE}")
+    runner(service)()
 
 
 @app.command()

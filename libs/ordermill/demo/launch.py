@@ -1,4 +1,4 @@
-"""One command starts it all: PostgreSQL, broker, six services and, for the demo, the world around them."""
+"""One command starts it all: PostgreSQL, broker, six services, the console and, for the demo, the world around them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ordermill.embedded.processes import Child, Supervisor
 from ordermill.embedded.stack import EmbeddedStack
-from ordermill.installation import Installation, builder, home
-from ordermill.names import SERVICES
-from ordermill.service.run import run_service
+from ordermill.installation import Installation, home, runner
+from ordermill.names import CONSOLE, SERVICES
 
 from .run import REPORT, WorldOptions, run_world
 from .show import show_ready, show_report
 from .state import DemoClock, DemoState
 
-SERVICE_PORTS = {service: 8_101 + number for number, service in enumerate(SERVICES)}
+SERVICE_PORTS = {service: 8_100 + number for number, service in enumerate((CONSOLE, *SERVICES))}
 EMBEDDED = {
     "OMS_FETCH_WAIT_MS": "50",
     "OMS_PARTITIONS": "2",
@@ -77,8 +75,8 @@ def _run(stack: EmbeddedStack, options: Options, folder: Path, began: float) -> 
     asyncio.run(installation.prepare(stack.postgres_dsn().removesuffix("/postgres"), stack.postgres.address))
     installation.remember(environment)
     supervisor = stack.supervisor
-    for service in SERVICES:
-        supervisor.start(Child(service, function=_service(service), log=folder / "logs" / f"{service}.log"))
+    for name in (*SERVICES, CONSOLE):
+        supervisor.start(Child(name, function=runner(name), log=folder / "logs" / f"{name}.log"))
     if clock is None:
         show_ready(environment, time.monotonic() - began)
         supervisor.wait(lambda: False)
@@ -128,19 +126,15 @@ def _demo(
 
 
 def run_all() -> int:
-    """All six services under the settings in the environment, until a signal."""
+    """All six services and the console under the settings in the environment, until a signal."""
     supervisor = Supervisor(home() / "run-all.json")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, supervisor.stop_soon)
-    for service in SERVICES:
-        supervisor.start(Child(service, function=_service(service)))
+    for name in (*SERVICES, CONSOLE):
+        supervisor.start(Child(name, function=runner(name)))
     supervisor.wait(lambda: False)
     supervisor.stop()
     return 0
-
-
-def _service(name: str) -> Callable[[], None]:
-    return lambda: run_service(builder(name), name)
 
 
 def _demo_settings(folder: Path, speed: float) -> dict[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
 from typing import Any, TextIO
+from urllib.parse import urlencode
 
 from rich.console import Console
 from rich.table import Table
@@ -30,10 +32,10 @@ ROWS = (
 
 def show_ready(environment: dict[str, str], seconds: float) -> None:
     """Once all processes run. To stderr: stdout is for data."""
-    port = environment["OMS_CAPTURE_PORT"]
+    link = urlencode({"token": environment["OMS_CONSOLE_TOKEN"], "name": getpass.getuser()})
     print(
-        f"six services up after {seconds:.1f} s; logs in {environment['OMS_HOME']}/logs\n"
-        f"look with `oms orders list`, `oms stock list`, `oms log tail` in another terminal; HTTP on port {port}",
+        f"six services and the console up after {seconds:.1f} s; logs in {environment['OMS_HOME']}/logs\n"
+        f"open http://127.0.0.1:{environment['OMS_CONSOLE_PORT']}/login?{link}",
         file=sys.stderr,
     )
 

@@ -63,7 +63,7 @@ Actor = Annotated[str, Depends(check_token)]
 IdempotencyKey = Annotated[str | None, Header(max_length=200, description="The same key twice is done once.")]
 
 
-class _LimitBody:
+class LimitBody:
     """Refuses bodies beyond the limit before anyone reads them whole."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -98,7 +98,7 @@ def application(service: RunningService, api_token: str) -> FastAPI:
     app = FastAPI(title=f"Ordermill {service.service.name}", version="1", docs_url=None, redoc_url=None)
     app.state.running = service
     app.state.api_token = api_token
-    app.add_middleware(_LimitBody)
+    app.add_middleware(LimitBody)
     app.add_exception_handler(OrdermillError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(_TooLarge, _too_large)

@@ -161,6 +161,7 @@ def event_headers(service: str, sequenced: SequencedRow) -> Headers:
         ("ce_subject", row.stream.encode()),
         ("ce_correlationid", row.correlation_id.encode()),
         ("ce_causationid", row.causation_id.encode()),
+        ("ce_actor", row.actor.encode()),
         ("ce_sequence", b"%d" % sequenced.seq),
         ("ce_streamversion", b"%d" % row.version),
     ]

@@ -75,13 +75,13 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         loop.add_signal_handler(number, stop.set)
     clock = clock_of(platform)
     kafka = kafka_of(platform)
-    store = await _until(stop, lambda: PostgresStore.open(own.database_url.get_secret_value()))
+    store = await until(stop, lambda: PostgresStore.open(own.database_url.get_secret_value()))
     if store is None:
         return
     engine = Engine(store, service.rules(), clock)
     running = RunningService(service, engine, Metrics(), platform.retries)
     publisher = KafkaPublisher(kafka, clock, all_topics(SERVICES))
-    server = _Server(
+    server = Server(
         uvicorn.Config(
             application(running, platform.api_token.get_secret_value()),
             host=own.host,
@@ -98,9 +98,9 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         background.append(asyncio.create_task(work))
 
     try:
-        if await _until(stop, lambda: ensure_topics(kafka, all_topics(SERVICES))) is None and stop.is_set():
+        if await until(stop, lambda: ensure_topics(kafka, all_topics(SERVICES))) is None and stop.is_set():
             return
-        await _until(stop, publisher.start)
+        await until(stop, publisher.start)
         running.relay = Relay(store, publisher, service.name, has_states=bool(service.published))
         engine.on_commit.append(running.relay.wake)
         start(running.relay.run())
@@ -111,7 +111,7 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         subscriptions = Subscriptions(
             kafka, service.name, platform.instance, service.topics, platform.workers, running.handle
         )
-        await _until(stop, subscriptions.start)
+        await until(stop, subscriptions.start)
         running.consuming = True
         _spare_the_collector()
         logger.info("consuming", topics=service.topics)
@@ -145,7 +145,7 @@ def _spare_the_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-async def _until(stop: asyncio.Event, work: Callable[[], Any]) -> Any:
+async def until(stop: asyncio.Event, work: Callable[[], Any]) -> Any:
     """Try `work` until it works or a signal came: at start the database or the broker may not be there yet."""
     pause = 0.1
     while not stop.is_set():
@@ -179,7 +179,7 @@ async def _follow(follows: tuple[Follows, ...], kafka: KafkaSettings, start: Cal
         await asyncio.wait_for(caught_up.wait(), 30)
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """Uvicorn that leaves signals to us."""
 
     @contextmanager

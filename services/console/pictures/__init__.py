@@ -1,0 +1,11 @@
+"""All pictures of the console, each with its migration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.console.picture import Picture
+
+from .orders import ORDERS
+
+PICTURES: tuple[Picture[Any], ...] = (ORDERS,)

@@ -1,0 +1,160 @@
+"""Topics into tables: one poll, one transaction; what was seen before changes nothing."""
+
+# Only names fixed in code are ever put into SQL text; values are arguments.
+# ruff: noqa: S608
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import asyncpg
+import structlog
+
+from ordermill.clock import Clock
+from ordermill.contracts.base import Message
+from ordermill.contracts.tracking import ShipmentAnnounced
+from ordermill.errors import Poison
+from ordermill.eventlog.postgres import translated
+from ordermill.eventlog.store import LogUnavailable, VersionConflict
+
+from .live import CHANNEL, changed
+from .picture import Document, Picture
+from .told import Told, told
+
+logger = structlog.get_logger(__name__)
+
+_INSERT = """
+INSERT INTO events (message, message_id, source, topic, type, stream, version, actor, correlation_id, causation_id,
+                    happened_at, order_id, data)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::text[],
+                     $9::text[], $10::text[], $11::timestamptz[], $12::text[], $13::bytea[])
+ON CONFLICT (message) DO NOTHING RETURNING message
+"""
+_ADOPT = """
+UPDATE events SET order_id = found.order_id FROM unnest($1::text[], $2::text[]) AS found (stream, order_id)
+WHERE events.stream = found.stream AND events.order_id IS NULL
+"""
+_NAMES = """
+INSERT INTO names (kind, value, order_id) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
+ON CONFLICT DO NOTHING
+"""
+
+
+class Projecting:
+    """What becomes of the records of a poll."""
+
+    def __init__(self, pool: asyncpg.Pool, pictures: Sequence[Picture[Any]], clock: Clock) -> None:
+        self.pool = pool
+        self._pictures = pictures
+        self._wanted: frozenset[type[Message]] = frozenset().union(*(p.messages for p in pictures), {ShipmentAnnounced})
+        self._clock = clock
+        self.healthy = True
+        self.messages = 0
+        self.skipped = 0
+
+    async def handle(self, records: Sequence[Any]) -> None:
+        """Returns once all of it is committed, so the poll's offsets may be; waits as long as the database is away."""
+        heard = self._heard(records)
+        pause = 0.05
+        while heard:
+            try:
+                await self._project(heard)
+                self.healthy = True
+                self.messages += len(heard)
+                return
+            except VersionConflict:
+                await asyncio.sleep(pause)
+            except LogUnavailable as error:
+                self.healthy = False
+                logger.warning("waits for the database", error=str(error), pause_s=pause)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 2.0)
+
+    def _heard(self, records: Sequence[Any]) -> list[Told]:
+        """Each message once, in order. What makes no sense was kept as a dead letter by whoever it was meant for."""
+        found: dict[Any, Told] = {}
+        now = self._clock()
+        for record in records:
+            try:
+                item = told(record, self._wanted, now)
+            except (Poison, ValueError) as error:
+                self.skipped += 1
+                logger.info("not shown", topic=record.topic, offset=record.offset, error=type(error).__name__)
+                continue
+            found.setdefault(item.key, item)
+        return list(found.values())
+
+    async def _project(self, heard: Sequence[Told]) -> None:
+        with translated():
+            async with self.pool.acquire(timeout=20) as connection, connection.transaction():
+                fresh = await self._keep(connection, heard)
+                touched = []
+                for picture in self._pictures:
+                    touched += [f"{picture.table}:{key}" for key in await self._draw(connection, picture, fresh)]
+                await self._name(connection, fresh)
+                touched += {f"events:{item.order_id}" for item in fresh if item.order_id and not item.is_state}
+                if fresh:
+                    await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, changed(touched))
+
+    async def _keep(self, connection: Any, heard: Sequence[Told]) -> list[Told]:
+        """Those not seen before, kept. States of compacted topics are not: only the pictures made of them count."""
+        events = sorted((item for item in heard if not item.is_state), key=lambda item: item.key)
+        columns = [
+            [getattr(item, name) for item in events]
+            for name in (
+                "key", "message_id", "source", "topic", "type", "stream", "version", "actor", "correlation_id",
+                "causation_id", "happened_at", "order_id", "data",
+            )
+        ]  # fmt: skip
+        known = {row[0] for row in await connection.fetch(_INSERT, *columns)} if events else set()
+        fresh = [item for item in heard if item.is_state or item.key in known]
+        announced = [item for item in fresh if isinstance(item.message, ShipmentAnnounced)]
+        if announced:
+            await connection.execute(_ADOPT, [i.stream for i in announced], [i.order_id for i in announced])
+        return fresh
+
+    async def _draw(self, connection: Any, picture: Picture[Any], fresh: Sequence[Told]) -> Iterable[str]:
+        asked: dict[str, list[Told]] = defaultdict(list)
+        for item in fresh:
+            if type(item.message) in picture.messages:
+                for key in picture.keys(item):
+                    asked[key].append(item)
+        if not asked:
+            return ()
+        keys = sorted(asked)
+        table = picture.table
+        await connection.execute(f"INSERT INTO {table} (key) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING", keys)
+        rows = await connection.fetch(f"SELECT key, doc FROM {table} WHERE key = ANY($1) ORDER BY key FOR UPDATE", keys)
+        written = []
+        for key, doc in rows:
+            document: Document = picture.document.model_validate_json(doc)
+            for item in asked[key]:
+                picture.draw(document, key, item)
+            columns = picture.columns(document)
+            written.append((key, document.__pydantic_serializer__.to_json(document), *columns.values()))
+        names = ["doc", *columns]
+        changes = ", ".join(f"{name} = ${number + 2}" for number, name in enumerate(names))
+        await connection.executemany(f"UPDATE {table} SET {changes} WHERE key = $1", written)
+        return keys
+
+    async def _name(self, connection: Any, fresh: Sequence[Told]) -> None:
+        found = {
+            (kind, value.lower(), item.order_id)
+            for item in fresh
+            if item.order_id is not None
+            for picture in self._pictures
+            if type(item.message) in picture.messages
+            for kind, value in picture.names(item)
+            if value
+        }
+        if found:
+            await connection.execute(_NAMES, *map(list, zip(*sorted(found), strict=True)))
+
+
+async def generation(pool: asyncpg.Pool) -> str:
+    """Names this database's contents; an empty one has another."""
+    with translated():
+        return str(await pool.fetchval("SELECT id FROM generation"))

@@ -1,0 +1,147 @@
+"""Run the console as a process: topics into tables, pages over them; stop gracefully on a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from base64 import b64decode
+
+import asyncpg
+import httpx
+import structlog
+import uvicorn
+import uvloop
+
+from ordermill.errors import OrdermillError
+from ordermill.eventlog.postgres import translated
+from ordermill.keyring import Keyring, PostgresKeyStore
+from ordermill.names import CONSOLE, SERVICES, url_of
+from ordermill.network import read_network
+from ordermill.service.kafka import Subscriptions, all_topics, ensure_topics
+from ordermill.service.logs import configure_logging
+from ordermill.service.run import Server, clock_of, kafka_of, until
+from ordermill.service.settings import PlatformSettings, ServiceSettings, settings_of
+
+from .app import application
+from .doors import Doors
+from .live import Live
+from .metrics import ConsoleMetrics
+from .pages import Console
+from .pictures import PICTURES
+from .projecting import Projecting, generation
+from .settings import ConsoleSettings
+from .told import EFFECT_TOPICS
+
+logger = structlog.get_logger(__name__)
+
+
+def run() -> None:
+    """Run until SIGTERM or SIGINT."""
+    platform = PlatformSettings()
+    configure_logging(CONSOLE, platform.log_level)
+    uvloop.run(_serve(platform, ConsoleSettings(), settings_of(CONSOLE)))
+
+
+async def _serve(platform: PlatformSettings, settings: ConsoleSettings, own: ServiceSettings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    dsn = own.database_url.get_secret_value()
+    pool = await until(stop, lambda: _connect(dsn))
+    if pool is None:
+        return
+    clock = clock_of(platform)
+    projecting = Projecting(pool, PICTURES, clock)
+    metrics = ConsoleMetrics(projecting)
+    live = Live(dsn)
+    headers = {"Authorization": f"Bearer {platform.api_token.get_secret_value()}"}
+    async with httpx.AsyncClient(headers=headers, timeout=20, trust_env=False) as http:
+        console = Console(
+            settings=settings,
+            platform=platform,
+            clock=clock,
+            pool=pool,
+            live=live,
+            doors=Doors(http, _urls()),
+            keyring=Keyring(
+                PostgresKeyStore(platform.keyring_url.get_secret_value()),
+                b64decode(platform.master_key.get_secret_value()),
+            ),
+            network=read_network(platform.network_text()),
+        )
+        server = Server(
+            uvicorn.Config(
+                application(console, metrics),
+                host=own.host,
+                port=own.port,
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                timeout_graceful_shutdown=5,
+            )
+        )
+        background = [asyncio.create_task(server.serve()), asyncio.create_task(live.listen())]
+        try:
+            await _consume(stop, platform, projecting, metrics)
+        finally:
+            live.stop()
+            server.should_exit = True
+            await asyncio.wait(background[:1], timeout=6)
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await pool.close()
+            logger.info("stopped")
+
+
+def _urls() -> dict[str, str]:
+    found = {service: url_of(service, os.environ) for service in SERVICES}
+    for service, url in found.items():
+        if url is None:
+            raise SettingMissing(service)
+    return {service: url for service, url in found.items() if url is not None}
+
+
+class SettingMissing(OrdermillError):
+    """The console can't act for people without the services' addresses."""
+
+    code = "console.setting-missing"
+
+    def __init__(self, service: str) -> None:
+        name = f"OMS_{service.upper()}"
+        super().__init__(
+            f"{name}_URL is not set: expected the address of {service}'s HTTP, http://host:port; "
+            f"or {name}_PORT where it runs on this machine"
+        )
+
+
+async def _consume(
+    stop: asyncio.Event, platform: PlatformSettings, projecting: Projecting, metrics: ConsoleMetrics
+) -> None:
+    kafka = kafka_of(platform)
+    if await until(stop, lambda: ensure_topics(kafka, all_topics(SERVICES))) is None and stop.is_set():
+        return
+    group = f"{CONSOLE}-{await generation(projecting.pool)}"
+    topics = sorted(set(all_topics(SERVICES)) - EFFECT_TOPICS)
+    subscriptions = Subscriptions(kafka, group, platform.instance, topics, 1, projecting.handle)
+    await until(stop, subscriptions.start)
+    metrics.consuming = True
+    logger.info("consuming", topics=topics)
+    await stop.wait()
+    logger.info("stopping")
+    metrics.consuming = False
+    await subscriptions.stop()
+
+
+async def _connect(dsn: str) -> asyncpg.Pool:
+    with translated():
+        pool: asyncpg.Pool = await asyncpg.create_pool(
+            dsn,
+            min_size=1,
+            max_size=8,
+            command_timeout=30,
+            server_settings={"jit": "off", "TimeZone": "UTC", "application_name": "ordermill console"},
+        )
+        return pool

@@ -1,0 +1,46 @@
+// Small conveniences; every page works without them.
+
+// The server writes times on the reader's clock once it knows which that is.
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+if (zone && document.documentElement.dataset.zone !== zone && !document.cookie.includes("ordermill_zone=" + zone)) {
+  document.cookie = `ordermill_zone=${zone};path=/;max-age=31536000;samesite=lax`;
+  if (document.cookie.includes("ordermill_zone")) location.reload();
+}
+
+// data-key: a key that goes to this control, as long as nobody is typing.
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input:not([type=checkbox]), textarea, select");
+  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  const control = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+  if (!control) return;
+  event.preventDefault();
+  if (control.matches("a, button")) control.click();
+  else control.focus();
+});
+
+// data-all: ticks every box of that name.
+document.addEventListener("change", (event) => {
+  const name = event.target.dataset.all;
+  if (!name) return;
+  for (const box of document.querySelectorAll(`input[type=checkbox][name="${CSS.escape(name)}"]`)) box.checked = event.target.checked;
+});
+
+// Dialogs of forms: data-opens names one; a notice that all went well closes it.
+document.addEventListener("click", (event) => {
+  const opener = event.target.closest("[data-opens]");
+  if (opener) document.getElementById(opener.dataset.opens)?.showModal();
+  const closer = event.target.closest("[data-closes]");
+  if (closer) closer.closest("dialog")?.close();
+});
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (event.detail.successful) event.target.closest("dialog")?.close();
+});
+// A form that is sent again after an answer is another wish, so it gets another id.
+document.addEventListener("htmx:afterRequest", (event) => {
+  const id = event.target.querySelector?.("input[name=form_id]");
+  if (id && event.detail.successful) id.value = crypto.randomUUID();
+});
+// Refusals are answers too: show what they say.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.xhr.status >= 400) event.detail.shouldSwap = true;
+});

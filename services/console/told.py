@@ -1,0 +1,86 @@
+"""What the console was told: one record of a topic, as far as it will keep it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from ordermill.contracts.base import BY_TYPE, FAMILIES, Fact, Message, decode
+from ordermill.contracts.channel import ChannelMessage
+from ordermill.contracts.service import DeadLettered
+from ordermill.ids import order_id_of
+from ordermill.service.messages import envelope_of
+
+EFFECT_TOPICS = frozenset({"oms.effects.requests", "oms.effects.results"})
+"""Carry facts that are on their services' own topics too."""
+
+
+@dataclass(slots=True)
+class Told:
+    """One message. `message` is None for a type that no picture is made of; `data` for what must not be kept."""
+
+    key: UUID
+    message_id: str
+    source: str
+    topic: str
+    type: str
+    stream: str
+    version: int | None
+    actor: str
+    correlation_id: str
+    causation_id: str
+    happened_at: datetime
+    data: bytes | None
+    message: Message | None
+    order_id: str | None = None
+
+    @property
+    def is_state(self) -> bool:
+        """The latest of a compacted topic rather than something that happened."""
+        family = FAMILIES.get(self.type.rpartition(".")[0])
+        return family is not None and not issubclass(family, Fact) and self.source.startswith("/ordermill/")
+
+
+def told(record: Any, wanted: frozenset[type[Message]], now: datetime) -> Told:
+    """Raises Poison where a record makes no sense; whoever it was meant for keeps it as a dead letter."""
+    envelope = envelope_of(record.headers)
+    headers = _texts(record.headers)
+    family = BY_TYPE.get(envelope.type) or FAMILIES.get(envelope.type.rpartition(".")[0])
+    personal = family is not None and issubclass(family, ChannelMessage | DeadLettered)
+    needed = family in wanted or (family is not None and issubclass(family, ChannelMessage))
+    message = decode(envelope.type, record.value or b"") if needed else None
+    version = headers.get("ce_streamversion")
+    return Told(
+        key=envelope.inbox_key,
+        message_id=envelope.id,
+        source=envelope.source,
+        topic=record.topic,
+        type=envelope.type,
+        stream=headers.get("ce_subject", ""),
+        version=int(version) if version is not None and version.isdecimal() else None,
+        actor=headers.get("ce_actor", envelope.source),
+        correlation_id=envelope.correlation_id,
+        causation_id=headers.get("ce_causationid", ""),
+        happened_at=envelope.happened_at or now,
+        data=None if personal else record.value,
+        message=message,
+        order_id=_order_of(message, record.value),
+    )
+
+
+def _order_of(message: Message | None, data: bytes | None) -> str | None:
+    if isinstance(message, ChannelMessage):
+        return order_id_of(message.channel, message.external_id)
+    if message is not None:
+        return getattr(message, "order_id", None)
+    found = orjson.loads(data or b"{}")
+    return found.get("order_id") if isinstance(found, dict) else None
+
+
+def _texts(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, str]:
+    return {name: value.decode() for name, value in headers if value is not None and name.startswith("ce_")}

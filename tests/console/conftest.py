@@ -1,0 +1,93 @@
+"""A browser for the tests of pages: headless Chromium, as installed; OMS_TEST_CHROMIUM names another."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page, async_playwright
+
+from tests.console.stand import Stand
+
+DESKTOP = {"width": 1400, "height": 900}
+PHONE = {"width": 390, "height": 844}
+_FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+async def stand() -> AsyncIterator[Stand]:
+    # Not below pytest's own folder: that is closed to the user the server may have to run as.
+    with TemporaryDirectory(prefix="ordermill-console-") as folder:
+        made = Stand(Path(folder) / "home")
+        await made.start()
+        yield made
+        await made.stop()
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    program = os.environ.get("OMS_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium: install it (on Debian: apt install chromium) or name one with OMS_TEST_CHROMIUM")
+    async with async_playwright() as playwright:
+        launched = await playwright.chromium.launch(executable_path=program, args=list(_FLAGS))
+        yield launched
+        await launched.close()
+
+
+Open = Callable[..., Awaitable[Page]]
+
+
+@pytest.fixture
+async def open_page(stand: Stand, browser: Browser) -> AsyncIterator[Open]:
+    """`await open_page("/stock")`: a page, logged in. Options: `size`, `dark`, `script=False`, `name`.
+
+    Ends with the test, which fails if a page reported an error or broke its content security policy.
+    """
+    contexts = []
+    faults: list[str] = []
+
+    async def opened(
+        path: str, size: Any = DESKTOP, dark: bool = False, script: bool = True, name: str = "Ann"
+    ) -> Page:
+        context = await browser.new_context(
+            viewport=size, color_scheme="dark" if dark else "light", java_script_enabled=script,
+            timezone_id="America/New_York", locale="en-US",
+        )  # fmt: skip
+        contexts.append(context)
+        page = await context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on(
+            "console",
+            lambda said: faults.append(said.text) if said.type == "error" and "status of 4" not in said.text else None,
+        )
+        await page.goto(stand.login.replace("name=Ann", f"name={name}"))
+        await page.goto(stand.url("console", path))
+        return page
+
+    yield opened
+    for context in contexts:
+        await context.close()
+    assert faults == []
+
+
+@pytest.fixture
+def accessible() -> Callable[[Page], Awaitable[None]]:
+    """`await accessible(page)`: no violation of WCAG 2.2 A and AA that axe can find."""
+
+    async def check(page: Page) -> None:
+        found = await Axe().run(
+            page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+        )
+        assert found.violations_count == 0, found.generate_report()
+
+    return check
