@@ -19,10 +19,10 @@ import pytest
 from ordermill.demo.baskets import read_baskets
 from ordermill.demo.state import FIRST_MORNING
 from ordermill.embedded.leftovers import Note
-from ordermill.service.run import SERVICES
+from ordermill.names import CONSOLE, SERVICES
 
 ORDERS = 40
-PROCESSES = (*SERVICES, "world", "kafka", "postgres")
+PROCESSES = (*SERVICES, CONSOLE, "world", "kafka", "postgres")
 
 
 def eventually(condition: Callable[[], Any], timeout_s: float = 90.0) -> Any:
