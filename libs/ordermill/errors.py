@@ -18,6 +18,11 @@ class OrdermillError(Exception):
 class Transient(OrdermillError):
     """May pass by itself."""
 
+    retry_after_s: float | None = None
+    """How long the other side, or its circuit, wants to be left alone."""
+    counts: bool = True
+    """Whether it counts as a try. False where nothing was tried: our own database is away, a circuit is open."""
+
 
 class Poison(OrdermillError):
     """Will never pass, however often it is tried."""

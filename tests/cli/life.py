@@ -147,7 +147,7 @@ class Life:
         return worked
 
     async def _perform(self) -> bool:
-        done = [await running.perform_effects() for running in self.services.values() if running.service.effects]
+        done = [await running.effects.perform() for running in self.services.values() if running.service.effects]
         return any(done)
 
     async def receive(self, sku: str, location: str, quantity: int) -> None:

@@ -360,19 +360,19 @@ async def test_an_effect_whose_worker_is_killed_after_the_act_is_done_again_unde
     await broker.publish([correct("die-acting", "found")])
     await eventually(start().died)
     survivor = await instance(Shelves(tmp_path))
-    assert await survivor.running.perform_effects() == 0  # the dead one's claim still holds
+    assert await survivor.running.effects.perform() == 0  # the dead one's claim still holds
     later = await instance(Shelves(tmp_path), wall=in_a_minute)
-    assert await later.running.perform_effects() == 1
+    assert await later.running.effects.perform() == 1
     assert (tmp_path / "acted").read_text().split() == ["tell-die-acting-found"] * 2
     assert await shelf_log.references() == ["found", "answer-found"]
-    assert await later.running.perform_effects() == 0
+    assert await later.running.effects.perform() == 0
 
 
 async def test_two_workers_do_an_effect_once(shelf_log: Log, instance: Open) -> None:
     one, two = await instance(), await instance()
     for number in range(20):
         await one.running.execute(one.shelves.corrected(correct(f"pot-{number}", "found"), None), "user:test")  # type: ignore[arg-type]
-    counts = await asyncio.gather(one.running.perform_effects(), two.running.perform_effects())
+    counts = await asyncio.gather(one.running.effects.perform(), two.running.effects.perform())
     assert sum(counts) == 20
     assert set(Counter(one.shelves.acted + two.shelves.acted).values()) == {1}
     assert Counter(await shelf_log.references()) == {"found": 20, "answer-found": 20}
@@ -382,7 +382,7 @@ async def test_an_effect_that_fails_too_often_is_given_up_and_told(shelf_log: Lo
     hours = iter(range(100))
     one = await instance(wall=lambda: system_clock() + timedelta(hours=next(hours)))
     await one.running.execute(one.shelves.corrected(correct("away", "found"), None), "user:test")  # type: ignore[arg-type]
-    assert [await one.running.perform_effects() for _ in range(4)] == [1, 1, 1, 0]
+    assert [await one.running.effects.perform() for _ in range(4)] == [1, 1, 1, 0]
     assert await shelf_log.references() == ["found", "gave-up"]
 
 

@@ -76,6 +76,8 @@ class Rules:
     """Timers an event sets (`Timer`) or clears ((stream, name))."""
     effects: Mapping[type[Fact], Callable[[Any], str]] = field(default_factory=dict)
     """Events that ask for an effect, and the id under which it is done once."""
+    lanes: Mapping[type[Fact], Callable[[Any], str]] = field(default_factory=dict)
+    """Who is asked for it, where that is not one for all."""
     contended: frozenset[str] = frozenset()
     """Categories that many instances want at once: locked before reading rather than retried."""
     snapshot_every: int = 2_000
@@ -330,7 +332,9 @@ class _Batch:
                     changes.timers[timer] = None
             effect = rules.effects.get(type(event))
             if effect is not None:
-                changes.effects.append(Effect(effect(event), stream, event.type, row.data, cause.correlation_id))
+                lane = rules.lanes.get(type(event), lambda _: "")(event)
+                asked = Effect(effect(event), stream, event.type, row.data, cause.correlation_id, lane=lane)
+                changes.effects.append(asked)
 
     def _row(self, stream: str, event: Fact, cause: Cause) -> Row:
         known = self._touched.get(stream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ from zlib import crc32
 import orjson
 
 from .records import Row, SequencedRow
-from .store import Changes, Effect, Publication, Snapshot, Timer, Transaction, VersionConflict
+from .store import NOTHING_IN_HAND, Changes, Effect, Publication, Snapshot, Timer, Transaction, VersionConflict
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -79,16 +80,21 @@ class MemoryStore:
             self._timers[timer.stream, timer.name] = (timer, lease_until)
         return found[:limit]
 
-    async def due_effects(self, now: datetime, limit: int, lease_until: datetime) -> list[Effect]:
-        due = [effect for effect, next_at in self._effects.values() if next_at <= now][:limit]
-        for effect in due:
-            self._effects[effect.effect_id] = (effect, lease_until)
+    async def due_effects(
+        self, now: datetime, limit: int, lease_until: datetime, in_hand: Mapping[str, int] = NOTHING_IN_HAND
+    ) -> list[Effect]:
+        taken, due = Counter(in_hand), []
+        for effect, next_at in list(self._effects.values()):
+            if next_at <= now and taken[effect.lane] < limit:
+                taken[effect.lane] += 1
+                self._effects[effect.effect_id] = (effect, lease_until)
+                due.append(effect)
         return due
 
-    async def postpone_effect(self, effect_id: str, until: datetime) -> None:
+    async def postpone_effect(self, effect_id: str, until: datetime, counts: bool = True) -> None:
         if effect_id in self._effects:
             effect, _ = self._effects[effect_id]
-            self._effects[effect_id] = (replace(effect, attempts=effect.attempts + 1), until)
+            self._effects[effect_id] = (replace(effect, attempts=effect.attempts + counts), until)
 
     async def document(self, view: str, key: str) -> dict[str, Any] | None:
         found = self._documents.get(view, {}).get(key)
@@ -173,10 +179,10 @@ class MemoryStore:
                 self._timers.pop(key, None)
             else:
                 self._timers[key] = (setting, _LONG_AGO)
-        for effect in changes.effects:
-            self._effects.setdefault(effect.effect_id, (effect, _LONG_AGO))
         for effect_id in changes.done_effects:
             self._effects.pop(effect_id, None)
+        for effect in changes.effects:
+            self._effects.setdefault(effect.effect_id, (effect, _LONG_AGO))
         for view, documents in changes.documents.items():
             table = self._documents.setdefault(view, {})
             table.update({key: orjson.dumps(doc, option=orjson.OPT_SORT_KEYS) for key, doc in documents.items()})

@@ -17,6 +17,7 @@ import orjson
 
 from .records import Row, SequencedRow
 from .store import (
+    NOTHING_IN_HAND,
     Changes,
     Effect,
     LogUnavailable,
@@ -86,8 +87,8 @@ _WRITES: dict[str, str] = {
     "set_timers": """INSERT INTO timers (stream, name, due_at)
         SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[])
         ON CONFLICT (stream, name) DO UPDATE SET due_at = EXCLUDED.due_at, leased_until = '-infinity'""",
-    "effects": """INSERT INTO effects (effect_id, stream, type, data, correlation_id)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[])
+    "effects": """INSERT INTO effects (effect_id, stream, type, data, correlation_id, lane)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[])
         ON CONFLICT (effect_id) DO NOTHING""",
     "done_effects": "DELETE FROM effects WHERE effect_id = ANY($1::text[])",
     "snapshots": """INSERT INTO snapshots (stream, version, code, state, hash)
@@ -246,26 +247,36 @@ class PostgresStore:
             )
         return sorted((Timer(*row) for row in rows), key=lambda timer: (timer.due_at, timer.stream, timer.name))
 
-    async def due_effects(self, now: datetime, limit: int, lease_until: datetime) -> list[Effect]:
+    async def due_effects(
+        self, now: datetime, limit: int, lease_until: datetime, in_hand: Mapping[str, int] = NOTHING_IN_HAND
+    ) -> list[Effect]:
         async with self._connection(fast=True) as connection:
             rows = await connection.fetch(
-                """UPDATE effects e SET next_at = $3 FROM (
-                       SELECT effect_id FROM effects WHERE next_at <= $1
-                       ORDER BY next_at LIMIT $2 FOR UPDATE SKIP LOCKED) AS due
-                   WHERE e.effect_id = due.effect_id
-                   RETURNING e.effect_id, e.stream, e.type, e.data, e.correlation_id, e.attempts""",
+                """WITH due AS MATERIALIZED (
+                       SELECT found.effect_id
+                       FROM (SELECT DISTINCT lane FROM effects WHERE next_at <= $1) AS lanes
+                       LEFT JOIN unnest($4::text[], $5::int[]) AS in_hand (lane, count) USING (lane)
+                       CROSS JOIN LATERAL (
+                           SELECT effect_id FROM effects WHERE lane = lanes.lane AND next_at <= $1
+                           ORDER BY next_at LIMIT greatest($2 - coalesce(in_hand.count, 0), 0)
+                           FOR UPDATE SKIP LOCKED) AS found)
+                   UPDATE effects e SET next_at = $3 FROM due WHERE e.effect_id = due.effect_id
+                   RETURNING e.effect_id, e.stream, e.type, e.data, e.correlation_id, e.attempts, e.lane""",
                 now,
                 limit,
                 lease_until,
+                list(in_hand),
+                list(in_hand.values()),
             )
         return [Effect(*row) for row in rows]
 
-    async def postpone_effect(self, effect_id: str, until: datetime) -> None:
+    async def postpone_effect(self, effect_id: str, until: datetime, counts: bool = True) -> None:
         async with self._connection(fast=True) as connection:
             await connection.execute(
-                "UPDATE effects SET attempts = attempts + 1, next_at = $2 WHERE effect_id = $1",
+                "UPDATE effects SET attempts = attempts + $3::int, next_at = $2 WHERE effect_id = $1",
                 effect_id,
                 until,
+                int(counts),
             )
 
     async def document(self, view: str, key: str) -> dict[str, Any] | None:
@@ -451,6 +462,8 @@ def _set_based(changes: Changes) -> Iterator[tuple[str, list[list[Any]]]]:
         yield "clear_timers", [[stream for stream, _ in cleared], [name for _, name in cleared]]
     if to_set := [timer for timer in changes.timers.values() if timer is not None]:
         yield "set_timers", [[t.stream for t in to_set], [t.name for t in to_set], [t.due_at for t in to_set]]
+    if changes.done_effects:  # first: one that failed may be asked for again, under its id, in the same commit
+        yield "done_effects", [changes.done_effects]
     if effects := changes.effects:
         yield (
             "effects",
@@ -460,10 +473,9 @@ def _set_based(changes: Changes) -> Iterator[tuple[str, list[list[Any]]]]:
                 [e.type for e in effects],
                 [e.data for e in effects],
                 [e.correlation_id for e in effects],
+                [e.lane for e in effects],
             ],
         )
-    if changes.done_effects:
-        yield "done_effects", [changes.done_effects]
     if snapshots := {s.stream: s for s in changes.snapshots}.values():
         yield (
             "snapshots",

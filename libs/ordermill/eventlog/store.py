@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -26,10 +27,14 @@ class VersionConflict(Transient):
         super().__init__(f"another writer was first: {detail or 'a stream has moved on'}. Decided again.")
 
 
+NOTHING_IN_HAND: Mapping[str, int] = MappingProxyType({})
+
+
 class LogUnavailable(Transient):
     """The database can't be reached or refuses work; nothing was written, or what was written is whole."""
 
     code = "eventlog.unavailable"
+    counts = False
 
 
 class Unstorable(Poison):
@@ -60,6 +65,8 @@ class Effect:
     data: bytes
     correlation_id: str
     attempts: int = 0
+    lane: str = ""
+    """Who is asked: effects of one lane never wait for those of another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +157,14 @@ class Store(Protocol):
         """Claim timers due by `due`. A claim runs out at `lease_until` if its work is not committed by then."""
         ...
 
-    async def due_effects(self, now: datetime, limit: int, lease_until: datetime) -> list[Effect]: ...
+    async def due_effects(
+        self, now: datetime, limit: int, lease_until: datetime, in_hand: Mapping[str, int] = NOTHING_IN_HAND
+    ) -> list[Effect]:
+        """Claim effects that are due, of each lane up to `limit` less what is `in_hand` of it already."""
+        ...
 
-    async def postpone_effect(self, effect_id: str, until: datetime) -> None:
-        """Count a failed attempt and try no sooner than `until`."""
+    async def postpone_effect(self, effect_id: str, until: datetime, counts: bool = True) -> None:
+        """Try no sooner than `until`, and count a failed attempt if it `counts`."""
         ...
 
     async def document(self, view: str, key: str) -> dict[str, Any] | None: ...

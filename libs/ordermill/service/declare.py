@@ -64,14 +64,17 @@ class EffectOf:
     """Something done outside, once, because of an event.
 
     `perform` does it under `key(event)` and says what to decide of the answer, a refusal included; it raises Transient
-    to be tried again under the same key. After `attempts` failures `give_up` says what to decide.
+    to be tried again under the same key, later each time. After `attempts` tries `give_up` says what to decide.
     """
 
     event: type[Fact]
     key: Callable[[Any], str]
     perform: Callable[[Any, str, datetime], Awaitable[Decision]]
     give_up: Callable[[Any, Exception], Decision]
-    attempts: int = 10
+    attempts: int = 12
+    """The last comes about seven minutes after the first; what did not even leave the house is no try."""
+    lane: Callable[[Any], str] = lambda event: ""
+    """Who is asked: effects of one lane never wait for those of another."""
     prepare: Callable[[Sequence[Any]], Awaitable[None]] = _nothing_to_prepare
     """Once for all that are due together: fetch what they need (keys of customers)."""
 
@@ -123,5 +126,6 @@ class Service:
             published=self.published,
             timers=self.set_timers,
             effects={effect.event: effect.key for effect in self.effects},
+            lanes={effect.event: effect.lane for effect in self.effects},
             contended=self.contended,
         )

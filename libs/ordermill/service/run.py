@@ -127,6 +127,7 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         running.consuming = False
         server.should_exit = True
         await subscriptions.stop()
+        await running.effects.stop()
         await running.relay.drain()
     finally:
         for task in background:

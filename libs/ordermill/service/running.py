@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -19,10 +18,11 @@ from ordermill.decider import Decision
 from ordermill.errors import OrdermillError, Transient
 from ordermill.eventlog.engine import Cause, Engine, Outcome, Task, WaitsItsTurn
 from ordermill.eventlog.relay import Relay
-from ordermill.eventlog.store import Changes, Effect, LogUnavailable, Timer
+from ordermill.eventlog.store import LogUnavailable, Timer
 
 from . import deadletters
-from .declare import Consumes, EffectOf, Received, Service
+from .declare import Consumes, Received, Service
+from .effects import EffectWorker
 from .messages import (
     MAX_MESSAGE_BYTES,
     Envelope,
@@ -73,15 +73,9 @@ class RunningService:
         self._handlers = {consumed.message: consumed for consumed in service.consumes}
         self._skipped = {name.encode() for name, cls in BY_TYPE.items() if cls not in self._handlers}
         self._internal = {cls.topic for cls in BY_TYPE.values() if issubclass(cls, Fact)}
-        self._effects = {effect.event.type: effect for effect in service.effects}
-        self._effects_waiting = asyncio.Event()
+        self.effects = EffectWorker(service, engine, self._submit, wall)
         self._submitted: list[tuple[Task, asyncio.Future[Outcome]]] = []
         self._submitter: asyncio.Task[None] | None = None
-        engine.on_commit.append(self._notice_effects)
-
-    def _notice_effects(self, changes: Changes) -> None:
-        if changes.effects:
-            self._effects_waiting.set()
 
     # Messages
 
@@ -273,14 +267,17 @@ class RunningService:
             request_id = str(self.engine.new_id(now))
             message = inbox_key(f"request:{actor}", idempotency_key) if idempotency_key else None
             cause = Cause(request_id, correlation_id or request_id, actor, now, message)
-            future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-            self._submitted.append((Task(cause, tuple(decisions), blobs=blobs or {}), future))
-            futures.append(future)
-        if self._submitter is None:
-            self._submitter = asyncio.create_task(self._submit())
+            futures.append(self._submit(Task(cause, tuple(decisions), blobs=blobs or {})))
         return list(await asyncio.gather(*futures))
 
-    async def _submit(self) -> None:
+    def _submit(self, task: Task) -> asyncio.Future[Outcome]:
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._submitted.append((task, future))
+        if self._submitter is None:
+            self._submitter = asyncio.create_task(self._run_submitted())
+        return future
+
+    async def _run_submitted(self) -> None:
         try:
             while self._submitted:
                 batch, self._submitted = self._submitted[:500], self._submitted[500:]
@@ -317,50 +314,6 @@ class RunningService:
         causation = f"timer:{timer.name}:{timer.stream}"
         return Cause(causation, timer.stream, f"timer:{self.service.name}", timer.due_at)
 
-    # Effects
-
-    async def perform_effects(self) -> int:
-        """Do effects that are due and record what came of them; how many there were."""
-        now = self._wall()
-        due = await self.engine.store.due_effects(now, 200, now + _LEASE)
-        if not due:
-            return 0
-        asked = [(effect, decode(effect.type, effect.data)) for effect in due]
-        for declared in self.service.effects:
-            if events := [event for effect, event in asked if isinstance(event, declared.event)]:
-                await self._patiently(partial(declared.prepare, events))
-        answers = await asyncio.gather(*(self._perform(effect, event) for effect, event in asked))
-        tasks = [
-            Task(self._effect_cause(effect), (answer,), effect_id=effect.effect_id)
-            for effect, answer in zip(due, answers, strict=True)
-            if answer is not None
-        ]
-        for task, outcome in zip(tasks, await self._run(tasks), strict=True):
-            if outcome.error is not None:
-                logger.error("an effect's answer failed", effect_id=task.effect_id, error=str(outcome.error))
-        return len(due)
-
-    async def _perform(self, effect: Effect, event: Message) -> Decision | None:
-        declared: EffectOf = self._effects[effect.type]
-        try:
-            return await declared.perform(event, effect.effect_id, self.engine.clock())
-        except Exception as error:
-            if not isinstance(error, Transient):
-                logger.exception("an effect failed", effect_id=effect.effect_id)
-            if effect.attempts + 1 >= declared.attempts:
-                return declared.give_up(event, error)
-            pause = timedelta(seconds=min(0.2 * 2**effect.attempts, 60))
-            await self.engine.store.postpone_effect(effect.effect_id, self._wall() + pause)
-            return None
-
-    def _effect_cause(self, effect: Effect) -> Cause:
-        return Cause(
-            f"effect:{effect.effect_id}",
-            effect.correlation_id,
-            f"effect:{self.service.name}",
-            self.engine.clock(),
-        )
-
     # Dead letters
 
     async def redrive(self, letter_id: str, actor: str) -> Outcome:
@@ -390,10 +343,10 @@ class RunningService:
 
     async def effects_loop(self, every_s: float = 0.25) -> None:
         async def work() -> int:
-            self._effects_waiting.clear()
-            return await self.perform_effects()
+            self.effects.wake.clear()
+            return await self.effects.start_due()
 
-        await self._forever("effects", work, every_s, self._effects_waiting)
+        await self._forever("effects", work, every_s, self.effects.wake)
 
     async def measure_loop(self, every_s: float = 1.0) -> None:
         async def work() -> int:
