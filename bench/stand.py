@@ -18,9 +18,8 @@ import uvloop
 
 from ordermill.demo.launch import EMBEDDED
 from ordermill.embedded import Child, EmbeddedStack
-from ordermill.installation import Installation, builder
-from ordermill.names import SERVICES
-from ordermill.service.run import run_service
+from ordermill.installation import Installation, runner
+from ordermill.names import CONSOLE, SERVICES, SIMULATOR
 
 
 class BenchStopped(Exception):
@@ -58,7 +57,7 @@ class Stand:
 
     def start(self, *services: str) -> None:
         for service in services:
-            child = Child(service, function=_service(service), log=self._stack.log(service), essential=False)
+            child = Child(service, function=runner(service), log=self._stack.log(service), essential=False)
             self._children[service] = child
             self._stack.supervisor.start(child)
 
@@ -127,7 +126,7 @@ def stand(settings: dict[str, str] | None = None) -> Iterator[Stand]:
     """`settings`: OMS_… variables beside those of the embedded installation."""
     with tempfile.TemporaryDirectory(prefix="ordermill-bench-") as name:
         folder = Path(name)
-        stack = EmbeddedStack(folder, dict.fromkeys(SERVICES))
+        stack = EmbeddedStack(folder, dict.fromkeys((*SERVICES, CONSOLE, SIMULATOR)))
         with stack.supervisor.handling_signals(), stack:
             installation = Installation.open(folder)
             environment = installation.environment(stack.kafka, stack.postgres.address, stack.ports) | EMBEDDED
@@ -135,11 +134,8 @@ def stand(settings: dict[str, str] | None = None) -> Iterator[Stand]:
             os.environ.update(environment)
             server = stack.postgres_dsn().rpartition("/")[0]
             asyncio.run(installation.prepare(server, stack.postgres.address))
+            stack.supervisor.start(Child(SIMULATOR, function=runner(SIMULATOR), log=stack.log(SIMULATOR)))
             yield Stand(folder, stack, environment, installation.secrets["api_token"])
-
-
-def _service(name: str) -> Callable[[], None]:
-    return lambda: run_service(builder(name), name)
 
 
 def say(text: str) -> None:

@@ -18,11 +18,12 @@ from typing import Any
 from ordermill.clock import Clock, system_clock
 from ordermill.errors import Refused
 from ordermill.eventlog.migrate import Access, migrate, provision
-from ordermill.names import CONSOLE, SERVICES
+from ordermill.names import CONSOLE, SERVICES, SIMULATOR
 from ordermill.service.deadletters import LETTER_VIEW
 from ordermill.service.declare import Service
 from ordermill.service.run import run_service
 from ordermill.service.settings import PlatformSettings
+from ordermill.simulator.run import run_simulator
 
 KEYRING_MIGRATIONS = Path(__file__).parent / "keyring" / "migrations"
 
@@ -59,9 +60,11 @@ def builder(service: str) -> Callable[[PlatformSettings, Clock], Service]:
 
 
 def runner(name: str) -> Callable[[], None]:
-    """Runs a service or the console until a signal, under the settings in the environment."""
+    """Runs a service, the console or the simulator until a signal, under the settings in the environment."""
     if name == CONSOLE:
         return import_module("services.console.run").run  # type: ignore[no-any-return]
+    if name == SIMULATOR:
+        return run_simulator
     return lambda: run_service(builder(name), name)
 
 
@@ -100,6 +103,8 @@ class Installation:
             "link_secret": lambda: b64encode(secrets.token_bytes(32)).decode(),
             "shopify_secret": lambda: secrets.token_urlsafe(24),
             "console_token": lambda: secrets.token_urlsafe(24),
+            "provider_key": lambda: secrets.token_urlsafe(24),
+            "simulator_token": lambda: secrets.token_urlsafe(24),
         }
         for name in (*SERVICES, CONSOLE, "keyring"):
             wanted[f"{name}_owner"] = lambda: secrets.token_urlsafe(24)
@@ -120,7 +125,11 @@ class Installation:
         )
 
     def environment(self, kafka: str, postgres: str, ports: dict[str, int]) -> dict[str, str]:
-        """The OMS_… variables of all services. `postgres` is host:port, `ports` the HTTP port of each service."""
+        """The OMS_… variables of all services and the simulated providers that they talk to.
+
+        `postgres` is host:port, `ports` the HTTP port of each service and of SIMULATOR.
+        """
+        simulator = f"http://127.0.0.1:{ports[SIMULATOR]}"
         found = {
             "OMS_HOME": str(self.folder),
             "OMS_KAFKA": kafka,
@@ -131,6 +140,16 @@ class Installation:
             "OMS_CONSOLE_TOKEN": self.secrets["console_token"],
             "OMS_KEYRING_URL": self._url(postgres, "keyring", owner=False),
             "OMS_KEYRING_OWNER_URL": self._url(postgres, "keyring", owner=True),
+            "OMS_SIMULATOR_PORT": str(ports[SIMULATOR]),
+            "OMS_SIMULATOR_URL": simulator,
+            "OMS_SIMULATOR_PROVIDER_KEY": self.secrets["provider_key"],
+            "OMS_SIMULATOR_CONTROL_TOKEN": self.secrets["simulator_token"],
+            "OMS_SIMULATOR_LEDGER": str(self.folder / "simulator.sqlite"),
+            "OMS_FULFILLMENT_CARRIERS_URL": simulator,
+            "OMS_FULFILLMENT_CARRIERS_KEY": self.secrets["provider_key"],
+            "OMS_PAYMENTS_URL": simulator,
+            "OMS_PAYMENTS_KEY": self.secrets["provider_key"],
+            "OMS_OUTBOUND_ALLOW_PRIVATE": "true",
         }
         for service in (*SERVICES, CONSOLE):
             found[f"OMS_{service.upper()}_DATABASE_URL"] = self._url(postgres, service, owner=False)

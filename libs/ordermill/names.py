@@ -10,6 +10,9 @@ SERVICES = ("capture", "inventory", "routing", "fulfillment", "tracking", "retur
 CONSOLE = "console"
 """Decides nothing: reads all topics into tables of its own, and has pages for people."""
 
+SIMULATOR = "simulator"
+"""No part of the product: carriers and a payment provider to try it with, as a process that services call over HTTP."""
+
 
 def url_of(service: str, environment: Mapping[str, str]) -> str | None:
     """Where a service's HTTP is: OMS_<SERVICE>_URL, or its own host and port; None where neither is set."""

@@ -18,14 +18,15 @@ from ordermill.contracts.returns import ExchangeRequested
 from ordermill.contracts.routing import OrderUnroutable
 from ordermill.ids import order_id_of
 from ordermill.keyring import Keyring, PostgresKeyStore
-from ordermill.payments import SimulatedPayments
+from ordermill.payments.http import http_payments
 from ordermill.service.declare import Service, on
 from ordermill.service.http import Actor, IdempotencyKey, Running, browse, document_or_404
+from ordermill.service.outbound import Outbound, OutboundSettings
 from ordermill.service.settings import PlatformSettings
 
 from . import handlers
 from .adapters import verify_shopify_hmac
-from .domain import CancelOrder, HoldOrder, ReleaseHold, orders
+from .domain import CancelOrder, HoldOrder, ReleaseHold, RetryRefund, orders
 from .effects import refunds
 from .handlers import Intake, order_decision
 from .intake import Folder, Payloads
@@ -34,6 +35,7 @@ from .views import ORDERS
 
 
 def build(platform: PlatformSettings, clock: Clock) -> Service:
+    outbound = Outbound(OutboundSettings())
     settings = CaptureSettings()
     keys = PostgresKeyStore(platform.keyring_url.get_secret_value())
     intake = Intake(Keyring(keys, b64decode(platform.master_key.get_secret_value())))
@@ -55,7 +57,8 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
             on(ExchangeRequested, handlers.exchange),
         ),
         prepare=intake.prepare,
-        effects=(refunds(SimulatedPayments()),),
+        effects=(refunds(http_payments(outbound)),),
+        outbound=outbound,
         views=(ORDERS,),
         background=(folder.watch,) if folder else (),
         routes=routes(intake, payloads, settings.shopify_secret),
@@ -123,6 +126,12 @@ def routes(intake: Intake, payloads: Payloads, shopify_secret: SecretStr | None)
         now = service.engine.clock()
         command = CancelOrder(order_id, request.cancellation_id, now, request.lines, request.reason)
         await service.execute([order_decision(command)], actor)
+        return await document_or_404(service, ORDERS, order_id)
+
+    @router.post("/orders/{order_id}/refunds/{refund_id}/retry", summary="Try a failed refund again")
+    async def retry_refund(order_id: str, refund_id: str, service: Running, actor: Actor) -> Any:
+        """Asked again under its own id, so that it is paid once, whatever the provider did the first time."""
+        await service.execute([order_decision(RetryRefund(order_id, refund_id))], actor)
         return await document_or_404(service, ORDERS, order_id)
 
     return router

@@ -2,6 +2,7 @@
 
 OrderUnknown      (NotFound)  no order of this id was captured
 RefundUnknown     (NotFound)  the order asked for no such refund
+RefundPaidAlready (Refused)   nothing to try again: the money went back
 AlreadyReleased   (Refused)   too late to hold: stock is being claimed
 OrderEnded        (Refused)   rejected or canceled, nothing more happens to it
 TooManyParked     (Poison)    more changes wait for an order than a channel would send
@@ -36,6 +37,16 @@ class RefundUnknown(NotFound):
             f"order {order_id}: expected one of its own refunds, found {refund_id}. "
             f"Check what the payment provider did under that id; the order's own: oms log show order-{order_id}"
         )
+
+
+class RefundPaidAlready(Refused):
+    """A refund was to be tried again, and has been paid."""
+
+    code = "capture.refund-paid-already"
+
+    def __init__(self, order_id: str, refund_id: str) -> None:
+        self.order_id, self.refund_id = order_id, refund_id
+        super().__init__(f"order {order_id}: refund {refund_id} is paid; expected one that failed. Nothing to do.")
 
 
 class AlreadyReleased(Refused):

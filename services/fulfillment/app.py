@@ -16,9 +16,10 @@ from ordermill.keyring import Keyring, PostgresKeyStore
 from ordermill.network import read_network
 from ordermill.service.declare import Service, on
 from ordermill.service.http import Actor, Done, Running, browse, done
+from ordermill.service.outbound import Outbound, OutboundSettings
 from ordermill.service.settings import PlatformSettings
 
-from .adapters.simulated import simulated_carriers
+from .adapters.http import http_carriers
 from .domain import FULFILLMENT, Accept, Command, HandOver, Pack, Pick, Reject, RetryLabel
 from .effects import labels
 from .handlers import allocated, recalled, work_decision
@@ -32,12 +33,14 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
     network = read_network(platform.network_text())
     keys = PostgresKeyStore(platform.keyring_url.get_secret_value())
     keyring = Keyring(keys, b64decode(platform.master_key.get_secret_value()))
-    carriers = simulated_carriers(network, settings.carrier_latency_s)
+    outbound = Outbound(OutboundSettings())
+    carriers = http_carriers((carrier.id for carrier in network.carriers), settings, outbound)
     return Service(
         name="fulfillment",
         deciders=(FULFILLMENT,),
         consumes=(on(OrderAllocated, allocated), on(AllocationRecalled, recalled)),
         effects=(labels(carriers, network, keyring),),
+        outbound=outbound,
         views=(FULFILLMENTS,),
         routes=routes(Paper(network, keyring)),
     )

@@ -57,7 +57,14 @@ def labels(carriers: Mapping[str, Carrier], network: Network, keyring: Keyring) 
     def give_up(event: LabelRequested, error: Exception) -> Decision:
         return _failed(event, str(error), answered=False)
 
-    return EffectOf(LabelRequested, lambda event: event.label_id, perform, give_up, prepare=fetch_keys)
+    return EffectOf(
+        LabelRequested,
+        lambda event: event.label_id,
+        perform,
+        give_up,
+        lane=lambda event: event.carrier,
+        prepare=fetch_keys,
+    )
 
 
 def _failed(event: LabelRequested, reason: str, answered: bool) -> Decision:

@@ -154,8 +154,8 @@ class CarrierUnavailable(Transient):
 
     code = "fulfillment.carrier-unavailable"
 
-    def __init__(self, carrier: str, reason: str) -> None:
-        self.carrier = carrier
+    def __init__(self, carrier: str, reason: str, retry_after_s: float | None = None, counts: bool = True) -> None:
+        self.carrier, self.retry_after_s, self.counts = carrier, retry_after_s, counts
         super().__init__(f"{carrier}: {reason}. Asked again under the same key, so nothing is bought twice.")
 
 

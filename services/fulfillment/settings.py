@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ordermill.service.outbound import ProviderUrl
 
 
 class FulfillmentSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="OMS_FULFILLMENT_", frozen=True, extra="ignore")
 
-    carrier_latency_s: float = Field(0.0, ge=0, le=60, description="How long the built-in carriers take to answer.")
+    carriers_url: ProviderUrl = Field(description="Where labels are bought: https://host[:port][/path].")
+    carriers_key: SecretStr | None = Field(None, description="What it knows us by; sent as a bearer token.")
+    carrier_urls: dict[str, ProviderUrl] = Field(
+        {}, description='JSON, by carrier: where it is, if elsewhere: {"cedar": "https://…"}.'
+    )
+    carrier_keys: dict[str, SecretStr] = Field({}, description="JSON, by carrier: what that one knows us by.")

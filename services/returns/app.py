@@ -12,12 +12,13 @@ from ordermill.contracts.capture import OrderCaptured, OrderLinesCanceled, Order
 from ordermill.contracts.fields import Id, LineQuantity, LocationId, Part, Text
 from ordermill.contracts.returns import ExchangeLine, InspectedLine, ReturnReason
 from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentDelivered
-from ordermill.payments import SimulatedPayments
+from ordermill.payments.http import http_payments
 from ordermill.service.declare import Service, on
 from ordermill.service.http import Actor, Done, Running, browse, document_or_404, done
+from ordermill.service.outbound import Outbound, OutboundSettings
 from ordermill.service.settings import PlatformSettings
 
-from .domain import RETURN, CloseReceipt, Command, InspectReturn, ReceiveReturn, RequestReturn
+from .domain import RETURN, CloseReceipt, Command, InspectReturn, ReceiveReturn, RequestReturn, RetryRefund
 from .handlers import Desk, deadlines
 from .policy import BUILT_IN, read_policy
 from .purchase import PARCEL, PURCHASE
@@ -26,6 +27,7 @@ from .views import PURCHASES, RETURNS
 
 
 def build(platform: PlatformSettings, clock: Clock) -> Service:
+    outbound = Outbound(OutboundSettings())
     settings = ReturnsSettings()
     desk = Desk(read_policy(settings.policy_file or BUILT_IN))
     facts = (OrderCaptured, OrderRevised, OrderLinesCanceled, ShipmentAnnounced, ShipmentDelivered)
@@ -35,7 +37,8 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
         consumes=tuple(on(fact, desk.record) for fact in facts),
         set_timers=deadlines,
         timers={"expires": desk.expire},
-        effects=(desk.refunds(SimulatedPayments()),),
+        effects=(desk.refunds(http_payments(outbound)),),
+        outbound=outbound,
         views=(RETURNS, PURCHASES),
         routes=routes(desk),
     )
@@ -79,7 +82,14 @@ class CloseWork(Part):
     return_id: Id
 
 
-Work = Annotated[ReceiveWork | InspectWork | CloseWork, Field(discriminator="do")]
+class RetryRefundWork(Part):
+    """The refund failed: ask for it again under its own id, so that it is paid once."""
+
+    do: Literal["retry-refund"]
+    return_id: Id
+
+
+Work = Annotated[ReceiveWork | InspectWork | CloseWork | RetryRefundWork, Field(discriminator="do")]
 
 
 def routes(desk: Desk) -> APIRouter:
@@ -122,5 +132,7 @@ def _command(report: Any, now: Any) -> Command:
             return ReceiveReturn(report.return_id, report.receipt_id, report.location, report.lines)
         case InspectWork():
             return InspectReturn(report.return_id, report.inspection_id, report.location, report.lines, now)
+        case RetryRefundWork():
+            return RetryRefund(report.return_id)
         case _:
             return CloseReceipt(report.return_id, now)

@@ -46,6 +46,7 @@ from ordermill.ids import derived_id
 from ordermill.pmap import PMap
 
 from .errors import (
+    NoFailedRefund,
     NotInspected,
     NotReceived,
     PurchaseNotFound,
@@ -148,9 +149,15 @@ class RecordRefundFailed:
     reason: str
 
 
-ReturnCommand = (
-    RequestReturn | ReceiveReturn | InspectReturn | CloseReceipt | ExpireReturn | RecordRefundPaid | RecordRefundFailed
-)
+@dataclass(frozen=True, slots=True)
+class RetryRefund:
+    """A person wants the refund, which failed, to be asked for again, under its own id."""
+
+    return_id: str
+
+
+RefundCommand = RecordRefundPaid | RecordRefundFailed | RetryRefund
+ReturnCommand = RequestReturn | ReceiveReturn | InspectReturn | CloseReceipt | ExpireReturn | RefundCommand
 Command = ReturnCommand | PurchaseCommand | ParcelCommand
 
 
@@ -203,8 +210,8 @@ class Return:
     """Units received and not inspected yet, by `<location>/<line>`."""
     receipts: PMap[str, bool] = field(default_factory=Map)
     inspections: PMap[str, bool] = field(default_factory=Map)
-    refund_id: str = ""
-    refund: Money | None = None
+    refund: RefundRequested | None = None
+    """What was asked of the payment provider."""
     credit: Money | None = None
     """What an exchange is paid with."""
     failure: str = ""
@@ -393,17 +400,24 @@ def expire_return(states: Mapping[str, Any], command: ExpireReturn) -> Recorded:
     ]
 
 
-def decide_refund(current: Return, command: RecordRefundPaid | RecordRefundFailed) -> list[ReturnEvent]:
-    """What became of the refund. A person may still pay one that failed. Raises RefundUnknown."""
-    if not current.refund_id or current.refund_id != command.refund_id or current.refund is None:
-        raise RefundUnknown(command.return_id, command.refund_id, current.refund_id)
+def decide_refund(current: Return, command: RefundCommand) -> list[ReturnEvent]:
+    """What became of the refund. A person may still pay one that failed, or have it tried again.
+
+    Tried again it is word for word the same: under its id a provider that did act says so, and pays nothing twice.
+    Raises RefundUnknown, NoFailedRefund.
+    """
+    if isinstance(command, RetryRefund):
+        return _retry_refund(current, command)
+    if current.refund is None or current.refund.refund_id != command.refund_id:
+        known = current.refund.refund_id if current.refund else ""
+        raise RefundUnknown(command.return_id, command.refund_id, known)
     ids = {"return_id": command.return_id, "order_id": current.order_id}
     match command:
         case RecordRefundPaid() if current.stage in (Stage.REFUNDING, Stage.REFUND_FAILED):
             paid = RefundPaid(
                 **ids,
                 refund_id=command.refund_id,
-                amount=current.refund,
+                amount=current.refund.amount,
                 provider_reference=command.provider_reference,
                 refunded_at=command.refunded_at,
             )
@@ -412,6 +426,16 @@ def decide_refund(current: Return, command: RecordRefundPaid | RecordRefundFaile
             return [RefundFailed(**ids, refund_id=command.refund_id, reason=command.reason)]
         case _:
             return []
+
+
+def _retry_refund(current: Return, command: RetryRefund) -> list[ReturnEvent]:
+    if current.stage is None:
+        raise ReturnNotFound(command.return_id)
+    if current.stage is Stage.REFUNDING:
+        return []
+    if current.stage is not Stage.REFUND_FAILED or current.refund is None:
+        raise NoFailedRefund(command.return_id, current.stage)
+    return [current.refund]
 
 
 def _settle(current: Return, purchase: Purchase, at: datetime, policy: ReturnPolicy) -> Recorded:
@@ -545,7 +569,7 @@ def evolve(current: Return, event: ReturnEvent) -> Return:
         case ReturnInspected():
             return _with_inspection(current, event)
         case RefundRequested():
-            return replace(current, stage=Stage.REFUNDING, refund_id=event.refund_id, refund=event.amount, failure="")
+            return replace(current, stage=Stage.REFUNDING, refund=event, failure="")
         case RefundFailed():
             return replace(current, stage=Stage.REFUND_FAILED, failure=event.reason)
         case RefundPaid():
@@ -625,7 +649,7 @@ def to_decision(command: Command, policy: ReturnPolicy) -> Decision:
         case ExpireReturn():
             expiry = command
             return Decision((RETURN.stream(expiry.return_id),), lambda states: expire_return(states, expiry))
-        case RecordRefundPaid() | RecordRefundFailed():
+        case RecordRefundPaid() | RecordRefundFailed() | RetryRefund():
             return decision(RETURN.stream(command.return_id), decide_refund, command)
         case _:
             assert_never(command)
@@ -699,8 +723,8 @@ def return_summary(current: Return) -> dict[str, Any]:
             for key, units in sorted(current.to_inspect.items())
             if units
         ],
-        "refund_id": current.refund_id or None,
-        "refund": current.refund.model_dump() if current.refund else None,
+        "refund_id": current.refund.refund_id if current.refund else None,
+        "refund": current.refund.amount.model_dump() if current.refund else None,
         "credit": current.credit.model_dump() if current.credit else None,
         "failure": current.failure or None,
     }

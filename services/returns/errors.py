@@ -95,6 +95,15 @@ class NotInspected(Refused):
         super().__init__(f"{return_id}: {units} received units are not inspected yet. Inspect them, then close it.")
 
 
+class NoFailedRefund(Refused):
+    """A refund was to be tried again, and none has failed."""
+
+    code = "returns.no-failed-refund"
+
+    def __init__(self, return_id: str, stage: str) -> None:
+        super().__init__(f"{return_id}: is {stage}; expected one whose refund failed. Nothing to try again.")
+
+
 class RefundUnknown(Refused):
     """Word came of a refund that this return never asked for."""
 

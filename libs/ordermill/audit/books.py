@@ -122,22 +122,23 @@ class _Asked:
 
 
 class _Effects:
-    """Effects by their key: asked for before they are done, done once."""
+    """Effects by their key: asked for before they are done, done once, asked again only where they failed."""
 
-    def __init__(self, book: Book, what: str, may_repeat: bool) -> None:
+    def __init__(self, book: Book, what: str) -> None:
         self._book = book
         self._what = what
-        self._may_repeat = may_repeat
         self.by_key: dict[str, _Asked] = {}
 
-    def ask(self, key: str, stream: str, seq: int, amount: Money | None = None) -> None:
+    def ask(self, key: str, stream: str, seq: int, amount: Money | None = None) -> bool:
+        """Whether this is the first time."""
         known = self.by_key.get(key)
         if known is None:
             self.by_key[key] = _Asked(stream, seq, amount)
-            return
-        known.failed = False
-        if not self._may_repeat:
+            return True
+        if not known.failed or known.amount != amount:
             self._book.wrong("effects", stream, f"{self._what} {key} is requested again, first at {known.seq}", seq)
+        known.failed = False
+        return False
 
     def done(self, key: str, stream: str, seq: int, amount: Money | None = None) -> None:
         asked = self.by_key.get(key)
@@ -176,7 +177,7 @@ class CaptureBook(Book):
         self.released: Counter[Line] = Counter()
         self.canceled: Counter[Line] = Counter()
         self.shipped: Counter[Line] = Counter()
-        self.refunds = _Effects(self, "refund", may_repeat=False)
+        self.refunds = _Effects(self, "refund")
         self.canceled_minor: Counter[str] = Counter()
         self.asked_minor: Counter[str] = Counter()
         self.simple: dict[str, bool] = {}
@@ -199,8 +200,8 @@ class CaptureBook(Book):
             case OrderUnitsShipped():
                 count_units(self.shipped, event.order_id, event.lines)
             case CancellationRefundRequested():
-                self.refunds.ask(event.refund_id, stream, seq, event.amount)
-                self.asked_minor[event.order_id] += event.amount.minor
+                if self.refunds.ask(event.refund_id, stream, seq, event.amount):
+                    self.asked_minor[event.order_id] += event.amount.minor
             case CancellationRefunded():
                 self.refunds.done(event.refund_id, stream, seq, event.amount)
             case CancellationRefundFailed():
@@ -339,7 +340,7 @@ class FulfillmentBook(Book):
         self.shipped: Counter[Line] = Counter()
         self.shipped_ids: set[str] = set()
         self.parcels: dict[tuple[str, str], tuple[FulfillmentShipped, Any]] = {}
-        self.labels = _Effects(self, "label", may_repeat=True)
+        self.labels = _Effects(self, "label")
         self._label_of: dict[tuple[str, int], str] = {}
 
     def take(self, seq: int, stream: str, event: Any) -> None:
@@ -414,7 +415,7 @@ class ReturnsBook(Book):
         self.delivered: Counter[Line] = Counter()
         self.taken: Counter[Line] = Counter()
         self.inspected: Counter[tuple[str, str, Disposition]] = Counter()
-        self.refunds = _Effects(self, "refund", may_repeat=False)
+        self.refunds = _Effects(self, "refund")
         self.given_minor: Counter[str] = Counter()
         """By order: refunds asked for, and credit for exchanges."""
         self.exchanges: dict[str, tuple[str, int]] = {}
@@ -470,7 +471,8 @@ class ReturnsBook(Book):
         self._worth[event.return_id] = worth
 
     def _refund(self, seq: int, stream: str, event: RefundRequested) -> None:
-        self.refunds.ask(event.refund_id, stream, seq, event.amount)
+        if not self.refunds.ask(event.refund_id, stream, seq, event.amount):
+            return
         self.given_minor[event.order_id] += event.amount.minor
         if event.amount != event.goods + event.tax + event.shipping:
             text = f"refund of {event.amount}, its parts are {event.goods}, {event.tax} and {event.shipping}"

@@ -154,10 +154,17 @@ def _model_of(title: str, service: str) -> tuple[type[BaseModel] | None, str]:
     """The settings class of that name, and how its variables begin."""
     from importlib import import_module
 
+    from ordermill.payments.http import PaymentsSettings
     from ordermill.service import settings
+    from ordermill.service.outbound import OutboundSettings
+    from ordermill.simulator.run import SimulatorSettings
 
-    if title == "PlatformSettings":
-        return settings.PlatformSettings, "OMS_"
+    shared: tuple[type[BaseModel], ...] = (
+        settings.PlatformSettings, OutboundSettings, PaymentsSettings, SimulatorSettings,
+    )  # fmt: skip
+    for model in shared:
+        if model.__name__ == title:
+            return model, str(model.model_config.get("env_prefix", ""))
     name = service or title.removesuffix("Settings").lower()
     if title == "ServiceSettings":
         return settings.ServiceSettings, f"OMS_{name.upper()}_"

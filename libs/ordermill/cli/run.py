@@ -31,8 +31,24 @@ def run(service: Annotated[str, typer.Argument(help="Its name, or `all`.")]) -> 
 
 
 @app.command()
+def simulator() -> None:
+    """Run the simulated carriers and payment provider, with the OMS_SIMULATOR_… settings in the environment.
+
+    A process of its own that services call over HTTP. `oms up` and `oms demo` start one themselves.
+    """
+    from ordermill.cli.place import checked
+    from ordermill.simulator.run import SimulatorSettings, run_simulator
+
+    checked(SimulatorSettings, "simulator")
+    run_simulator()
+
+
+@app.command()
 def up() -> None:
-    """Start PostgreSQL, a broker and all services on this machine, in the folder `.ordermill` (or OMS_HOME)."""
+    """Start PostgreSQL, a broker, simulated providers and all services here, in the folder `.ordermill` (or OMS_HOME).
+
+    Set OMS_FULFILLMENT_CARRIERS_URL or OMS_PAYMENTS_URL, with their keys, to have other carriers or another provider.
+    """
     from ordermill.demo.launch import Options, launch
     from ordermill.service.logs import configure_logging
 

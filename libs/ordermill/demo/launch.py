@@ -14,13 +14,14 @@ from pathlib import Path
 from ordermill.embedded.processes import Child, Supervisor
 from ordermill.embedded.stack import EmbeddedStack
 from ordermill.installation import Installation, home, runner
-from ordermill.names import CONSOLE, SERVICES
+from ordermill.names import CONSOLE, SERVICES, SIMULATOR
+from ordermill.simulator.faults import DEMO
 
 from .run import REPORT, WorldOptions, run_world
 from .show import show_ready, show_report
 from .state import DemoClock, DemoState
 
-SERVICE_PORTS = {service: 8_100 + number for number, service in enumerate((CONSOLE, *SERVICES))}
+SERVICE_PORTS = {name: 8_100 + number for number, name in enumerate((CONSOLE, *SERVICES, SIMULATOR))}
 EMBEDDED = {
     "OMS_FETCH_WAIT_MS": "50",
     "OMS_PARTITIONS": "2",
@@ -29,6 +30,8 @@ EMBEDDED = {
     "OMS_IDEMPOTENT_PRODUCER": "false",
 }
 """What suits the embedded broker: docs/decisions tell why."""
+PROVIDERS = ("OMS_FULFILLMENT_CARRIER", "OMS_PAYMENTS_", "OMS_OUTBOUND_")
+"""Settings that count more than ours where they are set: whom the services call, and how."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def _run(stack: EmbeddedStack, options: Options, folder: Path, began: float) -> 
     installation = Installation.open(folder)
     environment = installation.environment(stack.broker.address, stack.postgres.address, stack.ports) | EMBEDDED
     environment["OMS_CAPTURE_INBOX"] = str(folder / "inbox")
+    environment |= {name: value for name, value in os.environ.items() if name.startswith(PROVIDERS)}
     clock = None
     state = DemoState.load(folder)
     if options.speed is not None:
@@ -75,7 +79,7 @@ def _run(stack: EmbeddedStack, options: Options, folder: Path, began: float) -> 
     asyncio.run(installation.prepare(stack.postgres_dsn().removesuffix("/postgres"), stack.postgres.address))
     installation.remember(environment)
     supervisor = stack.supervisor
-    for name in (*SERVICES, CONSOLE):
+    for name in (SIMULATOR, *SERVICES, CONSOLE):
         supervisor.start(Child(name, function=runner(name), log=folder / "logs" / f"{name}.log"))
     if clock is None:
         show_ready(environment, time.monotonic() - began)
@@ -149,5 +153,8 @@ def _demo_settings(folder: Path, speed: float) -> dict[str, str]:
     return {
         "OMS_ROUTING_POLICY_FILE": str(path),
         "OMS_TRACKING_LOST_AFTER": "P6D",
+        "OMS_SIMULATOR_BEHAVIOR": DEMO.model_dump_json(),
+        "OMS_OUTBOUND_READ_S": "1",
+        "OMS_OUTBOUND_TOTAL_S": "2",
         "OMS_CAPTURE_TRUSTED_CHANNELS": '["store", "wholesale", "pos", "marketplace"]',
     }

@@ -27,6 +27,7 @@ from ordermill.eventlog.store import Timer
 from ordermill.eventlog.views import PublishedState, View
 
 from .deadletters import LETTER_VIEW, LETTERS
+from .outbound import Outbound
 
 M = TypeVar("M", bound=Message)
 F = TypeVar("F", bound=Fact)
@@ -75,7 +76,7 @@ class EffectOf:
     """The last comes about seven minutes after the first; what did not even leave the house is no try."""
     lane: Callable[[Any], str] = lambda event: ""
     """Who is asked: effects of one lane never wait for those of another."""
-    prepare: Callable[[Sequence[Any]], Awaitable[None]] = _nothing_to_prepare
+    prepare: Callable[[Sequence[Any]], Coroutine[Any, Any, None]] = _nothing_to_prepare
     """Once for all that are due together: fetch what they need (keys of customers)."""
 
 
@@ -105,6 +106,8 @@ class Service:
     timers: Mapping[str, Callable[[Timer], Iterable[Decision]]] = field(default_factory=dict)
     """By the part of a timer's name before a colon: what a timer that is due asks for."""
     effects: tuple[EffectOf, ...] = ()
+    outbound: Outbound | None = None
+    """Its way to providers; its metrics are shown with the service's, and it is closed at the end."""
     prepare: Callable[[Sequence[Message]], Awaitable[None]] = _nothing_to_prepare
     """Once a batch, before its handlers: fetch what they need from outside (keys of customers)."""
     startup: Callable[[Any], Awaitable[None]] | None = None

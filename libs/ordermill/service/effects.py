@@ -78,13 +78,15 @@ class EffectWorker:
         lanes = Counter(effect.lane for effect, _ in self._in_hand.values())
         due = await self._engine.store.due_effects(now, IN_HAND, now + LEASE, lanes)
         fresh = [(effect, decode(effect.type, effect.data)) for effect in due if effect.effect_id not in self._in_hand]
-        for type_name in {effect.type for effect, _ in fresh}:
-            declared = self._declared[type_name]
-            together = [(effect, event) for effect, event in fresh if effect.type == type_name]
-            prepared = asyncio.ensure_future(declared.prepare([event for _, event in together]))
-            for effect, event in together:
-                task = asyncio.create_task(self._do(declared, effect, event, prepared))
-                self._in_hand[effect.effect_id] = (effect, task)
+        prepared = {
+            type_name: asyncio.create_task(
+                self._declared[type_name].prepare([event for effect, event in fresh if effect.type == type_name])
+            )
+            for type_name in {effect.type for effect, _ in fresh}
+        }
+        for effect, event in fresh:
+            task = asyncio.create_task(self._do(self._declared[effect.type], effect, event, prepared[effect.type]))
+            self._in_hand[effect.effect_id] = (effect, task)
         return len(fresh)
 
     async def perform(self) -> int:

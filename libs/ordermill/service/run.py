@@ -133,10 +133,16 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
-        with suppress(Exception):
-            await publisher.stop()
-        await store.close()
-        logger.info("stopped")
+        await _close(publisher, service, store)
+
+
+async def _close(publisher: KafkaPublisher, service: Service, store: PostgresStore) -> None:
+    with suppress(Exception):
+        await publisher.stop()
+    if service.outbound is not None:
+        await service.outbound.close()
+    await store.close()
+    logger.info("stopped")
 
 
 def _spare_the_collector() -> None:

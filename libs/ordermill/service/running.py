@@ -73,6 +73,8 @@ class RunningService:
         self._handlers = {consumed.message: consumed for consumed in service.consumes}
         self._skipped = {name.encode() for name, cls in BY_TYPE.items() if cls not in self._handlers}
         self._internal = {cls.topic for cls in BY_TYPE.values() if issubclass(cls, Fact)}
+        if service.outbound is not None:
+            service.outbound.register(metrics.registry)
         self.effects = EffectWorker(service, engine, self._submit, wall)
         self._submitted: list[tuple[Task, asyncio.Future[Outcome]]] = []
         self._submitter: asyncio.Task[None] | None = None

@@ -18,6 +18,7 @@ from .commands import (
     RecordShipped,
     RecordUnroutable,
     ReleaseHold,
+    RetryRefund,
 )
 from .decisions import MAX_PARKED, decide
 from .intake import MAX_UNITS, address_faults
@@ -42,6 +43,7 @@ __all__ = [
     "RecordUnroutable",
     "RefundStage",
     "ReleaseHold",
+    "RetryRefund",
     "Stage",
     "address_faults",
     "decide",

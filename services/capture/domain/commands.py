@@ -149,6 +149,14 @@ class RecordRefundFailed:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class RetryRefund:
+    """A person wants a refund that failed to be asked for again, under its own id."""
+
+    order_id: str
+    refund_id: str
+
+
 Command = (
     CaptureOrder
     | CaptureExchange
@@ -163,4 +171,5 @@ Command = (
     | RecordShipped
     | RecordRefunded
     | RecordRefundFailed
+    | RetryRefund
 )

@@ -33,7 +33,7 @@ from ordermill.contracts.fields import MAX_MINOR, Destination, LineQuantity, Mon
 from ordermill.ids import derived_id
 from ordermill.money import first_units, goods_of, range_of_units, total_of
 
-from ..errors import AlreadyReleased, OrderEnded, OrderUnknown, RefundUnknown, TooManyParked
+from ..errors import AlreadyReleased, OrderEnded, OrderUnknown, RefundPaidAlready, RefundUnknown, TooManyParked
 from .commands import (
     CancelOrder,
     CaptureExchange,
@@ -49,6 +49,7 @@ from .commands import (
     RecordShipped,
     RecordUnroutable,
     ReleaseHold,
+    RetryRefund,
 )
 from .intake import MAX_UNITS, as_order, captured, content_hash_of, faults_of
 from .order import Order, Parked, RefundStage, Stage, beyond_reach, fold, refund_of
@@ -66,7 +67,7 @@ _PARKABLE: dict[str, TypeAdapter[ChangeOrder | CancelOrder]] = {
 def decide(order: Order, command: Command) -> list[Event]:
     """The events that `command` causes; `[]` if it is already so.
 
-    Raises OrderUnknown, AlreadyReleased, OrderEnded, TooManyParked, RefundUnknown.
+    Raises OrderUnknown, AlreadyReleased, OrderEnded, TooManyParked, RefundUnknown, RefundPaidAlready.
     """
     match command:
         case CaptureOrder():
@@ -99,6 +100,8 @@ def decide(order: Order, command: Command) -> list[Event]:
             return _ship(order, command)
         case RecordRefunded() | RecordRefundFailed():
             return _settle_refund(order, command)
+        case RetryRefund():
+            return _retry_refund(order, command)
         case _:
             assert_never(command)
 
@@ -477,6 +480,26 @@ def _settle_refund(order: Order, command: RecordRefunded | RecordRefundFailed) -
     if refund.stage is not RefundStage.PENDING:
         return []
     return [CancellationRefundFailed(order_id=order.order_id, refund_id=command.refund_id, reason=command.reason)]
+
+
+def _retry_refund(order: Order, command: RetryRefund) -> list[Event]:
+    """The same refund again, word for word: under its id a provider that did act says so, and pays nothing twice."""
+    refund = order.refunds.get(command.refund_id)
+    if refund is None:
+        raise RefundUnknown(command.order_id, command.refund_id)
+    if refund.stage is RefundStage.PAID:
+        raise RefundPaidAlready(command.order_id, command.refund_id)
+    if refund.stage is RefundStage.PENDING:
+        return []
+    assert order.total is not None
+    return [
+        CancellationRefundRequested(
+            order_id=order.order_id,
+            refund_id=command.refund_id,
+            payment_reference=refund.payment_reference,
+            amount=Money(minor=refund.minor, currency=order.total.currency),
+        )
+    ]
 
 
 def _released_if_free(order: Order, events: list[Event]) -> list[Event]:

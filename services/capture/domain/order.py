@@ -78,10 +78,12 @@ class Cancellation:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """`minor` is what was asked for, and what was paid once it is."""
+    """`minor` is what was asked for, and what was paid once it is; `payment_reference` what it is taken from."""
 
     minor: int
     stage: RefundStage
+    payment_reference: str | None = None
+    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +235,15 @@ def summary(order: Order) -> dict[str, Any]:
         "refunded": money(by_stage[RefundStage.PAID]),
         "refunds_pending": money(by_stage[RefundStage.PENDING]),
         "refunds_failed": money(by_stage[RefundStage.FAILED]),
+        "refunds": [
+            {
+                "refund_id": refund_id,
+                "amount": money(refund.minor),
+                "status": refund.stage.value,
+                "failure": refund.failure or None,
+            }
+            for refund_id, refund in sorted(order.refunds.items())
+        ],
         "service_level": order.service_level.value,
         "customer_id": order.customer_id,
         "destination": order.destination.model_dump() if order.destination else None,
@@ -318,18 +329,19 @@ def evolve(order: Order, event: Event) -> Order:
                 shipped_units=order.shipped_units + sum(part.quantity for part in event.lines),
             )
         case CancellationRefundRequested():
-            asked_for = Refund(event.amount.minor, RefundStage.PENDING)
+            again = event.refund_id in order.refunds
+            asked_for = Refund(event.amount.minor, RefundStage.PENDING, event.payment_reference)
             return replace(
                 order,
                 refunds=order.refunds.set(event.refund_id, asked_for),
-                refund_minor=order.refund_minor + event.amount.minor,
+                refund_minor=order.refund_minor + (0 if again else event.amount.minor),
             )
         case CancellationRefunded():
             paid = Refund(event.amount.minor, RefundStage.PAID)
             return replace(order, refunds=order.refunds.set(event.refund_id, paid))
         case CancellationRefundFailed():
             asked_for = order.refunds.get(event.refund_id, Refund(0, RefundStage.PENDING))
-            failed = replace(asked_for, stage=RefundStage.FAILED)
+            failed = replace(asked_for, stage=RefundStage.FAILED, failure=event.reason)
             return replace(order, refunds=order.refunds.set(event.refund_id, failed))
         case _:
             assert_never(event)

@@ -40,7 +40,8 @@ class Carrier(Protocol):
     async def buy_label(self, request: LabelRequest, idempotency_key: str) -> BoughtLabel:
         """Buy a label, once for each key: the same key gives the same label, however often and from wherever.
 
-        Raises CarrierRefused if the carrier says no for good (no such service, an address it can't serve), and
-        CarrierUnavailable if there is no answer, so that nobody knows whether it sold one: ask again, same key.
+        Raises CarrierRefused if the carrier says no for good (no such service, an address it can't serve), with a
+        reason that names nobody, and CarrierUnavailable if there is no answer, so that nobody knows whether it sold
+        one: ask again, same key. How long a call may take, and when the carrier is left alone, is `Outbound`'s.
         """
         ...

@@ -1,0 +1,76 @@
+"""A carrier behind HTTP, as the built-in simulator speaks it.
+
+    POST {url}/carriers/{carrier}/labels
+    Idempotency-Key: <label id>
+    {"service": "ground", "weight_g": 700, "reference": "…", "sender": {…}, "recipient": {…}}
+    -> 201 {"carrier": "cedar", "service": "ground", "tracking_number": "…", "cost": {"minor": 915, "currency": "USD"}}
+
+`sender` and `recipient` have name, company, street (lines), city, region, postal_code and country. 422 with problem
+details is a refusal for good. A carrier with an interface of its own gets a file of its own beside this one, which
+talks through `Provider` too and passes the suite in `tests/domain/test_carriers.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from pydantic import ValidationError
+
+from ordermill.service.outbound import Outbound, Provider, ProviderRefused, ProviderUnavailable
+
+from ..errors import CarrierRefused, CarrierUnavailable
+from ..settings import FulfillmentSettings
+from .base import BoughtLabel, Carrier, LabelRequest
+
+
+class HttpCarrier:
+    """One carrier of the network."""
+
+    def __init__(self, name: str, provider: Provider) -> None:
+        self._name = name
+        self._provider = provider
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def buy_label(self, request: LabelRequest, idempotency_key: str) -> BoughtLabel:
+        try:
+            answer = await self._provider.post(f"/carriers/{self._name}/labels", asdict(request), idempotency_key)
+            sold = BoughtLabel.model_validate(answer)
+        except ProviderRefused as error:
+            raise CarrierRefused(self._name, _without_names(error.reason, request)) from None
+        except ProviderUnavailable as error:
+            raise CarrierUnavailable(self._name, error.reason, error.retry_after_s, error.counts) from error
+        except ValidationError as error:
+            fields = ", ".join(sorted({str(each["loc"][0]) if each["loc"] else "all" for each in error.errors()}))
+            raise CarrierUnavailable(self._name, f"gave an answer that can't be read ({fields})") from None
+        if (sold.carrier, sold.service) != (self._name, request.service):
+            reason = f"sold a label of {sold.carrier} {sold.service}, asked for {request.service}"
+            raise CarrierUnavailable(self._name, reason)
+        return sold
+
+
+def http_carriers(names: Iterable[str], settings: FulfillmentSettings, outbound: Outbound) -> dict[str, Carrier]:
+    """The network's carriers, each where the settings say. Raises ProviderInsecure."""
+    return {
+        name: HttpCarrier(
+            name,
+            outbound.provider(
+                name,
+                settings.carrier_urls.get(name, settings.carriers_url),
+                settings.carrier_keys.get(name, settings.carriers_key),
+            ),
+        )
+        for name in names
+    }
+
+
+def _without_names(reason: str, request: LabelRequest) -> str:
+    """A reason is kept and shown; carriers like to quote whom they could not serve."""
+    recipient = request.recipient
+    for private in sorted((recipient.name, recipient.company, *recipient.street), key=len, reverse=True):
+        if private.strip():
+            reason = reason.replace(private, "…")
+    return reason
