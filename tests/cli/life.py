@@ -5,6 +5,7 @@ What a service's relay would publish is handed to those that consume it, as Kafk
 
 from __future__ import annotations
 
+import os
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from ordermill.eventlog.store import Changes
 from ordermill.ids import order_id_of
 from ordermill.installation import builder
 from ordermill.keyring import Keyring, MemoryKeyStore
+from ordermill.network import default_network_text, read_network
 from ordermill.service.messages import event_headers
 from ordermill.service.metrics import Metrics
 from ordermill.service.run import SERVICES
@@ -44,6 +46,7 @@ from services.inventory.domain import decision as stock_decision
 from services.returns.domain import InspectReturn, ReceiveReturn, RequestReturn, to_decision
 from services.returns.policy import read_policy
 from services.tracking.domain import RecordScan, parcel_decision
+from tests.doubles import MemoryPayments, memory_carriers
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
 LOCATIONS = frozenset({"sparks", "edison", "chicago"})
@@ -88,13 +91,20 @@ class Life:
             link_secret=b64encode(bytes(32)).decode(),
         )
         self.services: dict[str, RunningService] = {}
+        self.payments = MemoryPayments()
         self._read_to = dict.fromkeys(SERVICES, 0)
         keys = MemoryKeyStore()
+        carriers = memory_carriers(read_network(default_network_text()))
         self._keyring = Keyring(keys, bytes(32))
         for name in SERVICES:
             build = builder(name)
             app = import_module(build.__module__)
-            with patch.object(app, "PostgresKeyStore", lambda dsn: keys, create=True):
+            with (
+                patch.dict(os.environ, {"OMS_FULFILLMENT_CARRIERS_URL": "https://carriers.invalid"}),
+                patch.object(app, "PostgresKeyStore", lambda dsn: keys, create=True),
+                patch.object(app, "http_carriers", lambda *_: carriers, create=True),
+                patch.object(app, "http_payments", lambda _: self.payments, create=True),
+            ):
                 service = build(platform, self.clock)
             engine = Engine(MemoryStore(), service.rules(), self.clock, random_bytes)
             self.services[name] = RunningService(service, engine, Metrics(), retries=0, wall=self.clock)

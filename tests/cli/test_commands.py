@@ -50,6 +50,8 @@ def far_away(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMS_KEYRING_URL", url)
     monkeypatch.setenv("OMS_MASTER_KEY", "A" * 43 + "=")
     monkeypatch.setenv("OMS_LINK_SECRET", "A" * 43 + "=")
+    monkeypatch.setenv("OMS_FULFILLMENT_CARRIERS_URL", "https://carriers.invalid")
+    monkeypatch.setenv("OMS_PAYMENTS_URL", "https://payments.invalid")
     for service in SERVICES:
         monkeypatch.setenv(f"OMS_{service.upper()}_PORT", str(closed_port))
         monkeypatch.setenv(f"OMS_{service.upper()}_DATABASE_URL", url)

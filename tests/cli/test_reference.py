@@ -16,4 +16,4 @@ def test_the_page_of_commands_is_current() -> None:
 def test_every_command_but_the_demo_prints_json() -> None:
     sections = reference().split("\n## ")[1:]
     without = {section.partition("\n")[0] for section in sections if "`--json`" not in section}
-    assert without == {"oms run", "oms up"}
+    assert without == {"oms run", "oms simulator", "oms up"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -56,7 +57,9 @@ from services.capture.domain import (
     RecordRefusal,
     RecordShipped,
     RecordUnroutable,
+    RefundStage,
     ReleaseHold,
+    RetryRefund,
     Stage,
     address_faults,
     decide,
@@ -64,7 +67,14 @@ from services.capture.domain import (
     refund_of,
     summary,
 )
-from services.capture.errors import AlreadyReleased, OrderEnded, OrderUnknown, RefundUnknown, TooManyParked
+from services.capture.errors import (
+    AlreadyReleased,
+    OrderEnded,
+    OrderUnknown,
+    RefundPaidAlready,
+    RefundUnknown,
+    TooManyParked,
+)
 from tests.spec import spec, through_json
 
 given = spec(orders, decide).given
@@ -774,6 +784,28 @@ class TestRefunds:
         given(*self.PAST).when(RecordRefundFailed(ORDER, self.REFUND_ID, "card expired")).then(self.FAILED)
         given(*self.PAST, self.FAILED).when(self.SENT).then(self.BACK)
 
+    def test_a_failed_refund_is_asked_for_again_word_for_word(self) -> None:
+        again = RetryRefund(ORDER, self.REFUND_ID)
+        (asked,) = (event for event in self.PAST if isinstance(event, CancellationRefundRequested))
+        given(*self.PAST, self.FAILED).when(again).then(asked)
+        given(*self.PAST, self.FAILED, asked).when(again).then()
+        given(*self.PAST, self.FAILED, asked).when(self.SENT).then(self.BACK)
+        given(*self.PAST, self.FAILED, asked).when(RecordRefundFailed(ORDER, self.REFUND_ID, "card expired")).then(
+            self.FAILED
+        )
+
+    def test_a_refund_is_taken_from_the_payment_it_was_first_asked_of(self) -> None:
+        other = orders.fold((*self.PAST, self.FAILED))
+        other = replace(other, payment=Payment(status="paid", reference="another"))
+        (asked,) = decide(other, RetryRefund(ORDER, self.REFUND_ID))
+        assert asked in self.PAST
+
+    def test_only_a_refund_that_failed_is_tried_again(self) -> None:
+        again = RetryRefund(ORDER, self.REFUND_ID)
+        given(*self.PAST).when(again).then()
+        given(*self.PAST, self.BACK).when(again).then_raises(RefundPaidAlready, f"refund {self.REFUND_ID} is paid")
+        given(*self.PAST).when(RetryRefund(ORDER, "r-9")).then_raises(RefundUnknown, "r-9")
+
     def test_a_refund_nobody_asked_for_is_refused(self) -> None:
         given(*self.PAST).when(replace(self.SENT, refund_id="r-9")).then_raises(RefundUnknown, "r-9")
 
@@ -889,6 +921,14 @@ class TestSummary:
             "refunded": {"minor": 0, "currency": "USD"},
             "refunds_pending": {"minor": 1051, "currency": "USD"},
             "refunds_failed": {"minor": 0, "currency": "USD"},
+            "refunds": [
+                {
+                    "refund_id": "87b7aef9-ff02-508d-bc31-927929f05a0d",
+                    "amount": {"minor": 1051, "currency": "USD"},
+                    "status": "pending",
+                    "failure": None,
+                }
+            ],
             "service_level": "standard",
             "customer_id": "customer-1",
             "destination": HOME.model_dump(),
@@ -1070,6 +1110,42 @@ def test_whatever_is_asked_units_and_money_add_up(placed: CaptureOrder, early: l
     )
     if not any(isinstance(event, OrderRevised) for event in past):
         assert order.refund_minor <= placed.total.minor
+
+
+@settings(max_examples=100, deadline=None)
+@for_all(
+    placed_orders(),
+    st.lists(st.sampled_from((RecordRefunded, RecordRefundFailed, RetryRefund)), max_size=12),
+)
+def test_whatever_the_provider_says_and_however_often_it_is_asked_a_refund_is_paid_once(
+    placed: CaptureOrder, steps: list[Any]
+) -> None:
+    placed = replace(placed, payment=PAID, address_faults=(), risk="high")
+    past = list(history(placed, cancel("c1")))
+    first = [event for event in past if isinstance(event, CancellationRefundRequested)]
+    order, asked_minor = orders.fold(past), orders.fold(past).refund_minor
+    for refund_of_it in first:
+        refund_id = refund_of_it.refund_id
+        commands = {
+            RecordRefunded: RecordRefunded(ORDER, refund_id, refund_of_it.amount, "psp-1", MONDAY),
+            RecordRefundFailed: RecordRefundFailed(ORDER, refund_id, "no"),
+            RetryRefund: RetryRefund(ORDER, refund_id),
+        }
+        for step in steps:
+            try:
+                events = decide(order, commands[step])
+            except RefundPaidAlready:
+                assert order.refunds[refund_id].stage is RefundStage.PAID
+                continue
+            order = orders.fold(events, order)
+            past += events
+            assert decide(order, commands[step]) == []
+            assert order.refund_minor == asked_minor
+            check(order)
+    assert {event for event in past if isinstance(event, CancellationRefundRequested)} == set(first)
+    paid = Counter(event.refund_id for event in past if isinstance(event, CancellationRefunded))
+    assert set(paid.values()) <= {1}
+    assert orders.fold(past) == order
 
 
 @settings(max_examples=100, deadline=None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -15,15 +14,11 @@ from ordermill.contracts.fields import Destination, Money
 from ordermill.contracts.personal import Person
 from ordermill.errors import Refused, Transient
 from ordermill.network import default_network_text, read_network
+from ordermill.simulator.carriers import check_digit, tracking_number, valid_tracking_number
 from services.fulfillment.adapters.base import Carrier, LabelRequest
-from services.fulfillment.adapters.simulated import (
-    SimulatedCarrier,
-    simulated_carriers,
-    tracking_number,
-    valid_tracking_number,
-)
 from services.fulfillment.addresses import PostalAddress, address_of, address_of_location
 from services.fulfillment.errors import CarrierRefused, CarrierUnavailable
+from tests.doubles import MemoryCarrier, memory_carriers
 
 NETWORK = read_network(default_network_text())
 PORTLAND = PostalAddress("Zoë Ångström", "", ("1200 SW Morrison St",), "Portland", "OR", "97205", "US")
@@ -102,23 +97,23 @@ class CarrierConformance:
         assert request_sold.recipient.name not in str(refused.value)
 
 
-class _Simulated(CarrierConformance):
+class _InMemory(CarrierConformance):
     name = ""
 
     @pytest.fixture
-    def carrier(self) -> SimulatedCarrier:
-        return simulated_carriers(NETWORK)[self.name]
+    def carrier(self) -> MemoryCarrier:
+        return MemoryCarrier(NETWORK, self.name)
 
     @pytest.fixture
-    def cut_off(self, carrier: SimulatedCarrier) -> Callable[[bool], None]:
+    def cut_off(self, carrier: MemoryCarrier) -> Callable[[bool], None]:
         return lambda away: setattr(carrier, "reachable", not away)
 
 
-class TestCedar(_Simulated):
+class TestCedarInMemory(_InMemory):
     name = "cedar"
 
 
-class TestSwift(_Simulated):
+class TestSwiftInMemory(_InMemory):
     name = "swift"
 
 
@@ -126,17 +121,17 @@ class TestSwift(_Simulated):
 
 
 def test_the_network_s_carriers_are_all_there() -> None:
-    assert sorted(simulated_carriers(NETWORK)) == ["cedar", "swift"]
+    assert sorted(memory_carriers(NETWORK)) == ["cedar", "swift"]
 
 
 async def test_a_restart_or_a_second_process_sells_the_same_label() -> None:
-    labels = [await simulated_carriers(NETWORK)["cedar"].buy_label(REQUEST, "F1.1") for _ in range(2)]
+    labels = [await memory_carriers(NETWORK)["cedar"].buy_label(REQUEST, "F1.1") for _ in range(2)]
     assert labels[0] == labels[1]
     assert labels[0].tracking_number == "CE568182351023107678"
 
 
 async def test_the_price_is_the_network_s_for_weight_and_distance() -> None:
-    cedar = simulated_carriers(NETWORK)["cedar"]
+    cedar = memory_carriers(NETWORK)["cedar"]
     far = await cedar.buy_label(REQUEST, "F1.1")  # Edison to Portland: zone 8
     assert far.cost == Money(minor=590 + 325, currency="USD")
     next_door = replace(PORTLAND, city="Edison", region="NJ", postal_code="08837")
@@ -147,7 +142,7 @@ async def test_the_price_is_the_network_s_for_weight_and_distance() -> None:
 
 
 async def test_abroad_goes_only_what_has_a_price_for_abroad() -> None:
-    cedar = simulated_carriers(NETWORK)["cedar"]
+    cedar = memory_carriers(NETWORK)["cedar"]
     london = PostalAddress("A. Bell", "", ("1 High Street",), "London", "", "N1 9GU", "GB")
     with pytest.raises(CarrierRefused, match="ground does not ship to GB"):
         await cedar.buy_label(replace(REQUEST, recipient=london), "F1.1")
@@ -156,18 +151,11 @@ async def test_abroad_goes_only_what_has_a_price_for_abroad() -> None:
 
 
 async def test_a_parcel_weighs_something_and_goes_somewhere() -> None:
-    cedar = simulated_carriers(NETWORK)["cedar"]
+    cedar = memory_carriers(NETWORK)["cedar"]
     with pytest.raises(CarrierRefused, match="no weight"):
         await cedar.buy_label(replace(REQUEST, weight_g=0), "F1.1")
     with pytest.raises(CarrierRefused, match="a street is needed"):
         await cedar.buy_label(replace(REQUEST, recipient=replace(PORTLAND, street=("",))), "F1.1")
-
-
-async def test_the_carrier_answers_after_its_latency_and_lets_others_work_meanwhile() -> None:
-    cedar = simulated_carriers(NETWORK, latency=0.05)["cedar"]
-    start = time.monotonic()
-    await asyncio.gather(*(cedar.buy_label(REQUEST, f"F1.{n}") for n in range(20)))
-    assert 0.05 <= time.monotonic() - start < 0.5
 
 
 @given(st.sampled_from(["cedar", "swift", "x", "dhl-2"]), st.text(max_size=40))
@@ -186,9 +174,7 @@ def test_one_wrong_digit_makes_a_tracking_number_invalid(key: str, place: int, o
 
 def test_the_check_digit_is_luhn_s_as_in_securities_numbers() -> None:
     # US0378331005 is the example that ISO 6166 is usually explained with.
-    from services.fulfillment.adapters.simulated import _check_digit
-
-    assert _check_digit("US037833100") == "5"
+    assert check_digit("US037833100") == "5"
 
 
 @pytest.mark.parametrize("number", ["", "CE5568", "ce568182351023107678", "CE56818235102310767x", "٣" * 20])

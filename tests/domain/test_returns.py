@@ -56,6 +56,7 @@ from services.returns.domain import (
     RecordRefundFailed,
     RecordRefundPaid,
     RequestReturn,
+    RetryRefund,
     Return,
     Stage,
     command_of,
@@ -64,6 +65,7 @@ from services.returns.domain import (
     to_decision,
 )
 from services.returns.errors import (
+    NoFailedRefund,
     NotInspected,
     NotReceived,
     PolicyInvalid,
@@ -666,6 +668,26 @@ def test_a_failed_refund_waits_for_a_person_who_pays_it() -> None:
     assert log.do(PAY) == [("return-r-1", PAID), ("return-r-1", ReturnClosed(**IDS))]
 
 
+def test_a_failed_refund_is_asked_for_again_word_for_word() -> None:
+    log = settled()
+    log.do(RecordRefundFailed("r-1", REFUND_ID, "no answer"))
+    asked = log.of(RefundRequested)[-1]
+    assert log.do(RetryRefund("r-1")) == [("return-r-1", asked)]
+    assert log.do(RetryRefund("r-1")) == []
+    assert return_summary(log.back())["status"] == "refunding"
+    assert log.do(PAY) == [("return-r-1", PAID), ("return-r-1", ReturnClosed(**IDS))]
+
+
+def test_only_a_refund_that_failed_is_tried_again() -> None:
+    log = settled()
+    assert log.do(RetryRefund("r-1")) == []
+    log.do(PAY)
+    with pytest.raises(NoFailedRefund, match="r-1: is closed"):
+        log.do(RetryRefund("r-1"))
+    with pytest.raises(ReturnNotFound):
+        log.do(RetryRefund("r-9"))
+
+
 def test_word_of_a_refund_nobody_asked_for_is_refused() -> None:
     with pytest.raises(RefundUnknown, match="word of refund x"):
         settled().do(RecordRefundPaid("r-1", "x", "p", MONDAY))
@@ -785,7 +807,8 @@ def canceled_share(bought: RecordPurchase, canceled: Mapping[str, int]) -> int:
 
 
 def refunded(log: Log) -> int:
-    return sum(event.amount.minor for event in log.of(RefundRequested))
+    """Asked again for the same refund, the same money is meant."""
+    return sum({event.refund_id: event.amount.minor for event in log.of(RefundRequested)}.values())
 
 
 def credited(log: Log) -> int:
@@ -880,6 +903,7 @@ def mixed_commands(data: st.DataObject, most: Mapping[str, int]) -> Iterable[Com
                     ExpireReturn(return_id, at),
                     RecordRefundPaid(return_id, derived_id("return-refund", return_id), "p", at),
                     RecordRefundFailed(return_id, derived_id("return-refund", return_id), "no"),
+                    RetryRefund(return_id),
                     ExpectParcel("p-2", "o-1", lines),
                     RecordDelivery("p-2", at),
                 ]

@@ -232,6 +232,8 @@ TABLE = [
 def services(monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunningService]:
     """A real service in memory: `services("capture")`."""
     monkeypatch.setenv("OMS_CAPTURE_SHOPIFY_SECRET", SHOP_SECRET)
+    monkeypatch.setenv("OMS_FULFILLMENT_CARRIERS_URL", "https://carriers.invalid")
+    monkeypatch.setenv("OMS_PAYMENTS_URL", "https://payments.invalid")
     keys = MemoryKeyStore()
     monkeypatch.setattr("services.capture.app.PostgresKeyStore", lambda dsn: keys)
 

@@ -113,12 +113,16 @@ class Book:
 
 
 @dataclass(slots=True)
-class _Asked:
+class Asked:
+    """An effect, as its key's facts have it."""
+
     stream: str
     seq: int
     amount: Money | None = None
     done: int = 0
     failed: bool = False
+    reference: str = ""
+    """What the provider calls it: a refund's reference, a label's tracking number."""
 
 
 class _Effects:
@@ -127,25 +131,26 @@ class _Effects:
     def __init__(self, book: Book, what: str) -> None:
         self._book = book
         self._what = what
-        self.by_key: dict[str, _Asked] = {}
+        self.by_key: dict[str, Asked] = {}
 
     def ask(self, key: str, stream: str, seq: int, amount: Money | None = None) -> bool:
         """Whether this is the first time."""
         known = self.by_key.get(key)
         if known is None:
-            self.by_key[key] = _Asked(stream, seq, amount)
+            self.by_key[key] = Asked(stream, seq, amount)
             return True
         if not known.failed or known.amount != amount:
             self._book.wrong("effects", stream, f"{self._what} {key} is requested again, first at {known.seq}", seq)
         known.failed = False
         return False
 
-    def done(self, key: str, stream: str, seq: int, amount: Money | None = None) -> None:
+    def done(self, key: str, stream: str, seq: int, reference: str, amount: Money | None = None) -> None:
         asked = self.by_key.get(key)
         if asked is None:
             self._book.wrong("effects", stream, f"{self._what} {key} is done, and nobody requested it", seq)
             return
         asked.done += 1
+        asked.reference = reference
         if asked.done > 1:
             self._book.wrong("effects", stream, f"{self._what} {key} is done {asked.done} times, once expected", seq)
         if amount is not None and amount != asked.amount:
@@ -203,7 +208,7 @@ class CaptureBook(Book):
                 if self.refunds.ask(event.refund_id, stream, seq, event.amount):
                     self.asked_minor[event.order_id] += event.amount.minor
             case CancellationRefunded():
-                self.refunds.done(event.refund_id, stream, seq, event.amount)
+                self.refunds.done(event.refund_id, stream, seq, event.provider_reference, event.amount)
             case CancellationRefundFailed():
                 self.refunds.failed(event.refund_id, stream, seq)
         self.orders[stream] = self.domain.evolve(state, event)
@@ -373,7 +378,7 @@ class FulfillmentBook(Book):
             self.parcels[name] = (event, package)
 
     def _label(self, seq: int, stream: str, event: PackageLabeled) -> None:
-        self.labels.done(event.label_id, stream, seq)
+        self.labels.done(event.label_id, stream, seq, event.tracking_number)
         package = (event.fulfillment_id, event.package)
         known = self._label_of.setdefault(package, event.label_id)
         if known != event.label_id:
@@ -453,7 +458,7 @@ class ReturnsBook(Book):
             case RefundRequested():
                 self._refund(seq, stream, event)
             case RefundPaid():
-                self.refunds.done(event.refund_id, stream, seq, event.amount)
+                self.refunds.done(event.refund_id, stream, seq, event.provider_reference, event.amount)
             case RefundFailed():
                 self.refunds.failed(event.refund_id, stream, seq)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +14,10 @@ from ordermill.contracts.returns import (
 from ordermill.contracts.tracking import Milestone
 from ordermill.ids import order_id_of
 from ordermill.money import first_units, goods_of
+from ordermill.simulator.ledger import Entry
 
 from .books import (
+    Asked,
     Book,
     CaptureBook,
     FulfillmentBook,
@@ -53,13 +55,16 @@ class Books:
         )  # fmt: skip
         self.of = {book.service: book for book in every}
 
-    def close(self) -> Audit:
+    def close(self, ledger: Sequence[Entry] | None = None) -> Audit:
+        """`ledger`: what the providers say they did, read after the logs; None if they can't be asked."""
         self._stock()
         self._plans()
         self._lines()
         self._parcels()
         self._came_back()
         self._money()
+        if ledger is not None:
+            self._providers(ledger)
         if self._settled:
             self._nothing_open()
         violations = [violation for book in self.of.values() for violation in book.found]
@@ -237,6 +242,37 @@ class Books:
                 if order.total.minor != kept + given + asked:
                     text = f"charged {order.total.minor}, kept {kept} and refunded {given + asked} minor units"
                     capture.wrong("money", stream, text)
+
+    def _providers(self, ledger: Sequence[Entry]) -> None:
+        """Each effect is done once by its provider, for the amount that was asked; what was recorded, it did."""
+        entries = {entry.key: entry for entry in ledger}
+        known: set[str] = set()
+        for book, effects in (
+            (self.capture, self.capture.refunds),
+            (self.returns, self.returns.refunds),
+            (self.fulfillment, self.fulfillment.labels),
+        ):
+            for key, asked in effects.by_key.items():
+                known.add(key)
+                for text in self._against(entries.get(key), asked):
+                    book.wrong("providers", asked.stream, f"{key}: {text}")
+        if self._settled:
+            for key in sorted(entry.key for entry in ledger if entry.acted and entry.key not in known):
+                self.capture.wrong("providers", key, "was done by a provider, and nobody requested it")
+
+    def _against(self, entry: Entry | None, asked: Asked) -> Iterator[str]:
+        if entry is None or not entry.acted:
+            if asked.done:
+                yield "recorded as done, the provider knows nothing of it"
+            return
+        if entry.acted > 1:
+            yield f"done {entry.acted} times by the provider"
+        if asked.amount is not None and entry.amount != asked.amount:
+            yield f"{asked.amount} requested, {entry.amount} moved by the provider"
+        if asked.done and entry.reference != asked.reference:
+            yield f"recorded as {asked.reference}, {entry.reference} to the provider"
+        if self._settled and not asked.done:
+            yield "done by the provider, not recorded as done"
 
     def _nothing_open(self) -> None:
         inventory, returns, capture = self.inventory, self.returns, self.capture

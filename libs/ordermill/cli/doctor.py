@@ -142,9 +142,15 @@ def settings(show_all: bool) -> Iterator[Finding]:
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
+    from ordermill.payments.http import PaymentsSettings
+    from ordermill.service.outbound import OutboundSettings
     from ordermill.service.settings import PlatformSettings, ServiceSettings
 
-    models: list[tuple[type[BaseSettings], str, str]] = [(PlatformSettings, "OMS_", "")]
+    models: list[tuple[type[BaseSettings], str, str]] = [
+        (PlatformSettings, "OMS_", ""),
+        (OutboundSettings, "OMS_OUTBOUND_", ""),
+        (PaymentsSettings, "OMS_PAYMENTS_", ""),
+    ]
     for service in SERVICES:
         prefix = f"OMS_{service.upper()}_"
         models.append((ServiceSettings, prefix, service))

@@ -422,6 +422,26 @@ def cancel(
     _print_one(after, as_json)
 
 
+@app.command()
+def retry_refund(
+    order: OrderArgument,
+    refund: Annotated[str, typer.Option(help="Its id; all that failed if not given.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Ask again for refunds of canceled units that failed, under their own ids: each is paid once.
+
+    Exit status: 0 asked for, 1 none has failed.
+    """
+    client = connect()
+    found = find_order(client, order)
+    wanted = [refund] if refund else [each["refund_id"] for each in found["refunds"] if each["status"] == "failed"]
+    if not wanted:
+        raise TurnedDown(f"order {found['order_id']}: no refund of it has failed")
+    for refund_id in wanted:
+        found = client.post("capture", f"/orders/{found['order_id']}/refunds/{part(refund_id)}/retry", {})
+    _print_one(found, as_json)
+
+
 def cancel_order(
     client: Client, named: list[str], lines: dict[str, int], reason: str, cancellation_id: str = ""
 ) -> tuple[dict[str, Any], int]:

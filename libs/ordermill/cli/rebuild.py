@@ -83,8 +83,9 @@ def verify(
 ) -> None:
     """Check hashes, versions and numbers of every log, and that views are what folding gives, byte for byte.
 
-    Over all logs together also that units, lines and money are conserved, that effects happened once, and that each
-    routing decision comes out the same when made again. Exit status: 0 all as it must be, 1 something is wrong.
+    Over all logs together also that units, lines and money are conserved, that effects happened once, by the facts and
+    by the simulated providers' own ledger, and that each routing decision comes out the same when made again.
+    Exit status: 0 all as it must be, 1 something is wrong.
     """
     if settled and service is not None:
         raise typer.BadParameter("--settled looks at all logs together: leave the service out")
@@ -108,7 +109,7 @@ def as_dict(violation: Any) -> dict[str, Any]:
 
 
 async def _verify(services: tuple[str, ...], settled: bool) -> Verified:
-    from ordermill.audit import audit
+    from ordermill.audit import audit, ledger_reader
     from ordermill.eventlog.rebuild import verify_store
 
     found = Verified()
@@ -122,7 +123,7 @@ async def _verify(services: tuple[str, ...], settled: bool) -> Verified:
         if len(stores) > 1:
             total = sum(found.checked.values())
             with progress("all together", total) as tell:
-                report = await audit(stores, settled, tell)
+                report = await audit(stores, settled, tell, ledger_reader())
             found.checked |= report.checked
             found.violations += report.violations
     return found

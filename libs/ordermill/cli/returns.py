@@ -161,6 +161,16 @@ def close(name: ReturnArgument, as_json: JsonOption = False) -> None:
     _print_one(report(client, find_return(client, name), {"do": "close"}), as_json)
 
 
+@app.command()
+def retry_refund(name: ReturnArgument, as_json: JsonOption = False) -> None:
+    """Ask again for a refund that failed, under its own id: it is paid once, whatever the provider did the first time.
+
+    Exit status: 0 asked for, 1 no refund of it has failed.
+    """
+    client = connect()
+    _print_one(report(client, find_return(client, name), {"do": "retry-refund"}), as_json)
+
+
 def report(client: Client, found: dict[str, Any], work: dict[str, Any]) -> dict[str, Any]:
     """Work done on a return; the return after it. Raises TurnedDown, with the reason."""
     done = client.post("returns", "/returns/work", [{**work, "return_id": found["return_id"]}])[0]
