@@ -62,7 +62,7 @@ class SimulatorProcess:
     def behave(self, provider: str, fault: Fault | None = None, share: float = 1.0, **more: float) -> None:
         """From now on, `fault` befalls that share of the calls to `provider`."""
         behavior = Behavior.model_validate({"shares": {fault: share} if fault else {}, **more})
-        self._control.put(f"/behavior/{provider}", content=behavior.model_dump_json()).raise_for_status()
+        self._control.put(f"/behavior/{provider}", json=behavior.model_dump(mode="json")).raise_for_status()
 
     def ledger(self) -> dict[str, Entry]:
         """What was asked and done, by key."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -39,6 +40,11 @@ class CarrierConformance:
         raise NotImplementedError
 
     @pytest.fixture
+    def key(self) -> str:
+        """One that the carrier has not seen before."""
+        return f"F-{uuid4()}.1"
+
+    @pytest.fixture
     def request_sold(self) -> LabelRequest:
         """One that the carrier sells a label for."""
         return REQUEST
@@ -49,50 +55,56 @@ class CarrierConformance:
         raise NotImplementedError
 
     async def test_a_label_names_its_carrier_service_and_price(
-        self, carrier: Carrier, request_sold: LabelRequest
+        self, key: str, carrier: Carrier, request_sold: LabelRequest
     ) -> None:
-        label = await carrier.buy_label(request_sold, "F1.1")
+        label = await carrier.buy_label(request_sold, key)
         assert (label.carrier, label.service) == (carrier.name, request_sold.service)
         assert label.cost.minor > 0
 
-    async def test_the_same_key_is_the_same_label(self, carrier: Carrier, request_sold: LabelRequest) -> None:
-        first = await carrier.buy_label(request_sold, "F1.1")
-        assert await carrier.buy_label(request_sold, "F1.1") == first
+    async def test_the_same_key_is_the_same_label(self, key: str, carrier: Carrier, request_sold: LabelRequest) -> None:
+        first = await carrier.buy_label(request_sold, key)
+        assert await carrier.buy_label(request_sold, key) == first
 
     async def test_the_same_key_at_the_same_time_is_the_same_label(
-        self, carrier: Carrier, request_sold: LabelRequest
+        self, key: str, carrier: Carrier, request_sold: LabelRequest
     ) -> None:
-        labels = await asyncio.gather(*(carrier.buy_label(request_sold, "F1.1") for _ in range(10)))
+        labels = await asyncio.gather(*(carrier.buy_label(request_sold, key) for _ in range(10)))
         assert len({label.tracking_number for label in labels}) == 1
 
-    async def test_another_key_is_another_label(self, carrier: Carrier, request_sold: LabelRequest) -> None:
-        numbers = {(await carrier.buy_label(request_sold, f"F1.{n}")).tracking_number for n in range(200)}
+    async def test_another_key_is_another_label(self, key: str, carrier: Carrier, request_sold: LabelRequest) -> None:
+        numbers = {(await carrier.buy_label(request_sold, f"{key}.{n}")).tracking_number for n in range(200)}
         assert len(numbers) == 200
 
-    async def test_an_unknown_service_is_refused_for_good(self, carrier: Carrier, request_sold: LabelRequest) -> None:
+    async def test_an_unknown_service_is_refused_for_good(
+        self, key: str, carrier: Carrier, request_sold: LabelRequest
+    ) -> None:
         with pytest.raises(CarrierRefused, match="teleport"):
-            await carrier.buy_label(replace(request_sold, service="teleport"), "F1.1")
+            await carrier.buy_label(replace(request_sold, service="teleport"), key)
 
-    async def test_an_empty_addressee_is_refused_for_good(self, carrier: Carrier, request_sold: LabelRequest) -> None:
+    async def test_an_empty_addressee_is_refused_for_good(
+        self, key: str, carrier: Carrier, request_sold: LabelRequest
+    ) -> None:
         nobody = replace(request_sold.recipient, name=" ", company="")
         with pytest.raises(CarrierRefused, match="addressee"):
-            await carrier.buy_label(replace(request_sold, recipient=nobody), "F1.1")
+            await carrier.buy_label(replace(request_sold, recipient=nobody), key)
 
     async def test_after_an_outage_the_same_key_is_sold_once(
-        self, carrier: Carrier, request_sold: LabelRequest, cut_off: Callable[[bool], None]
+        self, key: str, carrier: Carrier, request_sold: LabelRequest, cut_off: Callable[[bool], None]
     ) -> None:
-        before = await carrier.buy_label(request_sold, "F1.1")
+        before = await carrier.buy_label(request_sold, key)
         cut_off(True)
         with pytest.raises(CarrierUnavailable) as unavailable:
-            await carrier.buy_label(request_sold, "F1.1")
+            await carrier.buy_label(request_sold, key)
         assert isinstance(unavailable.value, Transient)
         cut_off(False)
-        assert await carrier.buy_label(request_sold, "F1.1") == before
+        assert await carrier.buy_label(request_sold, key) == before
 
-    async def test_a_refusal_holds_no_personal_data(self, carrier: Carrier, request_sold: LabelRequest) -> None:
+    async def test_a_refusal_holds_no_personal_data(
+        self, key: str, carrier: Carrier, request_sold: LabelRequest
+    ) -> None:
         bad = replace(request_sold, recipient=replace(request_sold.recipient, street=()))
         with pytest.raises(CarrierRefused) as refused:
-            await carrier.buy_label(bad, "F1.1")
+            await carrier.buy_label(bad, key)
         assert isinstance(refused.value, Refused)
         assert request_sold.recipient.name not in str(refused.value)
 
