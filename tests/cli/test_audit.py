@@ -44,6 +44,7 @@ from ordermill.contracts.inventory import (
 from ordermill.contracts.returns import (
     ExchangeRequested,
     PurchaseDelivered,
+    RefundFailed,
     RefundPaid,
     RefundRequested,
     ReturnClosed,
@@ -52,6 +53,7 @@ from ordermill.contracts.returns import (
 from ordermill.contracts.routing import OrderRouted, OrderUnroutable, PolicyAdopted
 from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentDelivered
 from ordermill.eventlog.records import Row
+from ordermill.simulator.ledger import Entry
 
 from .life import Logs, stores_of, usd, whole_life
 
@@ -341,3 +343,92 @@ async def test_a_violation_says_where_and_what(life: Logs, monkeypatch: pytest.M
     assert violation.seq == len(logs["returns"])
     assert str(violation).startswith(f"effects: returns return-back at {violation.seq}: refund ")
     assert violation.text.endswith("is done 2 times, once expected")
+
+
+def test_a_refund_that_failed_and_was_asked_for_again_is_one_refund(life: Logs) -> None:
+    books = Books(settled=True)
+    for seq, (stream, event) in enumerate(life["returns"], 1):
+        if isinstance(event, RefundPaid):
+            ids = {"return_id": event.return_id, "order_id": event.order_id, "refund_id": event.refund_id}
+            (asked,) = (e for _, e in life["returns"] if isinstance(e, RefundRequested) and e.refund_id in ids.values())
+            for retold in (RefundFailed(**ids, reason="no answer"), asked):
+                books.returns.read(seq, stream, retold.type, retold.to_json())
+        books.returns.read(seq, stream, event.type, event.to_json())
+    assert [each for each in books.returns.found if each.check in ("effects", "money")] == []
+    assert sum(books.returns.given_minor.values()) == sum(
+        e.amount.minor if isinstance(e, RefundRequested) else e.credit.minor
+        for _, e in life["returns"]
+        if isinstance(e, RefundRequested | ExchangeRequested)
+    )
+
+
+def ledger_of(logs: Logs) -> dict[str, Entry]:
+    """What providers that did all of it would remember, by key."""
+    entries: dict[str, Entry] = {}
+    for service in ("capture", "returns", "fulfillment"):
+        for _, event in logs[service]:
+            match event:
+                case RefundPaid() | CancellationRefunded():
+                    key, amount, reference = event.refund_id, event.amount, event.provider_reference
+                case PackageLabeled():
+                    key, amount, reference = event.label_id, event.cost, event.tracking_number
+                case _:
+                    continue
+            entries[key] = Entry(provider="any", key=key, asked=2, acted=1, amount=amount, reference=reference)
+    return entries
+
+
+async def held_against(logs: Logs, ledger: list[Entry], settled: bool) -> list[str]:
+    async def read() -> list[Entry]:
+        return ledger
+
+    report = await audit(await stores_of(logs), settled, read_ledger=read)
+    return [each.text for each in report.violations if each.check == "providers"]
+
+
+async def test_providers_that_did_what_is_recorded_are_no_violation(life: Logs) -> None:
+    assert await held_against(life, list(ledger_of(life).values()), settled=True) == []
+
+
+@pytest.mark.parametrize("kind", [RefundPaid, CancellationRefunded, PackageLabeled])
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        ({"acted": 0}, "recorded as done, the provider knows nothing of it"),
+        ({"acted": 2}, "done 2 times by the provider"),
+        ({"reference": "another"}, "another to the provider"),
+    ],
+)
+async def test_a_provider_that_did_something_else_is_found(
+    life: Logs, monkeypatch: pytest.MonkeyPatch, kind: type[Fact], told: dict[str, Any], text: str
+) -> None:
+    monkeypatch.setattr(module, "SECOND_LOOK_S", 0)
+    service, index = place_of(life, kind)
+    event: Any = life[service][index][1]
+    ledger = ledger_of(life)
+    key = event.label_id if isinstance(event, PackageLabeled) else event.refund_id
+    ledger[key] = ledger[key].model_copy(update=told)
+    (found_text,) = await held_against(life, list(ledger.values()), settled=False)
+    assert found_text.startswith(f"{key}: ")
+    assert found_text.endswith(text)
+
+
+async def test_another_amount_than_was_asked_for_is_found(life: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SECOND_LOOK_S", 0)
+    ledger = ledger_of(life)
+    _, index = place_of(life, RefundPaid)
+    key = life["returns"][index][1].refund_id  # type: ignore[attr-defined]
+    ledger[key] = ledger[key].model_copy(update={"amount": usd(1)})
+    (text,) = await held_against(life, list(ledger.values()), settled=False)
+    assert text.endswith("requested, 0.01 USD moved by the provider")
+
+
+async def test_money_that_moved_unheard_is_found_once_all_is_settled(life: Logs) -> None:
+    logs = {service: list(events) for service, events in life.items()}
+    gone(RefundPaid)(logs)
+    stranger = Entry(provider="payments", key="stranger", asked=1, acted=1, amount=usd(1), reference="rf_1")
+    ledger = [*ledger_of(life).values(), stranger]
+    assert await held_against(logs, ledger, settled=False) == []
+    texts = await held_against(logs, ledger, settled=True)
+    assert [text.partition(": ")[2] for text in texts if ": " in text] == ["done by the provider, not recorded as done"]
+    assert "was done by a provider, and nobody requested it" in texts

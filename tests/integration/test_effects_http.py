@@ -30,7 +30,7 @@ from ordermill.keyring import Keyring, MemoryKeyStore
 from ordermill.network import default_network_text, read_network
 from ordermill.payments import PaymentProvider
 from ordermill.payments.http import HttpPayments
-from ordermill.service.effects import LEASE
+from ordermill.service.effects import IN_HAND, LEASE
 from ordermill.service.outbound import Outbound, OutboundSettings
 from ordermill.service.running import RunningService
 from ordermill.simulator.faults import BEFORE_ACTING, Fault
@@ -70,6 +70,17 @@ async def outbound() -> AsyncIterator[Outbound]:
     made = Outbound(OutboundSettings(**IMPATIENT))
     yield made
     await made.close()
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+def acted(simulator: SimulatorProcess, prefix: str) -> int:
+    """How often something was done under keys that begin so."""
+    return sum(entry.acted for key, entry in simulator.ledger().items() if key.startswith(prefix))
 
 
 # Each adapter does what its port demands
@@ -129,6 +140,12 @@ class Shop:
     async def facts(self, *kinds: type[Fact]) -> list[Any]:
         found = [decode(row["type"], row["data"]) for row in await self.query("SELECT type, data FROM events")]
         return [fact for fact in found if isinstance(fact, kinds)]
+
+    async def has(self, count: int, kind: type[Fact]) -> None:
+        """Wait until there are so many facts of that kind."""
+        async with asyncio.timeout(60):
+            while len(await self.facts(kind)) < count:
+                await asyncio.sleep(0.02)
 
     async def query(self, statement: str) -> list[Any]:
         connection = await asyncpg.connect(self.dsn)
@@ -215,8 +232,8 @@ async def test_whatever_befalls_a_call_money_moves_once(shop: Open, simulator: S
     simulator.behave("payments", fault, slow_s=2.0)
     await store.due()
     assert len(await store.facts(CancellationRefunded)) == 1
-    acted = {key: entry.acted for key, entry in simulator.ledger().items() if key in ids[1:]}
-    assert acted == dict.fromkeys(ids[1:], 0 if fault in BEFORE_ACTING else 1)
+    done = {key: entry.acted for key, entry in simulator.ledger().items() if key in ids[1:]}
+    assert done == dict.fromkeys(ids[1:], 0 if fault in BEFORE_ACTING else 1)
     simulator.behave("payments")
     await store.due()
     ledger = simulator.ledger()
@@ -272,9 +289,8 @@ async def test_a_service_killed_between_the_act_and_its_record_asks_again_under_
     command = [sys.executable, "-m", "tests.integration.effects_service"]
     worker = await asyncio.create_subprocess_exec(*command, env=environment, cwd=ROOT)
     try:
-        while refund_id not in simulator.ledger() or not simulator.ledger()[refund_id].acted:
-            assert worker.returncode is None, "ended by itself"
-            await asyncio.sleep(0.05)
+        await eventually(lambda: acted(simulator, refund_id) == 1)
+        assert worker.returncode is None
     finally:
         worker.kill()
         await worker.wait()
@@ -388,11 +404,9 @@ async def test_a_slow_carrier_holds_up_no_other_carrier_s_labels(
     await store.do(*(step for name in slow for step in packed(name, "cedar", addressee)))
     loop = asyncio.create_task(store.running.effects_loop())
     try:
-        while sum(entry.acted for entry in simulator.ledger().values() if entry.key.startswith("C")) < 32:
-            await asyncio.sleep(0.02)  # as many as it may have in hand
+        await eventually(lambda: acted(simulator, "C") == IN_HAND)
         await store.do(*(step for name in quick for step in packed(name, "swift", addressee)))
-        while len(await store.facts(PackageLabeled)) < len(quick):
-            await asyncio.sleep(0.02)
+        await store.has(len(quick), PackageLabeled)
     finally:
         loop.cancel()
     labeled = await store.facts(PackageLabeled)
@@ -415,15 +429,12 @@ async def test_a_carrier_s_circuit_opens_and_closes_while_its_neighbor_goes_on(
     await store.do(*packed("neighbor", "swift", addressee))
     loop = asyncio.create_task(store.running.effects_loop())
     try:
-        while circuit("cedar") != 2:
-            await asyncio.sleep(0.01)
-        while not await store.facts(PackageLabeled):
-            await asyncio.sleep(0.01)
-        assert (await store.facts(PackageLabeled))[0].carrier == "swift"
+        await eventually(lambda: circuit("cedar") == 2)
+        await store.has(1, PackageLabeled)
+        assert [fact.carrier for fact in await store.facts(PackageLabeled)] == ["swift"]
         assert circuit("swift") == 0
         simulator.behave("cedar")
-        while len(await store.facts(PackageLabeled)) < 1 + len(names):
-            await asyncio.sleep(0.01)
+        await store.has(1 + len(names), PackageLabeled)
     finally:
         loop.cancel()
     assert circuit("cedar") == 0
