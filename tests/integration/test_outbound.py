@@ -298,6 +298,40 @@ async def test_an_answer_that_trickles_in_for_ever_is_cut_off(provider: Make) ->
         slow.close()
 
 
+async def test_a_connection_that_brought_another_s_answer_is_not_used_again(provider: Make) -> None:
+    connections = 0
+
+    async def muddled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        owed: list[bytes] = []
+        try:
+            while True:
+                request = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(2)
+                answer = says(201)(request)
+                if connections > 1:
+                    writer.write(answer)
+                elif not owed:  # the first answer twice at once; from then on each comes with the next question
+                    owed = [answer, b""]
+                    writer.write(answer * 2)
+                else:
+                    owed.append(answer)
+                    writer.write(owed[-2])
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    server = await asyncio.start_server(muddled, "127.0.0.1", 0)
+    try:
+        muddle = provider(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        assert await muddle.post("/labels", {}, "F1") == {}
+        assert "not to this question" in str(await unavailable(muddle.post("/labels", {}, "F2")))
+        assert await muddle.post("/labels", {}, "F2") == {}
+        assert connections == 2
+    finally:
+        server.close()
+
+
 async def test_a_refusal_is_for_good_and_says_why(server: Server, provider: Make) -> None:
     server.answers = [says(422, b'{"title": "Refused", "detail": "no such\\u0000 street\\n"}')]
     with pytest.raises(ProviderRefused, match=r"^carrier: no such  street$"):
