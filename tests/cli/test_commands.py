@@ -231,6 +231,36 @@ def test_a_services_own_setting_is_named(far_away: None, monkeypatch: pytest.Mon
     assert "OMS_INVENTORY_BACKORDER_CAP (Units of one SKU that may wait" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("service", "name", "value", "words"),
+    [
+        ("capture", "OMS_PAYMENTS_URL", "ftp://pay", "OMS_PAYMENTS_URL (The payment provider"),
+        ("returns", "OMS_OUTBOUND_READ_S", "-1", "OMS_OUTBOUND_READ_S (Longest silence"),
+        ("fulfillment", "OMS_FULFILLMENT_CARRIERS_URL", "", "OMS_FULFILLMENT_CARRIERS_URL (Where labels are bought"),
+        (
+            "fulfillment",
+            "OMS_FULFILLMENT_CARRIERS_URL",
+            "http://carrier",
+            "expected an https:// URL, found http://carrier",
+        ),
+    ],
+)
+def test_a_service_does_not_start_with_providers_it_can_t_call(
+    far_away: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, service: str, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    result = oms("run", service)
+    assert result.exit_code in (1, 3)
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_simulator_does_not_start_without_its_keys() -> None:
+    result = oms("simulator")
+    assert result.exit_code == 3
+    assert "OMS_SIMULATOR_PROVIDER_KEY is not set" in result.stderr
+
+
 def test_a_database_url_that_is_none_is_named_and_not_shown(far_away: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMS_CAPTURE_DATABASE_URL", "oops-secret-word")
     result = oms("log", "show", "order-1")

@@ -66,6 +66,23 @@ def page(*items: dict[str, Any], then: str | None = None) -> dict[str, Any]:
     return {"items": list(items), "next": then}
 
 
+def test_refunds_that_failed_are_asked_for_again_each_under_its_id() -> None:
+    refunds = [
+        {"refund_id": name, "status": status} for name, status in (("a", "failed"), ("b", "paid"), ("c", "failed"))
+    ]
+    retried = {f"POST capture/orders/{ORDER_ID}/refunds/{name}/retry": ORDER for name in "ac"}
+    seen: list[tuple[str, Any]] = []
+    answers = {f"GET capture/orders/{ORDER_ID}": {**ORDER, "refunds": refunds}, **retried}
+    assert orders.retry_refunds(client(answers, seen), [ORDER_ID]) == ORDER
+    assert [place for place, _ in seen] == list(retried)
+    assert orders.retry_refunds(client(answers), [ORDER_ID], "c") == ORDER
+
+
+def test_an_order_without_a_failed_refund_has_none_to_ask_for_again() -> None:
+    with pytest.raises(TurnedDown, match="no refund of it has failed"):
+        orders.retry_refunds(client({f"GET capture/orders/{ORDER_ID}": {**ORDER, "refunds": []}}), [ORDER_ID])
+
+
 def test_pages_are_read_to_the_end_or_the_limit() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         first = int(request.url.params.get("after") or 0)

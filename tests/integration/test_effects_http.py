@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 
 from ordermill.clock import system_clock
@@ -31,6 +32,7 @@ from ordermill.network import default_network_text, read_network
 from ordermill.payments import PaymentProvider
 from ordermill.payments.http import HttpPayments
 from ordermill.service.effects import IN_HAND, LEASE
+from ordermill.service.http import application
 from ordermill.service.outbound import Outbound, OutboundSettings
 from ordermill.service.running import RunningService
 from ordermill.simulator.faults import BEFORE_ACTING, Fault
@@ -48,7 +50,9 @@ from tests.simulator import KEY, ROOT, SimulatorProcess
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
 NETWORK = read_network(default_network_text())
-IMPATIENT = {"connect_s": 2, "read_s": 0.3, "total_s": 5, "allow_private": True, "circuit_failures": 100}
+PATIENT = {"connect_s": 10, "read_s": 20, "total_s": 30, "allow_private": True, "circuit_failures": 100}
+HASTY = {"read_s": 0.3}
+"""For calls that are not answered."""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +71,7 @@ def simulator(process: SimulatorProcess) -> SimulatorProcess:
 
 @pytest.fixture
 async def outbound() -> AsyncIterator[Outbound]:
-    made = Outbound(OutboundSettings(**IMPATIENT))
+    made = Outbound(OutboundSettings(**PATIENT))
     yield made
     await made.close()
 
@@ -205,7 +209,7 @@ async def shop(
     opened: list[Shop] = []
 
     async def open_one(service: str = "capture", dsn: str = "", **outbound: Any) -> Shop:
-        for name, value in (IMPATIENT | outbound).items():
+        for name, value in (PATIENT | outbound).items():
             monkeypatch.setenv(f"OMS_OUTBOUND_{name.upper()}", str(value))
         store = await PostgresStore.open(dsn) if dsn else None
         if store is None:
@@ -230,7 +234,11 @@ async def test_whatever_befalls_a_call_money_moves_once(shop: Open, simulator: S
     await store.due()  # so that there is an earlier answer, for the fault that repeats one
     ids += await store.call_off(f"{fault}-2", f"{fault}-3")
     simulator.behave("payments", fault, slow_s=2.0)
-    await store.due()
+    hasty = await shop(dsn=store.dsn, answer_max_bytes=100_000, **HASTY)
+    await hasty.due(store.ahead)
+    await eventually(lambda: all(key in simulator.ledger() for key in ids))
+    if fault not in BEFORE_ACTING:
+        await eventually(lambda: all(simulator.ledger()[key].acted for key in ids))
     assert len(await store.facts(CancellationRefunded)) == 1
     done = {key: entry.acted for key, entry in simulator.ledger().items() if key in ids[1:]}
     assert done == dict.fromkeys(ids[1:], 0 if fault in BEFORE_ACTING else 1)
@@ -282,7 +290,7 @@ async def test_a_provider_that_was_killed_answers_as_before(simulator: Simulator
 async def test_a_service_killed_between_the_act_and_its_record_asks_again_under_the_same_key(
     shop: Open, simulator: SimulatorProcess
 ) -> None:
-    store = await shop(read_s=20, total_s=25)
+    store = await shop()
     (refund_id,) = await store.call_off("killed")
     simulator.behave("payments", Fault.SILENT)
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'libs'}:{ROOT}", "EFFECTS_DATABASE": store.dsn}
@@ -322,17 +330,43 @@ async def test_a_refusal_is_a_fact_at_once_and_a_person_may_have_it_asked_again(
     assert actors[-3:] == ["effect:capture", "user:test", "effect:capture"]
 
 
+async def test_the_team_tries_a_failed_refund_again_over_http(shop: Open, simulator: SimulatorProcess) -> None:
+    store = await shop()
+    simulator.behave("payments", Fault.REFUSED)
+    (refund_id,) = await store.call_off("team")
+    transport = httpx.ASGITransport(application(store.running, "the-token"))
+    headers = {"Authorization": "Bearer the-token", "X-Actor": "ann"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://capture", headers=headers) as client:
+        retry = f"/orders/team/refunds/{refund_id}/retry"
+        await store.due()
+        seen = (await client.get("/orders/team")).json()["refunds"]
+        assert [(each["refund_id"], each["status"]) for each in seen] == [(refund_id, "failed")]
+        assert seen[0]["failure"] == "payments: not today: refused for good"
+        assert (await client.post(retry, headers={"Authorization": "Bearer wrong"})).status_code == 401
+        assert (await client.post("/orders/team/refunds/another/retry")).status_code == 404
+        assert [each["status"] for each in (await client.post(retry)).json()["refunds"]] == ["pending"]
+        simulator.behave("payments")
+        await store.due()
+        second = await client.post(retry)
+        assert (second.status_code, second.json()["code"]) == (409, "capture.refund-paid-already")
+    assert simulator.ledger()[refund_id].acted == 1
+    actors = await store.query("SELECT actor FROM events WHERE type LIKE '%refund-requested%' ORDER BY position")
+    assert actors[-1]["actor"] == "user:ann"
+
+
 async def test_a_silent_provider_is_given_up_and_a_retry_moves_no_money_twice(
     shop: Open, simulator: SimulatorProcess
 ) -> None:
-    store = await shop(read_s=0.1)
+    store = await shop()
     (refund_id,) = await store.call_off("silent")
     simulator.behave("payments", Fault.SILENT)
-    attempts = store.running.service.effects[0].attempts
+    hasty = await shop(dsn=store.dsn, **HASTY)
+    attempts = hasty.running.service.effects[0].attempts
     for number in range(1, attempts + 1):
-        await store.due()
+        await hasty.due()
         assert len(await store.facts(CancellationRefundFailed)) == (number == attempts)
     assert (await store.query("SELECT * FROM effects")) == []
+    await eventually(lambda: simulator.ledger()[refund_id].asked == attempts)
     simulator.behave("payments")
     await store.do(order_decision(RetryRefund("silent", refund_id)))
     await store.due()
@@ -398,7 +432,7 @@ async def addressee(monkeypatch: pytest.MonkeyPatch) -> str:
 async def test_a_slow_carrier_holds_up_no_other_carrier_s_labels(
     shop: Open, simulator: SimulatorProcess, addressee: str
 ) -> None:
-    store = await shop("fulfillment", read_s=30, total_s=30)
+    store = await shop("fulfillment", read_s=30)
     simulator.behave("cedar", Fault.SILENT)
     slow, quick = [f"C{n}" for n in range(40)], [f"S{n}" for n in range(5)]
     await store.do(*(step for name in slow for step in packed(name, "cedar", addressee)))

@@ -432,14 +432,18 @@ def retry_refund(
 
     Exit status: 0 asked for, 1 none has failed.
     """
-    client = connect()
-    found = find_order(client, order)
+    _print_one(retry_refunds(connect(), order, refund), as_json)
+
+
+def retry_refunds(client: Client, named: list[str], refund: str = "") -> dict[str, Any]:
+    """Ask again for one refund, or for all that failed; the order after it. Raises TurnedDown if there is none."""
+    found = find_order(client, named)
     wanted = [refund] if refund else [each["refund_id"] for each in found["refunds"] if each["status"] == "failed"]
     if not wanted:
         raise TurnedDown(f"order {found['order_id']}: no refund of it has failed")
     for refund_id in wanted:
         found = client.post("capture", f"/orders/{found['order_id']}/refunds/{part(refund_id)}/retry", {})
-    _print_one(found, as_json)
+    return found
 
 
 def cancel_order(

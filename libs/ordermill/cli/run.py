@@ -18,6 +18,7 @@ def run(service: Annotated[str, typer.Argument(help="Its name, or `all`.")]) -> 
 
     Stops gracefully on Ctrl-C or SIGTERM.
     """
+    from ordermill.cli.place import declared
     from ordermill.demo.launch import run_all
     from ordermill.installation import adopt_environment, runner
     from ordermill.names import CONSOLE, SERVICES
@@ -27,6 +28,8 @@ def run(service: Annotated[str, typer.Argument(help="Its name, or `all`.")]) -> 
         raise typer.Exit(run_all())
     if service not in (*SERVICES, CONSOLE):
         raise typer.BadParameter(f"no service {service!r}; there are: all, {', '.join(SERVICES)}, {CONSOLE}")
+    if service != CONSOLE:
+        declared(service)  # wrong settings are named before anything starts
     runner(service)()
 
 
