@@ -19,10 +19,10 @@ import pytest
 from ordermill.demo.baskets import read_baskets
 from ordermill.demo.state import FIRST_MORNING
 from ordermill.embedded.leftovers import Note
-from ordermill.names import CONSOLE, SERVICES
+from ordermill.names import CONSOLE, SERVICES, SIMULATOR
 
 ORDERS = 40
-PROCESSES = (*SERVICES, CONSOLE, "world", "kafka", "postgres")
+PROCESSES = (*SERVICES, CONSOLE, SIMULATOR, "world", "kafka", "postgres")
 
 
 def eventually(condition: Callable[[], Any], timeout_s: float = 90.0) -> Any:
