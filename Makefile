@@ -5,7 +5,7 @@ ARGS ?=
 # Wheels that are taken for the files in them, without what their Python would need.
 ALONE := baskets scripts
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test check docs bench lock clean
 
 demo: .venv/demo.ok
 	@exec $(BIN)/oms demo $(ARGS)
@@ -15,6 +15,10 @@ test: .venv/dev.ok
 
 check: .venv/dev.ok
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+# The pages that are written from the code.
+docs: .venv/dev.ok
+	@$(BIN)/python -m ordermill.reference docs/reference
 
 bench: .venv/dev.ok
 	@$(BIN)/python -m bench $(ARGS)

@@ -34,6 +34,8 @@ class Decider(Generic[S]):
     category: str
     initial: S
     evolve: Callable[[S, Any], S]
+    shared: bool = False
+    """Whether many stories meet in one stream, as orders do in the stock of a SKU; else a stream is one story."""
 
     def stream(self, key: str) -> str:
         return f"{self.category}-{key}"

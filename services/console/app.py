@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 from ordermill.errors import NotFound, OrdermillError, Refused, Transient
 from ordermill.service.http import LimitBody
+from ordermill.service.observe import ObserveRequests
 
 from . import queue
 from .metrics import ConsoleMetrics
@@ -39,6 +40,7 @@ def application(console: Console, metrics: ConsoleMetrics) -> FastAPI:
     app.add_middleware(LimitBody)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(console.settings.hosts))
+    app.add_middleware(ObserveRequests, metrics=metrics, api_token=console.platform.api_token.get_secret_value())
     app.add_exception_handler(LoginNeeded, _to_login)
     app.add_exception_handler(OrdermillError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -106,8 +108,8 @@ def _operations(app: FastAPI, console: Console, metrics: ConsoleMetrics) -> None
 
     @app.get("/readyz", summary="Able to work")
     async def readyz(response: Response) -> dict[str, Any]:
-        response.status_code = 200 if metrics.ready else 503
-        return {"ready": metrics.ready}
+        response.status_code = 200 if metrics.is_ready else 503
+        return {"ready": metrics.is_ready}
 
     @app.get("/metrics", summary="Prometheus metrics")
     async def measured() -> Response:

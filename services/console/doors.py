@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from ordermill.errors import NotFound, Refused, Transient
+from ordermill.tracing import current
 
 from .security import Session
 
@@ -61,6 +62,8 @@ class Doors:
 
     async def _ask(self, method: str, service: str, path: str, actor: str, **more: Any) -> httpx.Response:
         headers = {"X-Actor": actor, **more.pop("headers", {})}
+        if trace := current():
+            headers["traceparent"] = trace
         try:
             return await self.http.request(method, self.urls[service] + path, headers=headers, **more)
         except httpx.HTTPError as error:

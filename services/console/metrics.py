@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import Gauge
+
+from ordermill.names import CONSOLE
+from ordermill.service.metrics import CommonMetrics
 
 from .projecting import Projecting
 
 
-class ConsoleMetrics:
+class ConsoleMetrics(CommonMetrics):
     """Prometheus metrics of a console, read from what it projects when asked."""
 
     def __init__(self, projecting: Projecting) -> None:
+        super().__init__(CONSOLE)
         self._projecting = projecting
         self.consuming = False
-        self.registry = CollectorRegistry()
         for name, text, read in (
             ("oms_console_messages", "Messages read into tables.", lambda: projecting.messages),
             ("oms_console_skipped", "Messages that made no sense.", lambda: projecting.skipped),
-            ("oms_ready", "1 when the console consumes and its database answers.", lambda: int(self.ready)),
         ):
             Gauge(name, text, registry=self.registry).set_function(read)
+        self.ready.set_function(lambda: int(self.is_ready))
 
     @property
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         return self.consuming and self._projecting.healthy

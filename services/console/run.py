@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from base64 import b64decode
+from contextlib import suppress
 
 import asyncpg
 import httpx
@@ -20,7 +21,7 @@ from ordermill.names import CONSOLE, SERVICES, url_of
 from ordermill.network import read_network
 from ordermill.service.kafka import Subscriptions, all_topics, ensure_topics
 from ordermill.service.logs import configure_logging
-from ordermill.service.run import Server, clock_of, kafka_of, until
+from ordermill.service.run import Server, clock_of, kafka_of, traced, until
 from ordermill.service.settings import PlatformSettings, ServiceSettings, settings_of
 
 from .app import application
@@ -40,7 +41,9 @@ def run() -> None:
     """Run until SIGTERM or SIGINT."""
     platform = PlatformSettings()
     configure_logging(CONSOLE, platform.log_level)
-    uvloop.run(_serve(platform, ConsoleSettings(), settings_of(CONSOLE)))
+    settings, own = ConsoleSettings(), settings_of(CONSOLE)
+    with traced(CONSOLE, platform):
+        uvloop.run(_serve(platform, settings, own))
 
 
 async def _serve(platform: PlatformSettings, settings: ConsoleSettings, own: ServiceSettings) -> None:
@@ -129,7 +132,10 @@ async def _consume(
     await until(stop, subscriptions.start)
     metrics.consuming = True
     logger.info("consuming", topics=topics)
-    await stop.wait()
+    while not stop.is_set():
+        await metrics.measure_lag(subscriptions, topics)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 1)
     logger.info("stopping")
     metrics.consuming = False
     await subscriptions.stop()

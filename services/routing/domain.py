@@ -578,5 +578,5 @@ def _status(state: OrderPlan) -> str:
 
 
 PLANS = Decider("plan", OrderPlan(), evolve)
-POLICIES = Decider("policy", PolicyInForce(), evolve_policy)
+POLICIES = Decider("policy", PolicyInForce(), evolve_policy, shared=True)
 POLICY_STREAM = POLICIES.stream("default")

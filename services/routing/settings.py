@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from pydantic import Field
+from pydantic import Field, FilePath
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class RoutingSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="OMS_ROUTING_", frozen=True, extra="ignore")
 
-    policy_file: Path | None = Field(None, description="What plans cost and may do, TOML; built in if not set.")
+    policy_file: FilePath | None = Field(None, description="What plans cost and may do, TOML; built in if not set.")

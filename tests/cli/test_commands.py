@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from ordermill.cli import app
 from ordermill.cli.place import SERVICES
+from ordermill.names import CONSOLE
 from ordermill.service import run
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -52,7 +53,8 @@ def far_away(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMS_LINK_SECRET", "A" * 43 + "=")
     monkeypatch.setenv("OMS_FULFILLMENT_CARRIERS_URL", "https://carriers.invalid")
     monkeypatch.setenv("OMS_PAYMENTS_URL", "https://payments.invalid")
-    for service in SERVICES:
+    monkeypatch.setenv("OMS_CONSOLE_TOKEN", "secret-word-secret-word")
+    for service in (*SERVICES, CONSOLE):
         monkeypatch.setenv(f"OMS_{service.upper()}_PORT", str(closed_port))
         monkeypatch.setenv(f"OMS_{service.upper()}_DATABASE_URL", url)
         monkeypatch.setenv(f"OMS_{service.upper()}_OWNER_URL", url)
@@ -275,7 +277,7 @@ def test_the_doctor_says_what_is_bad_and_what_to_do(far_away: None) -> None:
     bad = {finding["what"] for finding in findings if finding["verdict"] == "bad"}
     assert result.exit_code == 1
     services = {f"{service} {part}" for service in SERVICES for part in ("database", "service")}
-    assert bad == services | {"keyring", "kafka"}
+    assert bad == services | {"keyring", "kafka", "console", "console database"}
     assert all(finding["remedy"] for finding in findings if finding["verdict"] == "bad")
     assert "secret-word" not in result.output and "token-word" not in result.output
 

@@ -1,16 +1,24 @@
-"""The page of commands is what the commands themselves say."""
+"""The pages of reference are what the code says."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ordermill.cli.reference import reference
+import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "commands.md"
+from ordermill.reference import pages
+from ordermill.reference.commands import reference
+
+PAGES = Path(__file__).parents[2] / "docs" / "reference"
 
 
-def test_the_page_of_commands_is_current() -> None:
-    assert PAGE.read_text() == reference(), f"write it anew: python -m ordermill.cli.reference {PAGE}"
+@pytest.mark.parametrize("name", [*pages()])
+def test_a_page_is_current(name: str) -> None:
+    assert (PAGES / name).read_text() == pages()[name](), "write it anew: make docs"
+
+
+def test_every_page_has_something_that_writes_it() -> None:
+    assert {path.name for path in PAGES.iterdir()} == set(pages())
 
 
 def test_every_command_but_the_demo_prints_json() -> None:

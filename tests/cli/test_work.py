@@ -14,12 +14,12 @@ import typer
 
 from ordermill.cli import dlq, log, orders, returns, stock
 from ordermill.cli.client import Client, NotThere, TurnedDown
-from ordermill.cli.doctor import gauges, judged
 from ordermill.cli.place import SERVICES, Unreachable
 from ordermill.cli.quantities import by_line, exchanged, inspected
 from ordermill.cli.terminal import cell, print_table
 from ordermill.contracts.channel import OrderCanceled, OrderChanged, OrderPlaced
 from ordermill.contracts.service import DeadLettered
+from ordermill.doctor.processes import Answers, judged, series
 from ordermill.eventlog.memory import MemoryStore
 from ordermill.eventlog.records import GENESIS, Row
 from ordermill.eventlog.store import Changes
@@ -359,8 +359,8 @@ async def test_a_large_body_is_found_beside_the_log() -> None:
 )
 def test_the_doctor_judges_a_service_by_its_own_answers(status: int, unpublished: int, verdicts: list[str]) -> None:
     metrics = f'# HELP x y\noms_messages_total{{result="handled"}} 5\noms_unpublished_events {unpublished}.0\n'
-    assert gauges(metrics) == {"oms_unpublished_events": unpublished}
-    assert [each.verdict for each in judged("capture", "http://x", status, "", metrics)] == verdicts
+    answers = Answers("http://x", status, "", series(metrics))
+    assert [each.verdict for each in judged("capture", answers)] == [*verdicts, "ok"]
 
 
 def test_nothing_that_a_terminal_would_obey_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

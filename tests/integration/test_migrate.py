@@ -131,7 +131,7 @@ async def test_a_service_at_work_keeps_its_rights_while_they_are_granted_anew(em
 
 async def test_the_key_stores_role_may_empty_a_key_but_not_remove_it(empty: LogDatabase) -> None:
     await migrate(empty.owner_dsn, empty.access.role, KEYRING)
-    assert await rights(empty) == {"customer_keys": "INSERT SELECT UPDATE", "schema_migrations": ""}
+    assert await rights(empty) == {"customer_keys": "INSERT SELECT UPDATE", "schema_migrations": "SELECT"}
 
 
 async def test_only_its_own_role_may_enter_a_database(empty: LogDatabase, databases: Databases) -> None:

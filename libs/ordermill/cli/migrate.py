@@ -10,8 +10,9 @@ from urllib.parse import unquote, urlsplit
 import typer
 
 from ordermill.names import CONSOLE, SERVICES
+from ordermill.wrong_settings import SettingsWrong
 
-from .place import SettingsWrong, Unreachable, adopt, database_url, declared, owner_url, variable
+from .place import Unreachable, adopt, database_url, declared, owner_url, variable
 from .terminal import JsonOption, print_json, print_table
 
 app = typer.Typer()

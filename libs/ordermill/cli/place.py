@@ -8,19 +8,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from ordermill.errors import OrdermillError, Transient
+from ordermill.errors import Transient
 from ordermill.names import SERVICES
+from ordermill.wrong_settings import SettingsWrong, checked
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel, ValidationError
-
     from ordermill.eventlog.postgres import PostgresStore
     from ordermill.service.declare import Service
     from ordermill.service.settings import PlatformSettings
@@ -32,12 +31,6 @@ class Unreachable(Transient):
     """A service, a log or a broker does not answer."""
 
     code = "cli.unreachable"
-
-
-class SettingsWrong(OrdermillError):
-    """An OMS_… variable that is missing, or not what it must be."""
-
-    code = "cli.settings"
 
 
 def adopt() -> None:
@@ -116,59 +109,3 @@ def declared(service: str) -> tuple[Service, PlatformSettings]:
 
     platform = checked(PlatformSettings)
     return checked(lambda: builder(service)(platform, clock_of(platform)), service), platform
-
-
-def checked(make: Callable[[], T], service: str = "") -> T:
-    """What `make` reads from the environment. Raises SettingsWrong, naming each variable."""
-    from pydantic import ValidationError
-    from pydantic_settings import SettingsError
-
-    try:
-        return make()
-    except ValidationError as error:
-        raise SettingsWrong("; ".join(faults_of(error, service))) from None
-    except (SettingsError, ValueError) as error:
-        of = f"the settings of {service}" if service else "the settings"
-        raise SettingsWrong(f"{of}: {error}. `oms doctor` shows all of them") from None
-
-
-def faults_of(error: ValidationError, service: str = "") -> list[str]:
-    """For each variable at fault: its name, what was expected and found, what it is for. Secrets are not shown."""
-    model, prefix = _model_of(error.title, service)
-    faults = []
-    for fault in error.errors(include_url=False):
-        key = str(fault["loc"][0]) if fault["loc"] else ""
-        field = model.model_fields.get(key) if model is not None else None
-        about = f" ({field.description.rstrip('.')})" if field and field.description else ""
-        name = f"{prefix}{key.upper()}"
-        if fault["type"] == "missing":
-            faults.append(f"{name} is not set{about}: set it in the environment")
-            continue
-        secret = field is not None and "Secret" in str(field.annotation)
-        found = "" if secret else f", found {str(fault['input'])[:60]!r}"
-        faults.append(f"{name}{about}: {fault['msg']}{found}")
-    return faults
-
-
-def _model_of(title: str, service: str) -> tuple[type[BaseModel] | None, str]:
-    """The settings class of that name, and how its variables begin."""
-    from importlib import import_module
-
-    from ordermill.payments.http import PaymentsSettings
-    from ordermill.service import settings
-    from ordermill.service.outbound import OutboundSettings
-    from ordermill.simulator.run import SimulatorSettings
-
-    shared: tuple[type[BaseModel], ...] = (
-        settings.PlatformSettings, OutboundSettings, PaymentsSettings, SimulatorSettings,
-    )  # fmt: skip
-    for model in shared:
-        if model.__name__ == title:
-            return model, str(model.model_config.get("env_prefix", ""))
-    name = service or title.removesuffix("Settings").lower()
-    if title == "ServiceSettings":
-        return settings.ServiceSettings, f"OMS_{name.upper()}_"
-    if name in SERVICES:
-        found: Any = getattr(import_module(f"services.{name}.settings"), title, None)
-        return found, f"OMS_{name.upper()}_"
-    return None, "OMS_"

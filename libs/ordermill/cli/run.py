@@ -18,18 +18,18 @@ def run(service: Annotated[str, typer.Argument(help="Its name, or `all`.")]) -> 
 
     Stops gracefully on Ctrl-C or SIGTERM.
     """
-    from ordermill.cli.place import declared
     from ordermill.demo.launch import run_all
     from ordermill.installation import adopt_environment, runner
     from ordermill.names import CONSOLE, SERVICES
+    from ordermill.wrong_settings import check_settings
 
     adopt_environment()
     if service == "all":
+        check_settings((*SERVICES, CONSOLE))
         raise typer.Exit(run_all())
     if service not in (*SERVICES, CONSOLE):
         raise typer.BadParameter(f"no service {service!r}; there are: all, {', '.join(SERVICES)}, {CONSOLE}")
-    if service != CONSOLE:
-        declared(service)  # wrong settings are named before anything starts
+    check_settings((service,))
     runner(service)()
 
 
@@ -39,8 +39,8 @@ def simulator() -> None:
 
     A process of its own that services call over HTTP. `oms up` and `oms demo` start one themselves.
     """
-    from ordermill.cli.place import checked
     from ordermill.simulator.run import SimulatorSettings, run_simulator
+    from ordermill.wrong_settings import checked
 
     checked(SimulatorSettings, "simulator")
     run_simulator()

@@ -23,7 +23,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of text: 
 DONE, WRONG, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
 _FAR_AWAY = frozenset(
-    {"cli.unreachable", "cli.settings", "installation.none", "eventlog.unavailable", "kafka.unavailable"}
+    {"cli.unreachable", "settings.wrong", "installation.none", "eventlog.unavailable", "kafka.unavailable"}
 )
 
 

@@ -16,6 +16,7 @@ from ordermill.embedded.stack import EmbeddedStack
 from ordermill.installation import Installation, home, runner
 from ordermill.names import CONSOLE, SERVICES, SIMULATOR
 from ordermill.simulator.faults import DEMO
+from ordermill.wrong_settings import check_settings
 
 from .run import REPORT, WorldOptions, run_world
 from .show import show_ready, show_report
@@ -76,6 +77,7 @@ def _run(stack: EmbeddedStack, options: Options, folder: Path, began: float) -> 
         state.add_orders(options.orders)
         state.save(folder)
     os.environ.update(environment)
+    check_settings((*SERVICES, CONSOLE))
     asyncio.run(installation.prepare(stack.postgres_dsn().removesuffix("/postgres"), stack.postgres.address))
     installation.remember(environment)
     supervisor = stack.supervisor

@@ -12,7 +12,7 @@ import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ from ordermill.contracts.base import Fact
 from ordermill.decider import Decider, Decision, Folded
 from ordermill.errors import OrdermillError, Transient
 from ordermill.ids import uuid7
+from ordermill.tracing import NO_SPAN, Span, within
 
 from .aggregates import Aggregate, Aggregates
 from .records import Row, chain
@@ -54,6 +55,8 @@ class Task:
     timer: Timer | None = None
     effect_id: str | None = None
     blobs: Mapping[bytes, bytes] = field(default_factory=dict)
+    span: Span = NO_SPAN
+    """What it is a part of: its events, timers and effects go on with that trace."""
 
 
 @dataclass(slots=True)
@@ -156,7 +159,8 @@ class Engine:
         stopped: VersionConflict | Unstorable
         for attempt in range(5):
             try:
-                return await self._run_once(tasks, locked=attempt > 0)
+                with within([task.span for task in tasks]):
+                    return await self._run_once(tasks, locked=attempt > 0)
             except VersionConflict as conflict:
                 self.conflicts += 1
                 stopped = conflict
@@ -323,20 +327,22 @@ class _Batch:
         changes.blobs.update(task.blobs)
         rules = self.engine.rules
         for stream, event in outcome.events:
-            row = self._row(stream, event, cause)
+            row = self._row(stream, event, cause, task.span.trace)
             changes.rows.append(row)
             for timer in rules.timers(stream, event):
                 if isinstance(timer, Timer):
-                    changes.timers[timer.stream, timer.name] = timer
+                    changes.timers[timer.stream, timer.name] = replace(timer, trace=row.trace)
                 else:
                     changes.timers[timer] = None
             effect = rules.effects.get(type(event))
             if effect is not None:
                 lane = rules.lanes.get(type(event), lambda _: "")(event)
-                asked = Effect(effect(event), stream, event.type, row.data, cause.correlation_id, lane=lane)
+                asked = Effect(
+                    effect(event), stream, event.type, row.data, cause.correlation_id, lane=lane, trace=row.trace
+                )
                 changes.effects.append(asked)
 
-    def _row(self, stream: str, event: Fact, cause: Cause) -> Row:
+    def _row(self, stream: str, event: Fact, cause: Cause, trace: str | None) -> Row:
         known = self._touched.get(stream)
         version = known + 1 if known is not None else self._base(stream).version + 1
         self._touched[stream] = version
@@ -350,7 +356,7 @@ class _Batch:
         self._hashes[stream] = digest
         return Row(
             stream, version, event_id, event.type, data,
-            cause.correlation_id, cause.causation_id, cause.actor, cause.happened_at, self._now, digest,
+            cause.correlation_id, cause.causation_id, cause.actor, cause.happened_at, self._now, digest, trace,
         )  # fmt: skip
 
     def _base(self, stream: str) -> Aggregate:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 from uuid import UUID
 from zlib import crc32
@@ -15,7 +16,17 @@ from zlib import crc32
 import orjson
 
 from .records import Row, SequencedRow
-from .store import NOTHING_IN_HAND, Changes, Effect, Publication, Snapshot, Timer, Transaction, VersionConflict
+from .store import (
+    NOTHING_IN_HAND,
+    Backlog,
+    Changes,
+    Effect,
+    Publication,
+    Snapshot,
+    Timer,
+    Transaction,
+    VersionConflict,
+)
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -35,6 +46,7 @@ class MemoryStore:
         self._inbox: set[UUID] = set()
         self._timers: dict[tuple[str, str], tuple[Timer, datetime]] = {}
         self._effects: dict[str, tuple[Effect, datetime]] = {}
+        self._asked: dict[str, float] = {}
         self._snapshots: dict[str, Snapshot] = {}
         self._documents: dict[str, dict[str, bytes]] = {}
         self._publications: dict[tuple[str, str], tuple[Publication, bool]] = {}
@@ -53,6 +65,10 @@ class MemoryStore:
 
     async def read_stream(self, stream: str, after: int = 0) -> list[Row]:
         return self._streams.get(stream, [])[after:]
+
+    async def traces(self, streams: Collection[str]) -> dict[str, str]:
+        last = {stream: self._streams[stream][-1].trace for stream in streams if stream in self._streams}
+        return {stream: trace for stream, trace in last.items() if trace is not None}
 
     async def read(self, after: int, limit: int, shard: tuple[int, int] = (0, 1)) -> list[SequencedRow]:
         found: list[SequencedRow] = []
@@ -148,6 +164,19 @@ class MemoryStore:
         async with self._leaders.setdefault(name, asyncio.Lock()):
             yield
 
+    async def backlog(self, due: datetime) -> Backlog:
+        overdue = [timer.due_at for timer, _ in self._timers.values() if timer.due_at <= due]
+        letters = (orjson.loads(document) for document in self._documents.get("dead_letters", {}).values())
+        asked = min((self._asked[effect_id] for effect_id in self._effects), default=None)
+        return Backlog(
+            timers_overdue=len(overdue),
+            timers_overdue_s=(due - min(overdue, default=due)).total_seconds(),
+            effects_failing=sum(effect.attempts > 0 for effect, _ in self._effects.values()),
+            effects_oldest_s=0.0 if asked is None else monotonic() - asked,
+            unpublished_states=sum(dirty for _, dirty in self._publications.values()),
+            dead_letters=sum(letter["status"] == "waiting" for letter in letters),
+        )
+
     async def counts(self) -> dict[str, int]:
         return {
             "events": len(self._committed),
@@ -181,8 +210,10 @@ class MemoryStore:
                 self._timers[key] = (setting, _LONG_AGO)
         for effect_id in changes.done_effects:
             self._effects.pop(effect_id, None)
+            self._asked.pop(effect_id, None)
         for effect in changes.effects:
             self._effects.setdefault(effect.effect_id, (effect, _LONG_AGO))
+            self._asked.setdefault(effect.effect_id, monotonic())
         for view, documents in changes.documents.items():
             table = self._documents.setdefault(view, {})
             table.update({key: orjson.dumps(doc, option=orjson.OPT_SORT_KEYS) for key, doc in documents.items()})

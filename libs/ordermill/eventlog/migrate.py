@@ -88,7 +88,7 @@ async def migrate(owner_dsn: str, role: str, folder: Path = MIGRATIONS, views: S
                 await _grant(connection, role, views)
         else:
             await connection.execute(f"GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {_name(role)}")
-            await connection.execute(f"REVOKE ALL ON schema_migrations FROM {_name(role)}")
+            await connection.execute(f"REVOKE INSERT, UPDATE ON schema_migrations FROM {_name(role)}")
         return applied
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+from urllib.parse import urlsplit
 
 import asyncpg
 import orjson
@@ -18,19 +18,19 @@ import orjson
 from .records import Row, SequencedRow
 from .store import (
     NOTHING_IN_HAND,
-    Changes,
+    Backlog,
     Effect,
     LogUnavailable,
     Publication,
-    Snapshot,
     Timer,
     Transaction,
     Unstorable,
     VersionConflict,
 )
+from .writing import COLUMNS, E_COLUMNS, PostgresTransaction, statement, view_table
 
-_COLUMNS = "stream, version, event_id, type, data, correlation_id, causation_id, actor, happened_at, recorded_at, hash"
-_E_COLUMNS = ", ".join(f"e.{name}" for name in _COLUMNS.split(", "))
+__all__ = ["PostgresStore", "statement", "translated", "view_table"]
+
 # The limits that keep one stuck writer from holding back the sequencer, and so every reader.
 _TIMEOUTS = {
     "idle_in_transaction_session_timeout": "30s",
@@ -41,15 +41,10 @@ _TIMEOUTS = {
     "application_name": "ordermill",
 }
 
-_INSERT_EVENTS = f"""
-INSERT INTO events (tx, {_COLUMNS})
-SELECT pg_current_xact_id()::text::bigint + $1, w.*
-FROM unnest($2::text[], $3::int[], $4::uuid[], $5::text[], $6::bytea[], $7::text[], $8::text[], $9::text[],
-            $10::timestamptz[], $11::timestamptz[], $12::bytea[]) AS w
-"""
-_ROWS_AFTER = f"""
-SELECT {_E_COLUMNS} FROM unnest($1::text[], $2::int[]) AS w (stream, after)
-CROSS JOIN LATERAL (SELECT * FROM events WHERE stream = w.stream AND version > w.after ORDER BY version) AS e
+_LAST_TRACES = """
+SELECT w.stream, e.trace FROM unnest($1::text[]) AS w (stream)
+CROSS JOIN LATERAL (SELECT trace FROM events WHERE stream = w.stream ORDER BY version DESC LIMIT 1) AS e
+WHERE e.trace IS NOT NULL
 """
 _LAST_SEQUENCED = """last AS (
     SELECT * FROM ((SELECT seq, tx, position FROM sequenced ORDER BY seq DESC LIMIT 1) UNION ALL SELECT 0, -1, -1) AS l
@@ -67,52 +62,21 @@ SELECT (SELECT seq FROM last) + row_number() OVER (ORDER BY tx, position), tx, p
     ORDER BY tx, position LIMIT %d) AS fresh
 """
 _READ = f"""
-SELECT s.seq, {_E_COLUMNS}
+SELECT s.seq, {E_COLUMNS}
 FROM (SELECT * FROM sequenced WHERE seq > $1 ORDER BY seq LIMIT $2) AS s
 JOIN events e ON e.tx = s.tx AND e.position = s.position
 ORDER BY s.seq
 """
 _READ_SHARD = f"""
-SELECT s.seq, {_E_COLUMNS}
+SELECT s.seq, {E_COLUMNS}
 FROM sequenced s JOIN events e ON e.tx = s.tx AND e.position = s.position
 WHERE s.seq > $1 AND abs(hashtextextended(e.stream, 0) % $4) = $3
 ORDER BY s.seq LIMIT $2
 """
-_WRITES: dict[str, str] = {
-    "inbox": "INSERT INTO inbox (message) SELECT unnest($1::uuid[])",
-    "fired": """DELETE FROM timers t USING unnest($1::text[], $2::text[], $3::timestamptz[]) AS w (stream, name, due_at)
-        WHERE t.stream = w.stream AND t.name = w.name AND t.due_at = w.due_at""",
-    "clear_timers": """DELETE FROM timers t USING unnest($1::text[], $2::text[]) AS w (stream, name)
-        WHERE t.stream = w.stream AND t.name = w.name""",
-    "set_timers": """INSERT INTO timers (stream, name, due_at)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[])
-        ON CONFLICT (stream, name) DO UPDATE SET due_at = EXCLUDED.due_at, leased_until = '-infinity'""",
-    "effects": """INSERT INTO effects (effect_id, stream, type, data, correlation_id, lane)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[])
-        ON CONFLICT (effect_id) DO NOTHING""",
-    "done_effects": "DELETE FROM effects WHERE effect_id = ANY($1::text[])",
-    "snapshots": """INSERT INTO snapshots (stream, version, code, state, hash)
-        SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::bytea[], $5::bytea[])
-        ON CONFLICT (stream) DO UPDATE SET version = EXCLUDED.version, code = EXCLUDED.code,
-            state = EXCLUDED.state, hash = EXCLUDED.hash""",
-    "publications": """INSERT INTO publications AS p (topic, key, type, data, revision, dirty)
-        SELECT w.*, 1, true FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[]) AS w
-        ON CONFLICT (topic, key) DO UPDATE SET type = EXCLUDED.type, data = EXCLUDED.data,
-            revision = p.revision + 1, dirty = true""",
-    "blobs": """INSERT INTO blobs (sha256, body) SELECT * FROM unnest($1::bytea[], $2::bytea[])
-        ON CONFLICT (sha256) DO NOTHING""",
-}
 
 
 async def _keep_as_it_is(connection: Any) -> None:
     """Nothing of a session is ever changed, so there is nothing to reset when it goes back to its pool."""
-
-
-def view_table(name: str) -> str:
-    """The table of a view. Names are fixed in code and checked, since they become part of SQL."""
-    if not name.replace("_", "").isalnum():
-        raise ValueError(f"view name {name!r}: letters, digits and underscores only")
-    return f"view_{name}"
 
 
 @contextmanager
@@ -155,6 +119,7 @@ class PostgresStore:
         self._fast_pool = fast_pool
         self._dsn = dsn
         self._tx_offset = tx_offset
+        self._database = urlsplit(dsn).path.lstrip("/")
 
     @classmethod
     async def open(cls, dsn: str, max_connections: int = 6) -> PostgresStore:
@@ -198,7 +163,7 @@ class PostgresStore:
         async with self._connection() as connection:
             work = connection.transaction()
             await work.start()
-            transaction = _PostgresTransaction(connection, work, self._tx_offset)
+            transaction = PostgresTransaction(connection, work, self._tx_offset, self._database)
             try:
                 yield transaction
             finally:
@@ -208,11 +173,16 @@ class PostgresStore:
     async def read_stream(self, stream: str, after: int = 0) -> list[Row]:
         async with self._connection() as connection:
             rows = await connection.fetch(
-                f"SELECT {_COLUMNS} FROM events WHERE stream = $1 AND version > $2 ORDER BY version",
+                f"SELECT {COLUMNS} FROM events WHERE stream = $1 AND version > $2 ORDER BY version",
                 stream,
                 after,
             )
         return [Row(*row) for row in rows]
+
+    async def traces(self, streams: Collection[str]) -> dict[str, str]:
+        async with self._connection(fast=True) as connection:
+            rows = await connection.fetch(_LAST_TRACES, list(streams))
+        return dict(rows)
 
     async def read(self, after: int, limit: int, shard: tuple[int, int] = (0, 1)) -> list[SequencedRow]:
         index, shards = shard
@@ -239,7 +209,7 @@ class PostgresStore:
                        SELECT stream, name FROM timers WHERE due_at <= $1 AND leased_until <= $3
                        ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED) AS due
                    WHERE t.stream = due.stream AND t.name = due.name
-                   RETURNING t.stream, t.name, t.due_at""",
+                   RETURNING t.stream, t.name, t.due_at, t.trace""",
                 due,
                 limit,
                 now,
@@ -261,7 +231,7 @@ class PostgresStore:
                            ORDER BY next_at LIMIT greatest($2 - coalesce(in_hand.count, 0), 0)
                            FOR UPDATE SKIP LOCKED) AS found)
                    UPDATE effects e SET next_at = $3 FROM due WHERE e.effect_id = due.effect_id
-                   RETURNING e.effect_id, e.stream, e.type, e.data, e.correlation_id, e.attempts, e.lane""",
+                   RETURNING e.effect_id, e.stream, e.type, e.data, e.correlation_id, e.attempts, e.lane, e.trace""",
                 now,
                 limit,
                 lease_until,
@@ -280,8 +250,9 @@ class PostgresStore:
             )
 
     async def document(self, view: str, key: str) -> dict[str, Any] | None:
-        async with self._connection() as connection:
-            found = await connection.fetchval(f"SELECT doc FROM {view_table(view)} WHERE key = $1", key)
+        with statement("SELECT", view_table(view), self._database):
+            async with self._connection() as connection:
+                found = await connection.fetchval(f"SELECT doc FROM {view_table(view)} WHERE key = $1", key)
         return None if found is None else orjson.loads(found)
 
     async def documents(
@@ -301,7 +272,7 @@ class PostgresStore:
 
     async def all_streams(self) -> AsyncIterator[tuple[str, list[Row]]]:
         # By page: one transaction over a long log would outlive its time-out and hold back the vacuum.
-        query = f"""SELECT {_COLUMNS} FROM events WHERE (stream, version) > ($1, $2)
+        query = f"""SELECT {COLUMNS} FROM events WHERE (stream, version) > ($1, $2)
                     ORDER BY stream, version LIMIT 2000"""
         current: list[Row] = []
         after = ("", 0)
@@ -392,6 +363,21 @@ class PostgresStore:
         finally:
             connection.terminate()
 
+    async def backlog(self, due: datetime) -> Backlog:
+        async with self._connection() as connection:
+            row = await connection.fetchrow(
+                """SELECT t.overdue, coalesce(extract(epoch FROM $1 - t.oldest), 0)::float8,
+                          e.failing, coalesce(extract(epoch FROM now() - e.oldest), 0)::float8,
+                          (SELECT count(*) FROM publications WHERE dirty),
+                          (SELECT count(*) FROM view_dead_letters WHERE doc->>'status' = 'waiting')
+                   FROM (SELECT count(*) AS overdue, min(due_at) AS oldest FROM timers WHERE due_at <= $1) AS t,
+                        (SELECT count(*) FILTER (WHERE attempts > 0) AS failing, min(asked_at) AS oldest
+                         FROM effects) AS e
+                """,
+                due,
+            )
+        return Backlog(*row)
+
     async def counts(self) -> dict[str, int]:
         async with self._connection() as connection:
             row = await connection.fetchrow(
@@ -403,99 +389,3 @@ class PostgresStore:
                 """
             )
         return dict(row)
-
-
-class _PostgresTransaction:
-    def __init__(self, connection: Any, work: Any, tx_offset: int) -> None:
-        self._connection = connection
-        self._work = work
-        self._tx_offset = tx_offset
-        self.ended = False
-
-    async def seen(self, keys: Collection[UUID]) -> set[UUID]:
-        rows = await self._connection.fetch("SELECT message FROM inbox WHERE message = ANY($1::uuid[])", list(keys))
-        return {row[0] for row in rows}
-
-    async def lock(self, streams: Collection[str]) -> None:
-        await self._connection.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(s, 1)) FROM unnest($1::text[]) AS s",
-            sorted(streams),
-        )
-
-    async def rows_after(self, versions: Mapping[str, int]) -> list[Row]:
-        rows = await self._connection.fetch(_ROWS_AFTER, list(versions), list(versions.values()))
-        return [Row(*row) for row in rows]
-
-    async def snapshots(self, streams: Collection[str], code: Mapping[str, str]) -> list[Snapshot]:
-        rows = await self._connection.fetch(
-            "SELECT stream, version, code, state, hash FROM snapshots WHERE stream = ANY($1::text[])",
-            list(streams),
-        )
-        found = (Snapshot(*row) for row in rows)
-        return [s for s in found if code.get(s.stream.partition("-")[0]) == s.code]
-
-    async def commit(self, changes: Changes) -> None:
-        execute = self._connection.execute
-        if rows := changes.rows:
-            columns = [list(column) for column in zip(*rows, strict=True)]
-            await execute(_INSERT_EVENTS, self._tx_offset, *columns)
-        for kind, arguments in _set_based(changes):
-            await execute(_WRITES[kind], *arguments)
-        for view, documents in changes.documents.items():
-            encoded = [orjson.dumps(document).decode() for document in documents.values()]
-            await execute(
-                f"""INSERT INTO {view_table(view)} (key, doc) SELECT * FROM unnest($1::text[], $2::jsonb[])
-                    ON CONFLICT (key) DO UPDATE SET doc = EXCLUDED.doc""",
-                list(documents),
-                encoded,
-            )
-        self.ended = True  # whatever comes of it: asyncpg refuses to roll back a commit that failed or was canceled
-        await self._work.commit()
-
-
-def _set_based(changes: Changes) -> Iterator[tuple[str, list[list[Any]]]]:
-    if changes.inbox:
-        yield "inbox", [changes.inbox]
-    if fired := changes.fired:
-        yield "fired", [[t.stream for t in fired], [t.name for t in fired], [t.due_at for t in fired]]
-    if cleared := [key for key, timer in changes.timers.items() if timer is None]:
-        yield "clear_timers", [[stream for stream, _ in cleared], [name for _, name in cleared]]
-    if to_set := [timer for timer in changes.timers.values() if timer is not None]:
-        yield "set_timers", [[t.stream for t in to_set], [t.name for t in to_set], [t.due_at for t in to_set]]
-    if changes.done_effects:  # first: one that failed may be asked for again, under its id, in the same commit
-        yield "done_effects", [changes.done_effects]
-    if effects := changes.effects:
-        yield (
-            "effects",
-            [
-                [e.effect_id for e in effects],
-                [e.stream for e in effects],
-                [e.type for e in effects],
-                [e.data for e in effects],
-                [e.correlation_id for e in effects],
-                [e.lane for e in effects],
-            ],
-        )
-    if snapshots := {s.stream: s for s in changes.snapshots}.values():
-        yield (
-            "snapshots",
-            [
-                [s.stream for s in snapshots],
-                [s.version for s in snapshots],
-                [s.code for s in snapshots],
-                [s.state for s in snapshots],
-                [s.hash for s in snapshots],
-            ],
-        )
-    if publications := changes.publications:
-        yield (
-            "publications",
-            [
-                [topic for topic, _ in publications],
-                [key for _, key in publications],
-                [type_name for type_name, _ in publications.values()],
-                [data for _, data in publications.values()],
-            ],
-        )
-    if changes.blobs:
-        yield "blobs", [list(changes.blobs), list(changes.blobs.values())]

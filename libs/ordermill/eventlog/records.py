@@ -43,6 +43,8 @@ class Row(NamedTuple):
     happened_at: datetime
     recorded_at: datetime
     hash: bytes
+    trace: str | None = None
+    """The traceparent of the span that recorded it. Telemetry: no hash covers it."""
 
 
 class SequencedRow(NamedTuple):

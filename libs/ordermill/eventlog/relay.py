@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import time_ns
 from typing import Protocol
 
 import structlog
 
 from ordermill.contracts.base import FAMILIES
 from ordermill.errors import Transient
+from ordermill.tracing import sampled, start, tracing
 
 from .records import SequencedRow
 from .store import Changes, Publication, Store
@@ -182,7 +184,31 @@ class Relay:
                 await self._store.published(states)
         rows = await self._store.read(self.status.published, self._batch, self._shard)
         if rows:
+            began = time_ns()
             await self._publisher.send_events(self._service, rows)
+            if tracing():
+                _trace(self._service, rows, began)
             await self._store.move_relay_cursor(self._shard, self._cluster, rows[-1].seq)
             self.status.published = rows[-1].seq
         return len(rows)
+
+
+def _trace(service: str, rows: Sequence[SequencedRow], began_ns: int) -> None:
+    """A span for each message sent, in the trace of its event. Consumers go on from the event, not from here: who
+    reads a message that was published again is in the same place of the same trace.
+    """
+    for sequenced in rows:
+        row = sequenced.row
+        if not sampled(row.trace):
+            continue
+        for topic in topics_of(row.type, service):
+            about: dict[str, str | int] = {
+                "messaging.system": "kafka",
+                "messaging.operation.name": "send",
+                "messaging.operation.type": "send",
+                "messaging.destination.name": topic,
+                "messaging.message.id": str(row.event_id),
+                "messaging.batch.message_count": len(rows),
+                "cloudevents.event_type": row.type,
+            }
+            start(f"send {topic}", "producer", row.trace, about, began_ns=began_ns).end()

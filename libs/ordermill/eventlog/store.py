@@ -53,6 +53,8 @@ class Timer:
     stream: str
     name: str
     due_at: datetime
+    trace: str | None = None
+    """The trace that its decisions go on with: that of the event that set it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Effect:
     attempts: int = 0
     lane: str = ""
     """Who is asked: effects of one lane never wait for those of another."""
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +137,28 @@ class Publication:
     revision: int
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in a log, and for how many seconds the oldest of it."""
+
+    timers_overdue: int = 0
+    timers_overdue_s: float = 0.0
+    effects_failing: int = 0
+    effects_oldest_s: float = 0.0
+    unpublished_states: int = 0
+    dead_letters: int = 0
+
+
 class Store(Protocol):
     """One service's log."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]: ...
 
     async def read_stream(self, stream: str, after: int = 0) -> list[Row]: ...
+
+    async def traces(self, streams: Collection[str]) -> dict[str, str]:
+        """The trace of each stream's last event, where it has one."""
+        ...
 
     async def read(self, after: int, limit: int, shard: tuple[int, int] = (0, 1)) -> list[SequencedRow]:
         """Up to `limit` events beyond sequence number `after`, in order; of one shard (index, count) if told."""
@@ -201,6 +220,10 @@ class Store(Protocol):
 
     def leadership(self, name: str) -> AbstractAsyncContextManager[None]:
         """Be the only holder of `name` over all instances; waits for it."""
+        ...
+
+    async def backlog(self, due: datetime) -> Backlog:
+        """What waits longer than it should, for metrics. `due`: the time by which timers should have rung."""
         ...
 
     async def counts(self) -> dict[str, int]:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ordermill.contracts.personal import Person
 from ordermill.errors import Poison
-from ordermill.eventlog.postgres import translated
+from ordermill.eventlog.postgres import statement, translated
 
 CACHED_FOR_S = 300.0
 _NONCE = 12
@@ -103,6 +103,14 @@ class Keyring:
             self._keep(await self._store.get(absent))
         return {token: self._open(token) for token in tokens}
 
+    def opens(self, key_id: str, wrapped: bytes) -> bool:
+        """Whether the master key is the one that this customer's key was wrapped with."""
+        try:
+            self._unwrap(key_id, wrapped)
+        except BadSeal:
+            return False
+        return True
+
     async def forget(self, key_id: str) -> None:
         """Destroy the key: what was sealed under it can never be read again."""
         await self._store.destroy(key_id)
@@ -178,20 +186,22 @@ class PostgresKeyStore:
     async def get(self, key_ids: Collection[str]) -> dict[str, bytes | None]:
         with translated():
             pool = await self._connected()
-            rows = await pool.fetch(
-                "SELECT key_id, wrapped FROM customer_keys WHERE key_id = ANY($1::text[])", list(key_ids)
-            )
+            with statement("SELECT", "customer_keys", "keyring"):
+                rows = await pool.fetch(
+                    "SELECT key_id, wrapped FROM customer_keys WHERE key_id = ANY($1::text[])", list(key_ids)
+                )
         return {row["key_id"]: row["wrapped"] for row in rows}
 
     async def add(self, wrapped: Mapping[str, bytes]) -> None:
         with translated():
             pool = await self._connected()
-            await pool.execute(
-                """INSERT INTO customer_keys (key_id, wrapped) SELECT * FROM unnest($1::text[], $2::bytea[])
-                   ON CONFLICT (key_id) DO NOTHING""",
-                list(wrapped),
-                list(wrapped.values()),
-            )
+            with statement("INSERT", "customer_keys", "keyring", len(wrapped)):
+                await pool.execute(
+                    """INSERT INTO customer_keys (key_id, wrapped) SELECT * FROM unnest($1::text[], $2::bytea[])
+                       ON CONFLICT (key_id) DO NOTHING""",
+                    list(wrapped),
+                    list(wrapped.values()),
+                )
 
     async def destroy(self, key_id: str) -> None:
         with translated():

@@ -71,7 +71,7 @@ def evolve(state: Letter, event: Fact) -> Letter:
             return state
 
 
-LETTERS = Decider("letter", Letter(), evolve)
+LETTERS = Decider("letter", Letter(), evolve, shared=True)
 
 
 def summary(state: Letter) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from datetime import timedelta
 from secrets import SystemRandom
 
 import structlog
+from prometheus_client import Counter as Counted
 
 from ordermill.clock import Clock
 from ordermill.contracts.base import Message, decode
@@ -20,7 +21,9 @@ from ordermill.decider import Decision
 from ordermill.errors import Transient
 from ordermill.eventlog.engine import Cause, Engine, Outcome, Task
 from ordermill.eventlog.store import Changes, Effect, LogUnavailable
+from ordermill.tracing import Span, within
 
+from . import spans
 from .declare import EffectOf, Service
 
 logger = structlog.get_logger(__name__)
@@ -53,7 +56,12 @@ class EffectWorker:
     """Asks for what is due and records the answers. Any number of instances may work on one log."""
 
     def __init__(
-        self, service: Service, engine: Engine, submit: Callable[[Task], Awaitable[Outcome]], wall: Clock
+        self,
+        service: Service,
+        engine: Engine,
+        submit: Callable[[Task], Awaitable[Outcome]],
+        wall: Clock,
+        attempts: Counted,
     ) -> None:
         """`submit` commits a task, together with others that wait; `wall` times leases and pauses."""
         self.wake = asyncio.Event()
@@ -61,6 +69,7 @@ class EffectWorker:
         self._engine = engine
         self._submit = submit
         self._wall = wall
+        self._attempts = attempts
         self._declared = {effect.event.type: effect for effect in service.effects}
         self._in_hand: dict[str, tuple[Effect, asyncio.Task[None]]] = {}
         self._stopping = False
@@ -106,9 +115,12 @@ class EffectWorker:
             await self._engine.store.postpone_effect(effect.effect_id, self._wall(), counts=False)
 
     async def _do(self, declared: EffectOf, effect: Effect, event: Message, prepared: asyncio.Future[None]) -> None:
+        span = spans.of_effect(effect)
         try:
-            if (answer := await self._ask(declared, effect, event, prepared)) is not None:
-                await self._record(effect, answer)
+            with within([span]):
+                answer = await self._ask(declared, effect, event, prepared, span)
+            if answer is not None:
+                await self._record(effect, answer, span)
         except LogUnavailable as error:
             logger.warning("an effect waits for the database", effect_id=effect.effect_id, error=str(error))
         finally:
@@ -117,27 +129,33 @@ class EffectWorker:
                 self.wake.set()
 
     async def _ask(
-        self, declared: EffectOf, effect: Effect, event: Message, prepared: asyncio.Future[None]
+        self, declared: EffectOf, effect: Effect, event: Message, prepared: asyncio.Future[None], span: Span
     ) -> Decision | None:
         """What to decide of the answer; None when there is none yet, and it is tried again later."""
         try:
             async with asyncio.timeout(TRY_S):
                 await asyncio.shield(prepared)
-                return await declared.perform(event, effect.effect_id, self._engine.clock())
+                answer = await declared.perform(event, effect.effect_id, self._engine.clock())
+            self._attempts.labels("answered").inc()
+            return answer
         except Exception as error:
             counts = not isinstance(error, Transient) or error.counts
             if not isinstance(error, Transient):
                 logger.exception("an effect failed", effect_id=effect.effect_id)
-            if counts and effect.attempts + 1 >= declared.attempts:
+            given_up = counts and effect.attempts + 1 >= declared.attempts
+            self._attempts.labels("given-up" if given_up else "failed").inc()
+            if given_up:
                 return declared.give_up(event, error)
             await self._postpone(effect, pause_after(effect.attempts, error), counts)
+            span.end(error=getattr(error, "code", type(error).__name__))
             return None
 
-    async def _record(self, effect: Effect, answer: Decision) -> None:
+    async def _record(self, effect: Effect, answer: Decision, span: Span) -> None:
         """Commit what was decided together with the effect's end, however long the database is away."""
         pause = 0.1
         while True:
-            outcome = await self._submit(Task(self._cause(effect), (answer,), effect_id=effect.effect_id))
+            task = Task(self._cause(effect), (answer,), effect_id=effect.effect_id, span=span)
+            outcome = await self._submit(task)
             if not isinstance(outcome.error, LogUnavailable):
                 break
             await asyncio.sleep(pause)

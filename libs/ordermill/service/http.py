@@ -20,6 +20,7 @@ from ordermill.errors import NotFound, OrdermillError, Poison, Refused, Transien
 from ordermill.eventlog.engine import Outcome
 from ordermill.eventlog.views import View
 
+from .observe import ObserveRequests
 from .running import RunningService
 
 logger = structlog.get_logger(__name__)
@@ -99,6 +100,7 @@ def application(service: RunningService, api_token: str) -> FastAPI:
     app.state.running = service
     app.state.api_token = api_token
     app.add_middleware(LimitBody)
+    app.add_middleware(ObserveRequests, metrics=service.metrics, api_token=api_token)
     app.add_exception_handler(OrdermillError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(_TooLarge, _too_large)

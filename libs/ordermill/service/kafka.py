@@ -32,6 +32,7 @@ from ordermill.eventlog.records import SequencedRow
 from ordermill.eventlog.relay import topics_of
 from ordermill.eventlog.store import Publication
 
+from .lag import lag_of
 from .messages import Headers, UnreadableRecord, event_headers, state_headers
 
 logger = structlog.get_logger(__name__)
@@ -235,6 +236,15 @@ class Subscriptions:
             await self._broker.start()
         except (KafkaError, OSError) as error:
             raise BrokerUnavailable(f"Kafka: {error}") from error
+
+    async def lag(self) -> dict[str, tuple[int, float]]:
+        """By topic: messages of this instance's partitions that are not settled; the age of the oldest, in seconds."""
+        found: dict[str, tuple[int, float]] = {}
+        for worker in self._workers:
+            for topic, (events, seconds) in (await lag_of(worker.consumer, worker.polled, worker.last)).items():
+                before = found.get(topic, (0, 0.0))
+                found[topic] = (before[0] + events, max(before[1], seconds))
+        return found
 
     async def stop(self) -> None:
         """Finish the batches at hand, commit their offsets, leave."""

@@ -14,6 +14,7 @@ from ordermill.contracts.base import Message
 from ordermill.errors import Poison
 from ordermill.eventlog.records import SequencedRow
 from ordermill.eventlog.store import Publication
+from ordermill.tracing import TRACEPARENT
 
 Headers = list[tuple[str, bytes]]
 MAX_MESSAGE_BYTES = 1_000_000
@@ -82,6 +83,8 @@ class Envelope:
     type: str
     correlation_id: str
     happened_at: datetime | None
+    trace: str | None = None
+    """A W3C traceparent; None where there is none, or none that is well formed."""
 
     @property
     def inbox_key(self) -> UUID:
@@ -128,7 +131,12 @@ def envelope_of(headers: Sequence[tuple[str, bytes | None]]) -> Envelope:
     correlation = found.get("ce_correlationid", "")
     if correlation and not _PLAIN.fullmatch(correlation):
         raise NotACloudEvent("ce_correlationid must be at most 200 characters, none of them a control character")
-    return Envelope(message_id, source, type_name, correlation or message_id, _time(found.get("ce_time")))
+    trace = found.get("ce_traceparent", "")
+    if not TRACEPARENT.fullmatch(trace):
+        trace = next((v.decode("latin-1") for name, v in headers if name == "traceparent" and v is not None), "")
+    happened_at = _time(found.get("ce_time"))
+    known = trace if TRACEPARENT.fullmatch(trace) else None
+    return Envelope(message_id, source, type_name, correlation or message_id, happened_at, known)
 
 
 def _time(text: str | None) -> datetime | None:
@@ -152,6 +160,8 @@ _FIXED: Headers = [("ce_specversion", b"1.0"), ("content-type", b"application/js
 def event_headers(service: str, sequenced: SequencedRow) -> Headers:
     """The headers of a fact from a log; its id is the event's own, wherever and however often it is published."""
     row = sequenced.row
+    # CloudEvents' distributed tracing extension asks that both say the same where a message goes from source to sink.
+    trace = () if row.trace is None else (("ce_traceparent", row.trace.encode()), ("traceparent", row.trace.encode()))
     return [
         *_FIXED,
         ("ce_id", str(row.event_id).encode()),
@@ -164,6 +174,7 @@ def event_headers(service: str, sequenced: SequencedRow) -> Headers:
         ("ce_actor", row.actor.encode()),
         ("ce_sequence", b"%d" % sequenced.seq),
         ("ce_streamversion", b"%d" % row.version),
+        *trace,
     ]
 
 

@@ -20,6 +20,7 @@ from ordermill.eventlog.engine import Engine
 from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.relay import Relay
 from ordermill.names import SERVICES
+from ordermill.tracing import endpoint_of, start_tracing, stop_tracing
 
 from .declare import Follows, Service
 from .http import application
@@ -33,7 +34,7 @@ from .kafka import (
 )
 from .logs import configure_logging
 from .messages import envelope_of
-from .metrics import Metrics
+from .metrics import Metrics, our_version
 from .running import RunningService
 from .settings import PlatformSettings, ServiceSettings, settings_of
 
@@ -64,8 +65,21 @@ def run_service(build: Callable[[PlatformSettings, Clock], Service], name: str) 
     """Run until SIGTERM or SIGINT; returns when all is finished and committed."""
     platform = PlatformSettings()
     configure_logging(name, platform.log_level)
+    own = settings_of(name)
     service = build(platform, clock_of(platform))
-    uvloop.run(_serve(service, platform, settings_of(name)))
+    with traced(name, platform):
+        uvloop.run(_serve(service, platform, own))
+
+
+@contextmanager
+def traced(name: str, platform: PlatformSettings) -> Iterator[None]:
+    """Tracing as the settings say, for as long as this process works."""
+    if endpoint_of(platform.otlp_endpoint):
+        start_tracing(name, platform.instance, our_version(), platform.otlp_endpoint, platform.trace_ratio)
+    try:
+        yield
+    finally:
+        stop_tracing()
 
 
 async def _serve(service: Service, platform: PlatformSettings, own: ServiceSettings) -> None:
@@ -79,7 +93,7 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
     if store is None:
         return
     engine = Engine(store, service.rules(), clock)
-    running = RunningService(service, engine, Metrics(), platform.retries)
+    running = RunningService(service, engine, Metrics(service.name), platform.retries)
     publisher = KafkaPublisher(kafka, clock, all_topics(SERVICES))
     server = Server(
         uvicorn.Config(
@@ -117,7 +131,7 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         logger.info("consuming", topics=service.topics)
         if service.timers:
             start(running.timers_loop())
-        start(running.measure_loop())
+        start(running.measure_loop(subscriptions))
         if service.effects:
             start(running.effects_loop())
         for work in service.background:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from time import time_ns
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import structlog
@@ -19,10 +19,12 @@ from ordermill.errors import OrdermillError, Transient
 from ordermill.eventlog.engine import Cause, Engine, Outcome, Task, WaitsItsTurn
 from ordermill.eventlog.relay import Relay
 from ordermill.eventlog.store import LogUnavailable, Timer
+from ordermill.tracing import NO_SPAN, Span, tracing
 
-from . import deadletters
+from . import deadletters, spans
 from .declare import Consumes, Received, Service
 from .effects import EffectWorker
+from .loops import forever
 from .messages import (
     MAX_MESSAGE_BYTES,
     Envelope,
@@ -35,6 +37,10 @@ from .messages import (
     record_key,
 )
 from .metrics import Metrics
+from .observe import measure
+
+if TYPE_CHECKING:
+    from .kafka import Subscriptions
 
 logger = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -53,6 +59,7 @@ class _Polled:
     consumes: Consumes | None = None
     error: Exception | None = None
     attempts: int = 0
+    span: Span = NO_SPAN
 
 
 class RunningService:
@@ -75,7 +82,7 @@ class RunningService:
         self._internal = {cls.topic for cls in BY_TYPE.values() if issubclass(cls, Fact)}
         if service.outbound is not None:
             service.outbound.register(metrics.registry)
-        self.effects = EffectWorker(service, engine, self._submit, wall)
+        self.effects = EffectWorker(service, engine, self._submit, wall, metrics.effect_attempts)
         self._submitted: list[tuple[Task, asyncio.Future[Outcome]]] = []
         self._submitter: asyncio.Task[None] | None = None
 
@@ -87,9 +94,12 @@ class RunningService:
         Returns only then, so the poll's offsets may be committed; it waits as long as the database is away.
         """
         with self.metrics.batches.time():
+            began_ns = time_ns()
             polled = [item for record in records if (item := self._look_at(record)) is not None]
+            self.metrics.batch_messages.observe(len(polled))
             await self._prepare(polled)
             waiting = [self._task(item) for item in polled]
+            await self._begin_spans(waiting, began_ns)
             pause = 0.05
             while waiting:
                 outcomes = await self._run([task for _, task in waiting])
@@ -136,6 +146,20 @@ class RunningService:
                 item.key = record_key(record)
         return item
 
+    async def _begin_spans(self, polled: Sequence[tuple[_Polled, Task]], began_ns: int) -> None:
+        if not tracing():
+            for item, task in polled:
+                if item.envelope is not None and item.envelope.trace is not None:
+                    item.span = task.span = Span(item.envelope.trace)
+            return
+        poll = [
+            spans.Polled(item.record, item.envelope, task.decisions, item.record.topic not in self._internal)
+            for item, task in polled
+        ]
+        begun = await self._patiently(lambda: spans.of_poll(self.engine, self.service.name, poll, began_ns))
+        for (item, task), span in zip(polled, begun, strict=True):
+            item.span = task.span = span
+
     async def _prepare(self, polled: Sequence[_Polled]) -> None:
         ready = [(item, item.message) for item in polled if item.message is not None]
         if not ready:
@@ -156,7 +180,7 @@ class RunningService:
             try:
                 decisions = tuple(item.consumes.handle(item.message, self._received(item.envelope)))
                 key = "" if item.record.key is None else item.record.key.decode("latin-1")
-                return item, Task(self._cause(item), decisions, key=key)
+                return item, Task(self._cause(item), decisions, key=key, span=item.span)
             except OrdermillError as error:
                 item.error = error
             except Exception as error:
@@ -199,7 +223,7 @@ class RunningService:
             topic=letter.source_topic,
             correlation_id=cause.correlation_id,
         )
-        return Task(cause, (deadletters.keep(letter),), blobs=blobs)
+        return Task(cause, (deadletters.keep(letter),), blobs=blobs, span=item.span)
 
     def _settle(self, item: _Polled, outcome: Outcome) -> tuple[_Polled, Task] | None:
         """None when the record has found its end; else what to try next."""
@@ -207,6 +231,7 @@ class RunningService:
             result = "repeated" if outcome.repeated else "dead-lettered" if item.error else "handled"
             self.metrics.messages.labels(result).inc()
             self.metrics.events.inc(len(outcome.events))
+            spans.close(item.span, outcome, item.error)
             return None
         if isinstance(outcome.error, WaitsItsTurn):
             return self._task(item)
@@ -244,13 +269,15 @@ class RunningService:
         correlation_id: str | None = None,
         idempotency_key: str | None = None,
         blobs: Mapping[bytes, bytes] | None = None,
+        trace: str | None = None,
     ) -> Outcome:
         """Decide and commit, as soon as the commit before is through; those who wait share one. Raises the refusal.
 
         The same `idempotency_key` (of this actor) twice is decided once; the second answer has `repeated` set.
+        `trace`: what it goes on with, if that is not the story of its streams.
         """
         requests = [(decisions, idempotency_key)]
-        outcome = (await self.execute_many(requests, actor, correlation_id, blobs))[0]
+        outcome = (await self.execute_many(requests, actor, correlation_id, blobs, trace))[0]
         if outcome.error is not None:
             raise outcome.error
         return outcome
@@ -261,15 +288,22 @@ class RunningService:
         actor: str,
         correlation_id: str | None = None,
         blobs: Mapping[bytes, bytes] | None = None,
+        trace: str | None = None,
     ) -> list[Outcome]:
         """Several at once, each with its own outcome; one that is refused stops no other."""
         now = self.engine.clock()
         futures: list[asyncio.Future[Outcome]] = []
-        for decisions, idempotency_key in requests:
+        wanted = [(tuple(decisions), idempotency_key) for decisions, idempotency_key in requests]
+        known = await spans.stories(self.engine, [decisions for decisions, _ in wanted])
+        for (decisions, idempotency_key), story in zip(wanted, known, strict=True):
             request_id = str(self.engine.new_id(now))
             message = inbox_key(f"request:{actor}", idempotency_key) if idempotency_key else None
             cause = Cause(request_id, correlation_id or request_id, actor, now, message)
-            futures.append(self._submit(Task(cause, tuple(decisions), blobs=blobs or {})))
+            futures.append(
+                self._submit(
+                    Task(cause, decisions, blobs=blobs or {}, span=spans.of_request(decisions, trace or story))
+                )
+            )
         return list(await asyncio.gather(*futures))
 
     def _submit(self, task: Task) -> asyncio.Future[Outcome]:
@@ -287,7 +321,8 @@ class RunningService:
                     outcomes = await self.engine.run([task for task, _ in batch])
                 except Exception as error:
                     outcomes = [Outcome(error=error) for _ in batch]
-                for (_, future), outcome in zip(batch, outcomes, strict=True):
+                for (task, future), outcome in zip(batch, outcomes, strict=True):
+                    spans.close(task.span, outcome)
                     if not future.done():
                         future.set_result(outcome)
         finally:
@@ -304,10 +339,12 @@ class RunningService:
                 self._timer_cause(timer),
                 tuple(self.service.timers[timer.name.partition(":")[0]](timer)),
                 timer=timer,
+                span=spans.of_timer(timer),
             )
             for timer in due
         ]
-        for timer, outcome in zip(due, await self._run(tasks), strict=True):
+        for timer, task, outcome in zip(due, tasks, await self._run(tasks), strict=True):
+            spans.close(task.span, outcome)
             if outcome.error is not None:
                 logger.error("a timer failed", stream=timer.stream, timer=timer.name, error=str(outcome.error))
         return len(due)
@@ -335,53 +372,28 @@ class RunningService:
                 raise item.error
             assert item.envelope is not None and item.consumes is not None
             decisions = tuple(item.consumes.handle(item.message, self._received(item.envelope)))
-        correlation = item.envelope.correlation_id if item is not None and item.envelope else None
-        return await self.execute((*decisions, deadletters.redrive(letter_id)), actor, correlation)
+        envelope = item.envelope if item is not None else None
+        correlation, trace = (envelope.correlation_id, envelope.trace) if envelope else (None, None)
+        return await self.execute((*decisions, deadletters.redrive(letter_id)), actor, correlation, trace=trace)
 
     # Loops
 
     async def timers_loop(self, every_s: float = 0.25) -> None:
-        await self._forever("timers", self.fire_timers, every_s)
+        await forever("timers", self.fire_timers, every_s)
 
     async def effects_loop(self, every_s: float = 0.25) -> None:
         async def work() -> int:
             self.effects.wake.clear()
             return await self.effects.start_due()
 
-        await self._forever("effects", work, every_s, self.effects.wake)
+        await forever("effects", work, every_s, self.effects.wake)
 
-    async def measure_loop(self, every_s: float = 1.0) -> None:
+    async def measure_loop(self, subscriptions: Subscriptions, every_s: float = 1.0) -> None:
         async def work() -> int:
-            counts = await self.engine.store.counts()
-            metrics = self.metrics
-            metrics.timers.set(counts["timers"])
-            metrics.effects.set(counts["effects"])
-            metrics.unsequenced.set(max(0, counts["events"] - counts["sequenced"]))
-            if self.relay is not None and self.relay.status.leading:
-                metrics.unpublished.set(max(0, counts["sequenced"] - self.relay.status.published))
-            metrics.conflicts.set(self.engine.conflicts)
+            await measure(self, subscriptions)
             return 0
 
-        await self._forever("measuring", work, every_s)
-
-    async def _forever(
-        self, what: str, work: Callable[[], Awaitable[int]], every_s: float, wake: asyncio.Event | None = None
-    ) -> None:
-        while True:
-            try:
-                if await work():
-                    continue
-            except LogUnavailable as error:
-                logger.warning(f"{what}: waits for the database", error=str(error))
-                await asyncio.sleep(1)
-            except Exception:
-                logger.exception(f"{what} failed")
-                await asyncio.sleep(1)
-            if wake is None:
-                await asyncio.sleep(every_s)
-            else:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(wake.wait(), every_s)
+        await forever("measuring", work, every_s)
 
 
 def facts_of(outcome: Outcome, kind: type[Fact]) -> list[Any]:

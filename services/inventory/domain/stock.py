@@ -374,4 +374,4 @@ def check_stock(stock: Stock) -> list[str]:
     return wrong
 
 
-STOCK = Decider("stock", Stock(), evolve)
+STOCK = Decider("stock", Stock(), evolve, shared=True)

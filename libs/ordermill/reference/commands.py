@@ -1,19 +1,18 @@
-"""Writes `docs/reference/commands.md` from the commands themselves: `python -m ordermill.cli.reference [FILE]`."""
+"""`docs/reference/commands.md`: every command, as `oms COMMAND --help` shows it."""
 
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from typer.main import get_command
 
-HEAD = """# Commands
+from . import WRITTEN, cell
 
-Written from the code by `python -m ordermill.cli.reference docs/reference/commands.md`; do not edit.
+HEAD = f"""# Commands
 
+{WRITTEN}
 `oms` finds the installation of this machine in the folder `.ordermill`, or in the one that `OMS_HOME` names. Any
 `OMS_…` variable that is set counts more than that installation's. Data goes to stdout, talk and errors to stderr;
 tables are plain text where stdout is no terminal, and `--json` is there for programs.
@@ -57,7 +56,7 @@ def _section(path: str, command: Any) -> str:
     rows += [(_option(each), _about(each)) for each in options if each.name != "help"]
     if rows:
         lines.append(
-            "| | |\n| --- | --- |\n" + "\n".join(f"| `{name}` | {_cell(about)} |" for name, about in rows) + "\n"
+            "| | |\n| --- | --- |\n" + "\n".join(f"| `{name}` | {cell(about)} |" for name, about in rows) + "\n"
         )
     return "\n".join(lines)
 
@@ -84,19 +83,3 @@ def _about(param: Any) -> str:
     elif param.default not in (None, "", (), []) and not param.is_flag:
         parts.append(f"Default: {param.default}")
     return ". ".join(parts) + ("." if parts else "")
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
-
-
-def main() -> None:
-    page = reference()
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(page)
-    else:
-        sys.stdout.write(page)
-
-
-if __name__ == "__main__":
-    main()

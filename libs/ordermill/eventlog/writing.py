@@ -1,0 +1,191 @@
+"""One transaction on a log in PostgreSQL: what it reads first, then all that it writes, one statement for each kind."""
+
+# Only names fixed in code are ever put into SQL text; values are arguments.
+# ruff: noqa: S608
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from ordermill.tracing import step
+
+from .records import Row
+from .store import Changes, Snapshot
+
+COLUMNS = (
+    "stream, version, event_id, type, data, correlation_id, causation_id, actor, happened_at, recorded_at, hash, trace"
+)
+E_COLUMNS = ", ".join(f"e.{name}" for name in COLUMNS.split(", "))
+_INSERT_EVENTS = f"""
+INSERT INTO events (tx, {COLUMNS})
+SELECT pg_current_xact_id()::text::bigint + $1, w.*
+FROM unnest($2::text[], $3::int[], $4::uuid[], $5::text[], $6::bytea[], $7::text[], $8::text[], $9::text[],
+            $10::timestamptz[], $11::timestamptz[], $12::bytea[], $13::text[]) AS w
+"""
+_ROWS_AFTER = f"""
+SELECT {E_COLUMNS} FROM unnest($1::text[], $2::int[]) AS w (stream, after)
+CROSS JOIN LATERAL (SELECT * FROM events WHERE stream = w.stream AND version > w.after ORDER BY version) AS e
+"""
+_WRITES: dict[str, str] = {
+    "inbox": "INSERT INTO inbox (message) SELECT unnest($1::uuid[])",
+    "fired": """DELETE FROM timers t USING unnest($1::text[], $2::text[], $3::timestamptz[]) AS w (stream, name, due_at)
+        WHERE t.stream = w.stream AND t.name = w.name AND t.due_at = w.due_at""",
+    "clear_timers": """DELETE FROM timers t USING unnest($1::text[], $2::text[]) AS w (stream, name)
+        WHERE t.stream = w.stream AND t.name = w.name""",
+    "set_timers": """INSERT INTO timers (stream, name, due_at, trace)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[])
+        ON CONFLICT (stream, name) DO UPDATE
+            SET due_at = EXCLUDED.due_at, trace = EXCLUDED.trace, leased_until = '-infinity'""",
+    "effects": """INSERT INTO effects (effect_id, stream, type, data, correlation_id, lane, trace)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::text[])
+        ON CONFLICT (effect_id) DO NOTHING""",
+    "done_effects": "DELETE FROM effects WHERE effect_id = ANY($1::text[])",
+    "snapshots": """INSERT INTO snapshots (stream, version, code, state, hash)
+        SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::bytea[], $5::bytea[])
+        ON CONFLICT (stream) DO UPDATE SET version = EXCLUDED.version, code = EXCLUDED.code,
+            state = EXCLUDED.state, hash = EXCLUDED.hash""",
+    "publications": """INSERT INTO publications AS p (topic, key, type, data, revision, dirty)
+        SELECT w.*, 1, true FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[]) AS w
+        ON CONFLICT (topic, key) DO UPDATE SET type = EXCLUDED.type, data = EXCLUDED.data,
+            revision = p.revision + 1, dirty = true""",
+    "blobs": """INSERT INTO blobs (sha256, body) SELECT * FROM unnest($1::bytea[], $2::bytea[])
+        ON CONFLICT (sha256) DO NOTHING""",
+}
+
+
+def view_table(name: str) -> str:
+    """The table of a view. Names are fixed in code and checked, since they become part of SQL."""
+    if not name.replace("_", "").isalnum():
+        raise ValueError(f"view name {name!r}: letters, digits and underscores only")
+    return f"view_{name}"
+
+
+def statement(operation: str, table: str, database: str, rows: int = 0) -> AbstractContextManager[None]:
+    """A part of the traces at work, by the semantic conventions for databases. `rows`: how many it writes."""
+    about: dict[str, str | int] = {
+        "db.system.name": "postgresql",
+        "db.namespace": database,
+        "db.operation.name": operation,
+        "db.collection.name": table,
+    }
+    if rows > 1:
+        about["db.operation.batch.size"] = rows
+    return step(f"{operation} {table}", "client", about)
+
+
+class PostgresTransaction:
+    def __init__(self, connection: Any, work: Any, tx_offset: int, database: str) -> None:
+        self._connection = connection
+        self._work = work
+        self._tx_offset = tx_offset
+        self._database = database
+        self.ended = False
+
+    async def seen(self, keys: Collection[UUID]) -> set[UUID]:
+        with statement("SELECT", "inbox", self._database):
+            rows = await self._connection.fetch("SELECT message FROM inbox WHERE message = ANY($1::uuid[])", list(keys))
+        return {row[0] for row in rows}
+
+    async def lock(self, streams: Collection[str]) -> None:
+        with statement("SELECT", "pg_advisory_xact_lock", self._database):
+            await self._connection.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended(s, 1)) FROM unnest($1::text[]) AS s",
+                sorted(streams),
+            )
+
+    async def rows_after(self, versions: Mapping[str, int]) -> list[Row]:
+        with statement("SELECT", "events", self._database):
+            rows = await self._connection.fetch(_ROWS_AFTER, list(versions), list(versions.values()))
+        return [Row(*row) for row in rows]
+
+    async def snapshots(self, streams: Collection[str], code: Mapping[str, str]) -> list[Snapshot]:
+        rows = await self._connection.fetch(
+            "SELECT stream, version, code, state, hash FROM snapshots WHERE stream = ANY($1::text[])",
+            list(streams),
+        )
+        found = (Snapshot(*row) for row in rows)
+        return [s for s in found if code.get(s.stream.partition("-")[0]) == s.code]
+
+    async def commit(self, changes: Changes) -> None:
+        with statement("INSERT", "events", self._database, len(changes.rows)):
+            await self._commit(changes)
+
+    async def _commit(self, changes: Changes) -> None:
+        execute = self._connection.execute
+        if rows := changes.rows:
+            columns = [list(column) for column in zip(*rows, strict=True)]
+            await execute(_INSERT_EVENTS, self._tx_offset, *columns)
+        for kind, arguments in _set_based(changes):
+            await execute(_WRITES[kind], *arguments)
+        for view, documents in changes.documents.items():
+            encoded = [orjson.dumps(document).decode() for document in documents.values()]
+            await execute(
+                f"""INSERT INTO {view_table(view)} (key, doc) SELECT * FROM unnest($1::text[], $2::jsonb[])
+                    ON CONFLICT (key) DO UPDATE SET doc = EXCLUDED.doc""",
+                list(documents),
+                encoded,
+            )
+        self.ended = True  # whatever comes of it: asyncpg refuses to roll back a commit that failed or was canceled
+        await self._work.commit()
+
+
+def _set_based(changes: Changes) -> Iterator[tuple[str, list[list[Any]]]]:
+    if changes.inbox:
+        yield "inbox", [changes.inbox]
+    if fired := changes.fired:
+        yield "fired", [[t.stream for t in fired], [t.name for t in fired], [t.due_at for t in fired]]
+    if cleared := [key for key, timer in changes.timers.items() if timer is None]:
+        yield "clear_timers", [[stream for stream, _ in cleared], [name for _, name in cleared]]
+    if to_set := [timer for timer in changes.timers.values() if timer is not None]:
+        yield (
+            "set_timers",
+            [
+                [t.stream for t in to_set],
+                [t.name for t in to_set],
+                [t.due_at for t in to_set],
+                [t.trace for t in to_set],
+            ],
+        )
+    if changes.done_effects:  # first: one that failed may be asked for again, under its id, in the same commit
+        yield "done_effects", [changes.done_effects]
+    if effects := changes.effects:
+        yield (
+            "effects",
+            [
+                [e.effect_id for e in effects],
+                [e.stream for e in effects],
+                [e.type for e in effects],
+                [e.data for e in effects],
+                [e.correlation_id for e in effects],
+                [e.lane for e in effects],
+                [e.trace for e in effects],
+            ],
+        )
+    if snapshots := {s.stream: s for s in changes.snapshots}.values():
+        yield (
+            "snapshots",
+            [
+                [s.stream for s in snapshots],
+                [s.version for s in snapshots],
+                [s.code for s in snapshots],
+                [s.state for s in snapshots],
+                [s.hash for s in snapshots],
+            ],
+        )
+    if publications := changes.publications:
+        yield (
+            "publications",
+            [
+                [topic for topic, _ in publications],
+                [key for _, key in publications],
+                [type_name for type_name, _ in publications.values()],
+                [data for _, data in publications.values()],
+            ],
+        )
+    if changes.blobs:
+        yield "blobs", [list(changes.blobs), list(changes.blobs.values())]
