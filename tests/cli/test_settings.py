@@ -25,6 +25,8 @@ RIGHT = {
     "OMS_MASTER_KEY": KEY,
     "OMS_LINK_SECRET": KEY,
     "OMS_CONSOLE_TOKEN": SECRET,
+    "OMS_FULFILLMENT_CARRIERS_URL": "https://carriers.invalid",
+    "OMS_PAYMENTS_URL": "https://payments.invalid",
 } | {
     f"OMS_{name.upper()}_DATABASE_URL": f"postgresql://role:{SECRET}@127.0.0.1:1/{name}"
     for name in (*SERVICES, CONSOLE)
