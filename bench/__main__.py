@@ -13,12 +13,12 @@ import typer
 from ordermill.embedded import EmbeddedError
 from ordermill.service.logs import configure_logging
 
-from . import capture, life
+from . import capture, console, life
 from .report import result, table
 from .stand import BenchStopped, say
 
 RESULT = Path(__file__).parent / "results" / "latest.json"
-PARTS = ("capture", "life")
+PARTS = ("capture", "life", "console")
 
 
 def main(
@@ -33,10 +33,12 @@ def main(
     load = os.getloadavg()
     figures: dict[str, Any] = {}
     try:
-        if only != "life":
+        if only in (None, "capture"):
             figures |= capture.measure(6_000 if quick else 20_000)
-        if only != "capture":
+        if only in (None, "life"):
             life.measure(life.QUICK if quick else life.FULL, figures)
+        if only in (None, "console"):
+            console.measure(console.QUICK if quick else console.FULL, figures)
     except (BenchStopped, EmbeddedError) as error:
         say(str(error))
         raise typer.Exit(1) from None

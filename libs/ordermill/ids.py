@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID, uuid5
 
 NAMESPACE = UUID("6f2d6d6e-8a1c-5c1e-9d0b-0d3c2f7b6a10")
@@ -25,3 +25,12 @@ def uuid7(at: datetime, random_bytes: Callable[[int], bytes]) -> UUID:
     noise = int.from_bytes(random_bytes(10), "big")
     value = millis << 80 | 0x7 << 76 | (noise >> 62 & 0xFFF) << 64 | 0b10 << 62 | (noise & (2**62 - 1))
     return UUID(int=value)
+
+
+def made_at(text: str) -> datetime | None:
+    """When a UUIDv7 was made, to the millisecond; None for any other text."""
+    try:
+        found = UUID(text)
+    except ValueError:
+        return None
+    return datetime.fromtimestamp((found.int >> 80) / 1000, UTC) if found.version == 7 else None

@@ -53,6 +53,11 @@ class Doors:
         more = {"Idempotency-Key": key} if key else {}
         return self._read(service, await self._ask("POST", service, path, me.name, json=body, headers=more))
 
+    async def post_for_customer(self, service: str, path: str, body: Any) -> Any:
+        """What a customer asks for behind their link. Raises NotThere, TurnedDown, NoAnswer."""
+        headers = {"X-Actor-Kind": "customer"}
+        return self._read(service, await self._ask("POST", service, path, "customer", json=body, headers=headers))
+
     async def file(self, service: str, path: str) -> tuple[bytes, str]:
         """A document and its media type. Raises NotThere, TurnedDown, NoAnswer."""
         answer = await self._ask("GET", service, path, "console")

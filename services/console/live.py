@@ -42,6 +42,9 @@ class Watcher:
         ):
             self._news.set()
 
+    def shows(self, interest: str) -> bool:
+        return interest in self._interests
+
     async def news(self, timeout_s: float) -> bool:
         """Whether something it shows has changed since it was last asked."""
         with suppress(TimeoutError):
@@ -78,9 +81,16 @@ class Live:
             watcher._news.set()
 
     def _hear(self, _: object, __: int, ___: str, payload: object) -> None:
-        keys: list[str] = orjson.loads(str(payload))
+        self.tell(orjson.loads(str(payload)))
+
+    def tell(self, keys: list[str]) -> None:
+        """News of this process alone: what no table holds."""
         for watcher in self._watchers:
             watcher.hear(keys)
+
+    def watched(self, interest: str) -> bool:
+        """Whether an open page here shows this."""
+        return any(watcher.shows(interest) for watcher in self._watchers)
 
     async def _listen_once(self) -> None:
         connection = await asyncpg.connect(self._dsn, server_settings={"application_name": "ordermill live"})

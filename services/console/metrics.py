@@ -16,14 +16,18 @@ class ConsoleMetrics(CommonMetrics):
     def __init__(self, projecting: Projecting) -> None:
         super().__init__(CONSOLE)
         self._projecting = projecting
-        self.consuming = False
         for name, text, read in (
             ("oms_console_messages", "Messages read into tables.", lambda: projecting.messages),
             ("oms_console_skipped", "Messages that made no sense.", lambda: projecting.skipped),
+            (
+                "oms_console_delay_seconds",
+                "From Kafka's time of the last poll's oldest message into the tables.",
+                lambda: projecting.progress.delay_s,
+            ),
         ):
             Gauge(name, text, registry=self.registry).set_function(read)
         self.ready.set_function(lambda: int(self.is_ready))
 
     @property
     def is_ready(self) -> bool:
-        return self.consuming and self._projecting.healthy
+        return self._projecting.progress.consuming and self._projecting.healthy

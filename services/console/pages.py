@@ -22,16 +22,18 @@ from ordermill.keyring import Keyring
 from ordermill.network import Network
 from ordermill.service.settings import PlatformSettings
 
+from .conservation import Conservation
 from .doors import Doors
 from .live import Live
 from .security import Sessions
 from .settings import ConsoleSettings
+from .watch import Watch
 
 HERE = Path(__file__).parent
 ZONE_COOKIE = "ordermill_zone"
 NOTICE_COOKIE = "ordermill_notice"
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
-NAVIGATION: list[tuple[str, str]] = [("/", "Queue")]
+NAVIGATION: list[tuple[str, str]] = [("/", "Queue"), ("/machine", "Machine room")]
 """(path, label) of what stands at the top of each page."""
 
 
@@ -60,6 +62,8 @@ class Console:
     doors: Doors
     keyring: Keyring
     network: Network
+    watch: Watch
+    conservation: Conservation
     environment: Environment = field(default_factory=environment)
 
 
@@ -79,10 +83,13 @@ def zone_of(request: Request) -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
-def render(request: Request, template: str, **context: Any) -> str:
-    """A template with what all of them may use: `me`, `now`, `when`, `day`, `ago`, `csrf`, `path`."""
+def render(request: Request, template: str, in_zone: ZoneInfo | None = None, **context: Any) -> str:
+    """A template with what all of them may use: `me`, `now`, `when`, `day`, `ago`, `csrf`, `path`.
+
+    `in_zone`: whose times it shows, where that is not the reader's zone.
+    """
     this = console(request)
-    zone, now = zone_of(request), this.clock()
+    zone, now = in_zone or zone_of(request), this.clock()
     sessions: Sessions = request.app.state.sessions
     me = sessions.of(request)
     return this.environment.get_template(template).render(

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from time import time
 from typing import Any
 
 import asyncpg
@@ -15,7 +17,6 @@ import structlog
 
 from ordermill.clock import Clock
 from ordermill.contracts.base import Message
-from ordermill.contracts.tracking import ShipmentAnnounced
 from ordermill.errors import Poison
 from ordermill.eventlog.postgres import translated
 from ordermill.eventlog.store import LogUnavailable, VersionConflict
@@ -26,6 +27,8 @@ from .told import Told, told
 
 logger = structlog.get_logger(__name__)
 
+_DRAWN_AT_MOST = 5_000
+
 _INSERT = """
 INSERT INTO events (message, message_id, source, topic, type, stream, version, actor, correlation_id, causation_id,
                     happened_at, order_id, data)
@@ -34,13 +37,31 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[],
 ON CONFLICT (message) DO NOTHING RETURNING message
 """
 _ADOPT = """
-UPDATE events SET order_id = found.order_id FROM unnest($1::text[], $2::text[]) AS found (stream, order_id)
-WHERE events.stream = found.stream AND events.order_id IS NULL
+UPDATE events SET order_id = known.order_id
+FROM (SELECT stream, min(order_id) AS order_id FROM events WHERE stream = ANY ($1) GROUP BY stream) AS known
+WHERE events.stream = known.stream AND events.order_id IS NULL AND known.order_id IS NOT NULL
+RETURNING events.message, events.order_id
 """
+_OF_ONE_ORDER = ("shipment-", "parcel-")
+"""Streams whose facts do not all name their order; the one that does may come before or after the others."""
 _NAMES = """
 INSERT INTO names (kind, value, order_id) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
 ON CONFLICT DO NOTHING
 """
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the console has read. Instants are seconds since 1970 by this machine's clock."""
+
+    consuming: bool = False
+    batches: int = 0
+    took_s: float = 0.0
+    """From the last poll's records to its commit."""
+    newest_at: float | None = None
+    """Kafka's time of the newest record in the tables."""
+    delay_s: float = 0.0
+    """How long the last poll's oldest record took from Kafka's time of it into the tables."""
 
 
 class Projecting:
@@ -49,14 +70,18 @@ class Projecting:
     def __init__(self, pool: asyncpg.Pool, pictures: Sequence[Picture[Any]], clock: Clock) -> None:
         self.pool = pool
         self._pictures = pictures
-        self._wanted: frozenset[type[Message]] = frozenset().union(*(p.messages for p in pictures), {ShipmentAnnounced})
+        self._wanted: frozenset[type[Message]] = frozenset().union(*(p.messages for p in pictures))
         self._clock = clock
         self.healthy = True
         self.messages = 0
         self.skipped = 0
+        self.progress = Progress()
+        self._drawn: OrderedDict[tuple[str, str], tuple[bytes, Document]] = OrderedDict()
+        """The documents of late, each with its row's bytes: a row that is still the same need not be read again."""
 
     async def handle(self, records: Sequence[Any]) -> None:
         """Returns once all of it is committed, so the poll's offsets may be; waits as long as the database is away."""
+        began = time()
         heard = self._heard(records)
         pause = 0.05
         while heard:
@@ -64,6 +89,7 @@ class Projecting:
                 await self._project(heard)
                 self.healthy = True
                 self.messages += len(heard)
+                self._note(records, began)
                 return
             except VersionConflict:
                 await asyncio.sleep(pause)
@@ -72,6 +98,15 @@ class Projecting:
                 logger.warning("waits for the database", error=str(error), pause_s=pause)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
+
+    def _note(self, records: Sequence[Any], began: float) -> None:
+        now, progress = time(), self.progress
+        progress.batches += 1
+        progress.took_s = now - began
+        stamps = [record.timestamp / 1_000 for record in records if record.timestamp > 0]
+        if stamps:
+            progress.newest_at = max(stamps)
+            progress.delay_s = max(0.0, now - min(stamps))
 
     def _heard(self, records: Sequence[Any]) -> list[Told]:
         """Each message once, in order. What makes no sense was kept as a dead letter by whoever it was meant for."""
@@ -88,6 +123,14 @@ class Projecting:
         return list(found.values())
 
     async def _project(self, heard: Sequence[Told]) -> None:
+        """Raises LogUnavailable and VersionConflict; then nothing is written, and what was drawn is forgotten."""
+        try:
+            await self._write(heard)
+        except BaseException:
+            self._drawn.clear()
+            raise
+
+    async def _write(self, heard: Sequence[Told]) -> None:
         with translated():
             async with self.pool.acquire(timeout=20) as connection, connection.transaction():
                 fresh = await self._keep(connection, heard)
@@ -111,9 +154,11 @@ class Projecting:
         ]  # fmt: skip
         known = {row[0] for row in await connection.fetch(_INSERT, *columns)} if events else set()
         fresh = [item for item in heard if item.is_state or item.key in known]
-        announced = [item for item in fresh if isinstance(item.message, ShipmentAnnounced)]
-        if announced:
-            await connection.execute(_ADOPT, [i.stream for i in announced], [i.order_id for i in announced])
+        parcels = sorted({item.stream for item in fresh if item.stream.startswith(_OF_ONE_ORDER)})
+        if parcels:
+            adopted = dict(await connection.fetch(_ADOPT, parcels))
+            for item in fresh:
+                item.order_id = adopted.get(item.key, item.order_id)
         return fresh
 
     async def _draw(self, connection: Any, picture: Picture[Any], fresh: Sequence[Told]) -> Iterable[str]:
@@ -125,16 +170,26 @@ class Projecting:
         if not asked:
             return ()
         keys = sorted(asked)
-        table = picture.table
-        await connection.execute(f"INSERT INTO {table} (key) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING", keys)
-        rows = await connection.fetch(f"SELECT key, doc FROM {table} WHERE key = ANY($1) ORDER BY key FOR UPDATE", keys)
+        table, drawn = picture.table, self._drawn
+        lock = f"SELECT key, doc FROM {table} WHERE key = ANY($1) ORDER BY key FOR UPDATE"
+        rows = list(await connection.fetch(lock, keys))
+        if len(rows) < len(keys):
+            new = sorted(set(keys) - {key for key, _ in rows})
+            await connection.execute(f"INSERT INTO {table} (key) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING", new)
+            rows += await connection.fetch(lock, new)
         written = []
-        for key, doc in rows:
-            document: Document = picture.document.model_validate_json(doc)
+        for key, row in rows:
+            before, document = drawn.pop((table, key), (None, None))
+            if document is None or before != row:
+                document = picture.document.model_validate_json(row)
             for item in asked[key]:
                 picture.draw(document, key, item)
             columns = picture.columns(document)
-            written.append((key, document.__pydantic_serializer__.to_json(document), *columns.values()))
+            doc = document.__pydantic_serializer__.to_json(document)
+            drawn[table, key] = (doc, document)
+            written.append((key, doc, *columns.values()))
+        while len(drawn) > _DRAWN_AT_MOST:
+            drawn.popitem(last=False)
         names = ["doc", *columns]
         changes = ", ".join(f"{name} = ${number + 2}" for number, name in enumerate(names))
         await connection.executemany(f"UPDATE {table} SET {changes} WHERE key = $1", written)

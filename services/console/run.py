@@ -25,6 +25,7 @@ from ordermill.service.run import Server, clock_of, kafka_of, traced, until
 from ordermill.service.settings import PlatformSettings, ServiceSettings, settings_of
 
 from .app import application
+from .conservation import Conservation
 from .doors import Doors
 from .live import Live
 from .metrics import ConsoleMetrics
@@ -33,6 +34,7 @@ from .pictures import PICTURES
 from .projecting import Projecting, generation
 from .settings import ConsoleSettings
 from .told import EFFECT_TOPICS
+from .watch import Watch
 
 logger = structlog.get_logger(__name__)
 
@@ -61,18 +63,24 @@ async def _serve(platform: PlatformSettings, settings: ConsoleSettings, own: Ser
     live = Live(dsn)
     headers = {"Authorization": f"Bearer {platform.api_token.get_secret_value()}"}
     async with httpx.AsyncClient(headers=headers, timeout=20, trust_env=False) as http:
+        urls = _urls()
+        watch = Watch(http, urls, projecting, live)
+        doors = Doors(http, urls)
+        conservation = Conservation(pool, doors, clock, live)
         console = Console(
             settings=settings,
             platform=platform,
             clock=clock,
             pool=pool,
             live=live,
-            doors=Doors(http, _urls()),
+            doors=doors,
             keyring=Keyring(
                 PostgresKeyStore(platform.keyring_url.get_secret_value()),
                 b64decode(platform.master_key.get_secret_value()),
             ),
             network=read_network(platform.network_text()),
+            watch=watch,
+            conservation=conservation,
         )
         server = Server(
             uvicorn.Config(
@@ -85,7 +93,8 @@ async def _serve(platform: PlatformSettings, settings: ConsoleSettings, own: Ser
                 timeout_graceful_shutdown=5,
             )
         )
-        background = [asyncio.create_task(server.serve()), asyncio.create_task(live.listen())]
+        work = (server.serve(), live.listen(), watch.run(), conservation.run())
+        background = [asyncio.create_task(each) for each in work]
         try:
             await _consume(stop, platform, projecting, metrics)
         finally:
@@ -130,14 +139,14 @@ async def _consume(
     topics = sorted(set(all_topics(SERVICES)) - EFFECT_TOPICS)
     subscriptions = Subscriptions(kafka, group, platform.instance, topics, 1, projecting.handle)
     await until(stop, subscriptions.start)
-    metrics.consuming = True
+    projecting.progress.consuming = True
     logger.info("consuming", topics=topics)
     while not stop.is_set():
         await metrics.measure_lag(subscriptions, topics)
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 1)
     logger.info("stopping")
-    metrics.consuming = False
+    projecting.progress.consuming = False
     await subscriptions.stop()
 
 

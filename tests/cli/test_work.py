@@ -24,6 +24,7 @@ from ordermill.eventlog.memory import MemoryStore
 from ordermill.eventlog.records import GENESIS, Row
 from ordermill.eventlog.store import Changes
 from ordermill.ids import order_id_of
+from ordermill.service.deadletters import body_of
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
 ORDER_ID = order_id_of("store", "A1")
@@ -349,8 +350,8 @@ async def test_a_large_body_is_found_beside_the_log() -> None:
         letter_id="a", source_topic="t", partition=0, offset=1, message_type="", message_id="", code="c", reason="r",
         attempts=1, key_base64=None, headers=(), size=7, sha256=bytes(32).hex(), value_base64=None,
     )  # fmt: skip
-    assert await dlq.body_of(store, kept) == b"\xff large"
-    assert await dlq.body_of(store, kept.model_copy(update={"value_base64": "aGk="})) == b"hi"
+    assert await body_of(store, kept) == b"\xff large"
+    assert await body_of(store, kept.model_copy(update={"value_base64": "aGk="})) == b"hi"
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,10 @@ class Stand:
         headers = outside_headers(message, "/test", str(uuid4()), datetime.now(UTC))
         await self._producer.send_and_wait(message.topic, message.to_json(), key=key.encode(), headers=headers)
 
+    async def send(self, topic: str, body: bytes, key: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
+        """Bytes as anybody may send them."""
+        await self._producer.send_and_wait(topic, body, key=key, headers=headers)
+
     def sku(self, name: str = "teapot") -> str:
         """One that no other test has."""
         return f"{name}-{next(_numbers)}-{uuid4().hex[:6]}"

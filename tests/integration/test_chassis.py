@@ -460,6 +460,46 @@ async def test_health_readiness_and_metrics(shelf_log: Log, instance: Open) -> N
             assert name in text or name == "oms_messages_total"
 
 
+async def test_a_dead_letter_is_seen_whole_redriven_and_dropped_over_http(
+    broker: Broker, shelf_log: Log, instance: Open
+) -> None:
+    one = await instance(Shelves(fails={"slow": 2, "never": 1}), retries=0)
+    await broker.publish([arrived("slow", reference="slow")], message_id="slow")
+    await broker.publish([arrived("never", reference="never")], message_id="never")
+    await one.consume(broker.settings())
+    await eventually(shelf_log.has_letters(2))
+    slow, never = sorted(await shelf_log.letters(), key=lambda letter: letter.message_id, reverse=True)
+    headers = {"Authorization": f"Bearer {TOKEN}", "X-Actor": "Ann"}
+    transport = httpx.ASGITransport(application(one.running, TOKEN))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
+        listed = (await client.get("/letters")).json()["items"]
+        assert {item["letter_id"] for item in listed} == {slow.letter_id, never.letter_id}
+        shown = (await client.get(f"/letters/{slow.letter_id}")).json()
+        assert (shown["status"], shown["letter"]["code"], shown["end"]) == ("waiting", slow.code, None)
+        assert [(each["name"]) for each in shown["letter"]["headers"]] == [header.name for header in slow.headers]
+        body = (await client.get(f"/letters/{slow.letter_id}/body")).content
+        assert body == b64decode(shown["body_base64"]) == b64decode(slow.value_base64 or "")
+
+        again = (await client.post(f"/letters/{slow.letter_id}/redrive")).json()
+        assert (again["events"], again["detail"]) == ([], "slow: not yet")
+        handled = (await client.post(f"/letters/{slow.letter_id}/redrive")).json()
+        assert handled["events"][-1] == "oms.service.letter-redriven.v1"
+        assert "is redriven" in (await client.post(f"/letters/{slow.letter_id}/redrive")).json()["detail"]
+        dropped = await client.post(f"/letters/{never.letter_id}/drop", json={"note": "a test's"})
+        assert dropped.json()["events"] == ["oms.service.letter-dropped.v1"]
+        end = (await client.get(f"/letters/{never.letter_id}")).json()["end"]
+        assert (end["by"], end["note"]) == ("user:Ann", "a test's")
+        assert (await client.get("/letters")).json()["items"] == []
+        assert len((await client.get("/letters?status=all")).json()["items"]) == 2
+
+        assert (await client.get("/letters/nobody")).status_code == 404
+        assert (await client.post("/letters/nobody/redrive")).status_code == 404
+        assert (await client.get("/letters/%00")).status_code == 422
+        for path in (f"/letters/{never.letter_id}", "/letters", f"/letters/{never.letter_id}/body"):
+            assert (await client.get(path, headers={"Authorization": "Bearer guess"})).status_code == 401
+    assert await shelf_log.references() == ["slow"]
+
+
 async def test_log_lines_are_json_with_correlation_ids_and_hold_no_payload_no_token_no_name(
     broker: Broker, shelf_log: Log, start: Callable[[], Process], tmp_path: Path
 ) -> None:

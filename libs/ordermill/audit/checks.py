@@ -13,9 +13,9 @@ from ordermill.contracts.returns import (
 )
 from ordermill.contracts.tracking import Milestone
 from ordermill.ids import order_id_of
-from ordermill.money import first_units, goods_of
 from ordermill.simulator.ledger import Entry
 
+from .arithmetic import left_open, shipped_too_much, wrong_share
 from .books import (
     Asked,
     Book,
@@ -144,8 +144,7 @@ class Books:
             order_id, line_id = line
             stream = f"order-{order_id}"
             bought, canceled, shipped = ordered[line], capture.canceled[line], fulfillment.shipped[line]
-            if canceled + shipped > bought:
-                text = f"line {line_id}: {bought} units ordered, {canceled} canceled and {shipped} shipped"
+            if text := shipped_too_much(line_id, bought, canceled, shipped):
                 capture.wrong("lines", stream, text)
             if inventory.opened[line] > capture.released[line]:
                 text = f"line {line_id}: {capture.released[line]} units released, {inventory.opened[line]} claimed"
@@ -157,8 +156,7 @@ class Books:
                 text = f"line {line_id}: {inventory.shipped[line]} units off stock, {capture.shipped[line]} shipped"
                 capture.wrong("lines", stream, text)
             if self._settled:
-                if canceled + shipped < bought:
-                    text = f"line {line_id}: {bought} units ordered, {canceled} canceled, {shipped} shipped"
+                if text := left_open(line_id, bought, canceled, shipped):
                     capture.wrong("settled", stream, text)
                 if not shipped == inventory.shipped[line] == capture.shipped[line]:
                     text = (
@@ -235,10 +233,8 @@ class Books:
                 text = f"{order.owed_minor} minor units are owed for what was not canceled, {given} of it went back"
                 capture.wrong("money", stream, text)
             if capture.simple.get(order_id):
-                share = canceled_share(order)
-                if asked != share:
-                    text = f"{share} minor units are the share of what was canceled, {asked} are refunded"
-                    capture.wrong("money", stream, text)
+                if wrong := wrong_share(order, asked):
+                    capture.wrong("money", stream, wrong)
                 if order.total.minor != kept + given + asked:
                     text = f"charged {order.total.minor}, kept {kept} and refunded {given + asked} minor units"
                     capture.wrong("money", stream, text)
@@ -299,19 +295,6 @@ class Books:
         for return_id, (stream, seq) in returns.exchanges.items():
             if order_id_of("exchange", return_id) not in known:
                 returns.wrong("settled", stream, "no order was made of the exchange", seq)
-
-
-def canceled_share(order: Any) -> int:
-    """What the canceled units of an order cost, in minor units: the last of each line; with all of them, everything."""
-    if all(order.canceled.get(line.line_id, 0) == line.quantity for line in order.lines):
-        return int(order.total.minor)
-    share = 0
-    for line in order.lines:
-        left = line.quantity - order.canceled.get(line.line_id, 0)
-        share += (goods_of(line) - first_units(goods_of(line), left, line.quantity)).minor
-        if not order.tax_included:
-            share += (line.tax - first_units(line.tax, left, line.quantity)).minor
-    return share
 
 
 def _within(part: Iterable[Any], whole: Iterable[Any]) -> bool:

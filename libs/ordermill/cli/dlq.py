@@ -143,7 +143,7 @@ def show(
 
 async def _find(letter_id: str) -> tuple[str, str, DeadLettered, bytes] | None:
     from ordermill.contracts.base import decode
-    from ordermill.service.deadletters import LETTERS
+    from ordermill.service.deadletters import LETTERS, body_of
 
     stream = LETTERS.stream(letter_id)
     for service in chosen(None):
@@ -153,13 +153,6 @@ async def _find(letter_id: str) -> tuple[str, str, DeadLettered, bytes] | None:
             if state.letter is not None:
                 return service, state.status, state.letter, await body_of(store, state.letter)
     return None
-
-
-async def body_of(store: Store, letter: DeadLettered) -> bytes:
-    """The body as it came, from the event or from beside the log."""
-    if letter.value_base64 is not None:
-        return b64decode(letter.value_base64)
-    return await store.blob(bytes.fromhex(letter.sha256)) or b""
 
 
 def _text(content: bytes) -> str:
@@ -211,9 +204,8 @@ def _settle(word: str, service: str | None, wanted: Wanted, note: str | None, as
                 if not letters:
                     continue
                 async with handling(name, store) as running:
-                    for key, letter in letters:
-                        problem = _not_ours(key, letter) if note is None else None
-                        problem = problem or await _end(running, key, note)
+                    for key, _ in letters:
+                        problem = await _end(running, key, note)
                         if problem is None:
                             done.append({"service": name, "letter_id": key, "status": word})
                         else:
@@ -239,18 +231,6 @@ async def _oldest_first(store: Store, letters: list[tuple[str, dict[str, Any]]])
 
     kept = {key: (await store.read_stream(LETTERS.stream(key)))[0].recorded_at for key, _ in letters}
     return sorted(letters, key=lambda item: (kept[item[0]], item[0]))
-
-
-def _not_ours(letter_id: str, letter: dict[str, Any]) -> str | None:
-    """What to do instead about a vendor's payload: what is wrong with it stays wrong."""
-    name, colon, channel = str(letter.get("source_topic", "")).partition(":")
-    if letter.get("code") != "capture.not-adapted" or not colon:
-        return None
-    return (
-        f"it is a payload of {channel} in the format {name}, which would be rejected again. Write it to a file "
-        f"(`oms dlq show {letter_id} --body > FILE`), correct it, send it in (`oms orders submit FILE --format {name} "
-        f"--channel {channel}`), then drop the letter"
-    )
 
 
 async def _end(running: RunningService, letter_id: str, note: str | None) -> str | None:

@@ -12,6 +12,7 @@ from ordermill.contracts.base import Fact
 from ordermill.contracts.service import DeadLettered, Header, LetterDropped, LetterRedriven
 from ordermill.decider import Decider, Decision, decision
 from ordermill.errors import Refused
+from ordermill.eventlog.store import Store
 from ordermill.eventlog.views import View
 
 LARGEST_IN_EVENT = 256 * 1024
@@ -25,6 +26,19 @@ class LetterNotWaiting(Refused):
 
     def __init__(self, letter_id: str, status: str) -> None:
         super().__init__(f"dead letter {letter_id} is {status}; only waiting ones can be redriven or dropped")
+
+
+class LetterNeedsCorrecting(Refused):
+    """A vendor's payload as a dead letter: what is wrong with it stays wrong, so redriving it does not help."""
+
+    code = "service.letter-needs-correcting"
+
+    def __init__(self, letter_id: str, channel: str, format_name: str) -> None:
+        super().__init__(
+            f"it is a payload of {channel} in the format {format_name}, which would be rejected again. Write it to a "
+            f"file (`oms dlq show {letter_id} --body > FILE`), correct it, send it in (`oms orders submit FILE "
+            f"--format {format_name} --channel {channel}`), then drop the letter"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +147,13 @@ def drop(letter_id: str, note: str) -> Decision:
     return decision(LETTERS.stream(letter_id), decide, DropLetter(letter_id, note))
 
 
+def check_redrivable(letter: DeadLettered) -> None:
+    """Raises LetterNeedsCorrecting."""
+    format_name, colon, channel = letter.source_topic.partition(":")
+    if letter.code == "capture.not-adapted" and colon:
+        raise LetterNeedsCorrecting(letter.letter_id, channel, format_name)
+
+
 @dataclass(frozen=True, slots=True)
 class Redriven:
     """A dead letter's record as it was polled."""
@@ -146,8 +167,14 @@ class Redriven:
     headers: list[tuple[str, bytes]]
 
 
-def record_of(letter: DeadLettered, body: bytes | None) -> Redriven:
-    value = body if letter.value_base64 is None else b64decode(letter.value_base64)
+async def body_of(store: Store, letter: DeadLettered) -> bytes:
+    """The body as it came, from the event or from beside the log."""
+    if letter.value_base64 is not None:
+        return b64decode(letter.value_base64)
+    return await store.blob(bytes.fromhex(letter.sha256)) or b""
+
+
+def record_of(letter: DeadLettered, body: bytes) -> Redriven:
     headers = [(header.name, b64decode(header.value_base64)) for header in letter.headers]
     key = None if letter.key_base64 is None else b64decode(letter.key_base64)
-    return Redriven(letter.source_topic, letter.partition, letter.offset, 0, key, value or b"", headers)
+    return Redriven(letter.source_topic, letter.partition, letter.offset, 0, key, body, headers)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hmac
-from typing import Annotated, Any
+from base64 import b64encode
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 import structlog
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Response
+from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -15,11 +18,16 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ordermill.contracts.base import Fact
+from ordermill.contracts.base import Fact, decode
+from ordermill.contracts.fields import Text
+from ordermill.contracts.service import DeadLettered, LetterDropped
 from ordermill.errors import NotFound, OrdermillError, Poison, Refused, Transient
 from ordermill.eventlog.engine import Outcome
+from ordermill.eventlog.records import Row
 from ordermill.eventlog.views import View
 
+from . import deadletters
+from .deadletters import LETTER_VIEW, LETTERS
 from .observe import ObserveRequests
 from .running import RunningService
 
@@ -52,10 +60,12 @@ Running = Annotated[RunningService, Depends(running)]
 
 
 def check_token(request: Request, shown: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> str:
-    """Only who shows the token may pass. Returns the actor."""
+    """Only who shows the token may pass. Returns the actor: `user:<X-Actor>`, or `customer` for one without a name."""
     expected: str = request.app.state.api_token
     if shown is None or not hmac.compare_digest(shown.credentials.encode(), expected.encode()):
         raise HTTPException(401, "show the API token: Authorization: Bearer …", {"WWW-Authenticate": "Bearer"})
+    if request.headers.get("X-Actor-Kind") == "customer":
+        return "customer"
     named = request.headers.get("X-Actor", "api")
     return f"user:{named[:80]}" if named.isprintable() else "user:api"
 
@@ -107,6 +117,7 @@ def application(service: RunningService, api_token: str) -> FastAPI:
     app.add_exception_handler(StarletteHTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
     app.include_router(_operations)
+    app.include_router(_letters)
     if service.service.routes is not None:
         app.include_router(service.service.routes)
     return app
@@ -249,3 +260,103 @@ def done(outcome: Outcome, *refusals: type[Fact]) -> Done:
         if isinstance(event, refusals):
             return Done(events=events, code=event.type, detail=str(getattr(event, "reason", "")))
     return Done(events=events)
+
+
+# Dead letters
+
+_letters = APIRouter()
+LetterId = Annotated[str, PathParameter(max_length=120, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
+LETTER_BYTES_SHOWN = 64 * 1024
+
+
+class LetterEnd(BaseModel):
+    """Who ended a dead letter's wait, when, and with which words."""
+
+    by: str
+    at: datetime
+    note: str = ""
+
+
+class LetterShown(BaseModel):
+    """One dead letter, the reason and the headers whole, of its body the first 64 KiB."""
+
+    status: Literal["waiting", "redriven", "dropped"]
+    kept_at: datetime
+    letter: DeadLettered
+    body_base64: str
+    end: LetterEnd | None = None
+
+
+class DropRequest(BaseModel):
+    """Why it needs no handling, for those who look at it later."""
+
+    note: Text
+
+
+@_letters.get("/letters", summary="List dead letters")
+async def list_letters(
+    service: Running,
+    _: Actor,
+    status: Literal["waiting", "redriven", "dropped", "all"] = "waiting",
+    after: Annotated[str, Query(max_length=200)] = "",
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+) -> Page:
+    where = {} if status == "all" else {"status": status}
+    found = await service.engine.store.documents(LETTER_VIEW.name, where, after, limit)
+    items = [{"letter_id": key, **document} for key, document in found]
+    return Page(items=items, next=found[-1][0] if len(found) == limit else None)
+
+
+@_letters.get("/letters/{letter_id}", summary="Show a dead letter")
+async def show_letter(letter_id: LetterId, service: Running, _: Actor) -> LetterShown:
+    rows, state = await _letter(service, letter_id)
+    assert state.letter is not None
+    body = await deadletters.body_of(service.engine.store, state.letter)
+    end = None
+    if state.status != "waiting":
+        ended = decode(rows[-1].type, rows[-1].data)
+        note = ended.note if isinstance(ended, LetterDropped) else ""
+        end = LetterEnd(by=rows[-1].actor, at=rows[-1].recorded_at, note=note)
+    return LetterShown(
+        status=state.status,
+        kept_at=rows[0].recorded_at,
+        letter=state.letter.model_copy(update={"value_base64": None}),
+        body_base64=b64encode(body[:LETTER_BYTES_SHOWN]).decode(),
+        end=end,
+    )
+
+
+@_letters.get("/letters/{letter_id}/body", summary="A dead letter's body, byte for byte", response_class=Response)
+async def letter_body(letter_id: LetterId, service: Running, _: Actor) -> Response:
+    _rows, state = await _letter(service, letter_id)
+    assert state.letter is not None
+    body = await deadletters.body_of(service.engine.store, state.letter)
+    return Response(body, media_type="application/octet-stream")
+
+
+@_letters.post("/letters/{letter_id}/redrive", summary="Handle a dead letter after all")
+async def redrive_letter(letter_id: LetterId, service: Running, actor: Actor) -> Done:
+    """By the service's own rules, in one transaction with the note of it. What fails again stays, and says why."""
+    await _letter(service, letter_id)
+    try:
+        return done(await service.redrive(letter_id, actor))
+    except Exception as error:
+        if not isinstance(error, OrdermillError):
+            logger.exception("a letter could not be redriven", letter_id=letter_id)
+        return done(Outcome(error=error))
+
+
+@_letters.post("/letters/{letter_id}/drop", summary="Decide that a dead letter needs no handling")
+async def drop_letter(letter_id: LetterId, request: DropRequest, service: Running, actor: Actor) -> Done:
+    """It stays in the log, with the note."""
+    await _letter(service, letter_id)
+    (outcome,) = await service.execute_many([((deadletters.drop(letter_id, request.note),), None)], actor)
+    return done(outcome)
+
+
+async def _letter(service: RunningService, letter_id: str) -> tuple[list[Row], deadletters.Letter]:
+    rows = await service.engine.store.read_stream(LETTERS.stream(letter_id))
+    state = LETTERS.fold(decode(row.type, row.data) for row in rows)
+    if state.letter is None:
+        raise NotHere("dead letter", letter_id)
+    return rows, state

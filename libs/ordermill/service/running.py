@@ -361,10 +361,10 @@ class RunningService:
         if aggregate.state.letter is None:
             raise deadletters.LetterNotWaiting(letter_id, aggregate.state.status)
         letter = aggregate.state.letter
-        body = None
-        if letter.value_base64 is None:
-            body = await self.engine.store.blob(bytes.fromhex(letter.sha256))
-        item = self._look_at(deadletters.record_of(letter, body))
+        if aggregate.state.status != "waiting":
+            raise deadletters.LetterNotWaiting(letter_id, aggregate.state.status)
+        deadletters.check_redrivable(letter)
+        item = self._look_at(deadletters.record_of(letter, await deadletters.body_of(self.engine.store, letter)))
         decisions: tuple[Decision, ...] = ()
         if item is not None:
             await self._prepare([item])

@@ -6,6 +6,7 @@ from typing import Any
 
 from services.console.picture import Picture
 
+from .letters import LETTERS
 from .orders import ORDERS
 
-PICTURES: tuple[Picture[Any], ...] = (ORDERS,)
+PICTURES: tuple[Picture[Any], ...] = (ORDERS, LETTERS)

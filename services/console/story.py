@@ -1,0 +1,298 @@
+"""An order as its customer reads it: where it is, what was promised, each parcel's way, what may come back. Pure.
+
+Told from the console's picture of the order and from a few kinds of its facts. Nothing here names a person, a price of
+ours, a location's stock or another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import get_args
+
+from ordermill.contracts.base import Message
+from ordermill.contracts.capture import CancellationRefunded
+from ordermill.contracts.fields import LineQuantity, Money
+from ordermill.contracts.returns import (
+    PurchaseDelivered,
+    RefundPaid,
+    ReturnAuthorized,
+    ReturnClosed,
+    ReturnDeclined,
+    ReturnExpired,
+    ReturnReason,
+    ReturnReceived,
+    ReturnRequested,
+    UnitsClaimed,
+    UnitsGivenBack,
+)
+from ordermill.contracts.routing import PromiseChanged, PromiseMade, RouteCause
+from ordermill.contracts.tracking import (
+    Milestone,
+    OrderStatus,
+    ShipmentAnnounced,
+    ShipmentDelivered,
+    ShipmentFellLate,
+    ShipmentLost,
+    ShipmentScanned,
+)
+from ordermill.customer import in_words
+
+from .pictures.orders import ENDED, Order
+
+TOLD: tuple[type[Message], ...] = (
+    PromiseMade, PromiseChanged,
+    ShipmentAnnounced, ShipmentScanned, ShipmentDelivered, ShipmentFellLate, ShipmentLost,
+    PurchaseDelivered, UnitsClaimed, UnitsGivenBack,
+    ReturnRequested, ReturnAuthorized, ReturnDeclined, ReturnReceived, ReturnExpired, ReturnClosed,
+    RefundPaid, CancellationRefunded,
+)  # fmt: skip
+"""The facts that a story is told from, beside the picture of the order."""
+
+SCANS = {
+    Milestone.LABEL_CREATED: "Label made; the carrier does not have the parcel yet",
+    Milestone.IN_TRANSIT: "On its way",
+    Milestone.OUT_FOR_DELIVERY: "Out for delivery",
+    Milestone.ATTEMPT_FAILED: "The carrier tried to deliver and will try again",
+    Milestone.READY_FOR_PICKUP: "Ready to be picked up",
+    Milestone.DELIVERED: "Delivered",
+    Milestone.EXCEPTION: "Held up at the carrier",
+    Milestone.RETURNING: "On its way back to us",
+    Milestone.RETURNED: "Back with us",
+    Milestone.UNKNOWN: "Seen by the carrier",
+}
+CHANGES: dict[RouteCause, str] = {
+    "reserved": "we planned it anew",
+    "backorder-filled": "something that was not in stock has come in",
+    "allocation-refused": "the place it was to come from had less than we thought, so another one ships it",
+    "rejected": "the place it was to come from could not ship it, so another one does",
+    "short-pick": "an item was not where it should be, so it comes from another place",
+    "manual": "our team found another way to ship it",
+    "retry": "it took us longer to find where to ship it from",
+}
+assert CHANGES.keys() == set(get_args(RouteCause)), "each cause needs its words"
+REASONS = {
+    ReturnReason.UNWANTED: "I don't want it any more",
+    ReturnReason.DAMAGED: "It came damaged",
+    ReturnReason.WRONG_ITEM: "It is not what I ordered",
+    ReturnReason.NOT_AS_DESCRIBED: "It is not as described",
+    ReturnReason.LATE: "It came too late",
+    ReturnReason.OTHER: "Another reason",
+}
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+STEPS = ("Received", "Confirmed", "Shipped", "Delivered")
+_REACHED = {
+    "received": 0, "on_hold": 0, "confirmed": 1, "backordered": 1, "partially_shipped": 2, "shipped": 2,
+    "partially_delivered": 2, "delivered": 3, "partially_returned": 3, "returned": 3,
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Item:
+    """One line of what was bought. Units that `may_return` arrived and are in no return yet."""
+
+    line_id: str
+    sku: str
+    title: str
+    quantity: int
+    canceled: int
+    may_return: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    promised_by: datetime
+    because: str
+    """Empty for the first one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    at: datetime
+    text: str
+    place: str
+
+
+@dataclass(slots=True)
+class Parcel:
+    carrier: str
+    tracking_number: str
+    promised_by: datetime
+    contents: list[tuple[str, int]]
+    scans: list[Scan] = field(default_factory=list)
+    """The newest first."""
+    state: str = "Handed to the carrier"
+    late: bool = False
+    lost: bool = False
+    delivered_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Return:
+    """`contents`: title and units."""
+
+    return_id: str
+    contents: list[tuple[str, int]]
+    state: str = "We are looking at it."
+    rma: str = ""
+    send_by: datetime | None = None
+    """Set as long as the goods are awaited."""
+    reasons: tuple[str, ...] = ()
+    """Why not, where the answer is no."""
+    refunded: Money | None = None
+
+
+@dataclass(slots=True)
+class Story:
+    reference: str
+    """The order's number at the channel where it was bought."""
+    placed_at: datetime | None
+    headline: str
+    step: int | None
+    """Index in STEPS; None where the order ended otherwise."""
+    promised_by: datetime | None
+    open: bool
+    """Whether something is still to come."""
+    late: bool
+    promises: list[Promise]
+    items: list[Item]
+    parcels: list[Parcel]
+    returns: list[Return]
+    refunds: list[Money]
+    """For what was canceled."""
+
+    @property
+    def may_return(self) -> list[Item]:
+        return [item for item in self.items if item.may_return]
+
+
+def tell(order: Order, facts: Iterable[Message]) -> Story:
+    """The story so far. `facts` are of this order and of TOLD, those of one stream in its order."""
+    items = {
+        line.line_id: Item(
+            line.line_id, line.sku, line.title or line.sku, line.quantity, order.canceled.get(line.line_id, 0)
+        )
+        for line in order.lines
+    }
+    final = {line.line_id for line in order.lines if line.final_sale}
+    story = Story(
+        reference=order.external_id,
+        placed_at=order.placed_at,
+        headline=_headline(order),
+        step=None if order.rejected else _REACHED.get(order.status),
+        promised_by=order.promised_by,
+        open=not (order.rejected or order.status in ENDED),
+        late=order.late,
+        promises=[],
+        items=list(items.values()),
+        parcels=[],
+        returns=[],
+        refunds=[],
+    )
+    facts = list(facts)
+    # A carrier may scan a parcel before the location says that it handed it over.
+    parcels = {
+        fact.shipment_id: Parcel(fact.carrier, fact.tracking_number, fact.promised_by, _contents(items, fact.lines))
+        for fact in facts
+        if isinstance(fact, ShipmentAnnounced)
+    }
+    returns: dict[str, Return] = {}
+    units: dict[str, int] = {}
+    for fact in facts:
+        match fact:
+            case PromiseMade():
+                story.promises.append(Promise(fact.promised_by, ""))
+            case PromiseChanged():
+                story.promises.append(Promise(fact.promised_by, CHANGES[fact.reason]))
+            case ShipmentScanned() | ShipmentDelivered() | ShipmentFellLate() | ShipmentLost():
+                if fact.shipment_id in parcels:
+                    _move(parcels[fact.shipment_id], fact)
+            case PurchaseDelivered() | UnitsGivenBack():
+                _count(units, fact.lines, 1)
+            case UnitsClaimed():
+                _count(units, fact.lines, -1)
+            case CancellationRefunded():
+                story.refunds.append(fact.amount)
+            case ReturnRequested():
+                returns[fact.return_id] = Return(fact.return_id, _contents(items, fact.lines))
+            case ReturnAuthorized() | ReturnDeclined() | ReturnReceived() | ReturnExpired() | ReturnClosed():
+                if fact.return_id in returns:
+                    _answer(returns[fact.return_id], fact)
+            case RefundPaid():
+                if fact.return_id in returns:
+                    returns[fact.return_id].refunded = fact.amount
+    for item in story.items:
+        arrived = units.get(item.line_id, 0)
+        item.may_return = 0 if item.line_id in final else max(0, min(arrived, item.quantity - item.canceled))
+    story.parcels = list(parcels.values())
+    for parcel in story.parcels:
+        parcel.scans.sort(key=lambda scan: scan.at, reverse=True)
+    story.returns = list(returns.values())
+    return story
+
+
+def _headline(order: Order) -> str:
+    """The status over the counter; the promise is told beside it, in the customer's own days."""
+    if order.rejected:
+        return "We could not take this order. The shop where you placed it can tell you more."
+    units = order.units.values()
+    return in_words(
+        OrderStatus(
+            order_id=order.order_id,
+            version=order.status_version,
+            channel=None,
+            external_id=None,
+            status=order.status,
+            late=order.late,
+            ordered=sum(line.quantity for line in order.lines),
+            canceled=sum(order.canceled.values()),
+            shipped=sum(each.shipped for each in units),
+            delivered=sum(each.delivered for each in units),
+            returned=sum(each.returned for each in units),
+            promised_by=None,
+            parcels=order.parcels,
+            updated_at=order.changed_at or _LONG_AGO,
+        )
+    )
+
+
+def _contents(items: dict[str, Item], lines: Sequence[LineQuantity]) -> list[tuple[str, int]]:
+    return [(items[line.line_id].title if line.line_id in items else line.sku, line.quantity) for line in lines]
+
+
+def _count(units: dict[str, int], lines: Sequence[LineQuantity], sign: int) -> None:
+    for line in lines:
+        units[line.line_id] = units.get(line.line_id, 0) + sign * line.quantity
+
+
+def _move(parcel: Parcel, fact: ShipmentScanned | ShipmentDelivered | ShipmentFellLate | ShipmentLost) -> None:
+    match fact:
+        case ShipmentScanned():
+            parcel.scans.append(Scan(fact.scanned_at, SCANS[fact.milestone], fact.place))
+            newest = fact.scanned_at >= max(scan.at for scan in parcel.scans)
+            if newest and parcel.delivered_at is None:
+                parcel.state, parcel.lost = SCANS[fact.milestone], False
+        case ShipmentDelivered():
+            parcel.scans.append(Scan(fact.delivered_at, SCANS[Milestone.DELIVERED], fact.place))
+            parcel.state, parcel.delivered_at, parcel.lost = SCANS[Milestone.DELIVERED], fact.delivered_at, False
+        case ShipmentFellLate():
+            parcel.late = True
+        case ShipmentLost():
+            parcel.lost = True
+
+
+def _answer(
+    back: Return, fact: ReturnAuthorized | ReturnDeclined | ReturnReceived | ReturnExpired | ReturnClosed
+) -> None:
+    match fact:
+        case ReturnAuthorized():
+            back.state, back.rma, back.send_by = "Accepted: please send it back.", fact.rma, fact.expires_at
+        case ReturnDeclined():
+            back.state, back.reasons = "We can't take this back.", fact.reasons
+        case ReturnReceived():
+            back.state, back.send_by = "It has arrived, and we are checking it.", None
+        case ReturnExpired():
+            back.state, back.send_by = "Nothing came back in time, so this return has ended.", None
+        case ReturnClosed():
+            back.state, back.send_by = "Done.", None

@@ -1,0 +1,156 @@
+"""What a customer reads on the page behind their link."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ordermill.contracts.base import Fact
+from ordermill.contracts.capture import OrderLine
+from ordermill.contracts.fields import LineQuantity, Money
+from ordermill.contracts.returns import (
+    PurchaseDelivered,
+    RefundPaid,
+    ReturnAuthorized,
+    ReturnDeclined,
+    ReturnExpired,
+    ReturnReason,
+    ReturnRequested,
+    UnitsClaimed,
+    UnitsGivenBack,
+)
+from ordermill.contracts.routing import PromiseChanged, PromiseMade
+from ordermill.contracts.tracking import Milestone, ShipmentAnnounced, ShipmentDelivered, ShipmentLost, ShipmentScanned
+from services.console.pictures.orders import Order
+from services.console.story import SCANS, Story, tell
+
+MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def usd(minor: int) -> Money:
+    return Money(minor=minor, currency="USD")
+
+
+def line(line_id: str, quantity: int, **more: Any) -> OrderLine:
+    sku = f"sku-{line_id}"
+    price = usd(1000)
+    return OrderLine(
+        line_id=line_id, sku=sku, title=f"Thing {line_id}", quantity=quantity, unit_price=price, discount=usd(0),
+        tax=usd(0), **more,
+    )  # fmt: skip
+
+
+def units(line_id: str, quantity: int) -> LineQuantity:
+    return LineQuantity(line_id=line_id, sku=f"sku-{line_id}", quantity=quantity)
+
+
+def story(*facts: Fact, **order: Any) -> Story:
+    lines = (line("1", 3), line("2", 1, final_sale=True))
+    return tell(Order.model_validate({"order_id": "o-1", "external_id": "T-1", "lines": lines} | order), facts)
+
+
+ANNOUNCED = ShipmentAnnounced(
+    shipment_id="s-1", order_id="o-1", fulfillment_id="f-1", carrier="cedar", tracking_number="CED1234",
+    shipped_at=MONDAY, promised_by=MONDAY + 3 * DAY, lines=(units("1", 2),),
+)  # fmt: skip
+ARRIVED = PurchaseDelivered(
+    order_id="o-1", shipment_id="s-1", delivered_at=MONDAY, lines=(units("1", 2), units("2", 1))
+)
+IDS = {"order_id": "o-1", "return_id": "r-1"}
+REQUESTED = ReturnRequested(**IDS, lines=(units("1", 1),), reason=ReturnReason.UNWANTED, wanted="refund")
+
+
+def scan(milestone: Milestone, after: timedelta, place: str = "") -> ShipmentScanned:
+    return ShipmentScanned(
+        shipment_id="s-1", scan_id=f"{milestone}{after}", milestone=milestone, code="x", scanned_at=MONDAY + after,
+        place=place,
+    )  # fmt: skip
+
+
+DELIVERED = ShipmentDelivered(
+    shipment_id="s-1", scan_id="d", code="x", delivered_at=MONDAY + 2 * DAY, place="Columbus, OH", proof="none"
+)
+
+
+def test_what_was_bought_is_told_by_title_and_quantity() -> None:
+    told = story(canceled={"1": 1})
+    assert [(item.title, item.quantity, item.canceled) for item in told.items] == [("Thing 1", 3, 1), ("Thing 2", 1, 0)]
+
+
+def test_a_promise_that_changed_tells_why_in_plain_words() -> None:
+    told = story(
+        PromiseMade(order_id="o-1", promised_by=MONDAY),
+        PromiseChanged(order_id="o-1", promised_by=MONDAY + DAY, was=MONDAY, reason="short-pick"),
+    )
+    assert [promise.promised_by for promise in told.promises] == [MONDAY, MONDAY + DAY]
+    assert told.promises[1].because == "an item was not where it should be, so it comes from another place"
+
+
+def test_a_parcels_way_is_told_newest_first_with_places() -> None:
+    told = story(ANNOUNCED, scan(Milestone.IN_TRANSIT, DAY, "Reno, NV"), DELIVERED)
+    (parcel,) = told.parcels
+    assert [(one.text, one.place) for one in parcel.scans] == [
+        ("Delivered", "Columbus, OH"),
+        ("On its way", "Reno, NV"),
+    ]
+    assert (parcel.state, parcel.delivered_at, parcel.contents) == ("Delivered", MONDAY + 2 * DAY, [("Thing 1", 2)])
+
+
+def test_a_scan_that_comes_late_does_not_undo_a_newer_one_or_a_delivery() -> None:
+    newer, older = scan(Milestone.OUT_FOR_DELIVERY, 2 * DAY), scan(Milestone.IN_TRANSIT, DAY)
+    assert story(ANNOUNCED, newer, older).parcels[0].state == SCANS[Milestone.OUT_FOR_DELIVERY]
+    assert story(ANNOUNCED, DELIVERED, scan(Milestone.IN_TRANSIT, 3 * DAY)).parcels[0].state == "Delivered"
+
+
+def test_a_scan_before_the_handover_is_told_too() -> None:
+    assert story(scan(Milestone.LABEL_CREATED, -DAY), ANNOUNCED).parcels[0].state == SCANS[Milestone.LABEL_CREATED]
+
+
+def test_a_lost_parcel_that_is_seen_again_is_not_lost() -> None:
+    lost = ShipmentLost(shipment_id="s-1", due_at=MONDAY + 9 * DAY)
+    assert story(ANNOUNCED, lost).parcels[0].lost
+    assert not story(ANNOUNCED, lost, scan(Milestone.IN_TRANSIT, 10 * DAY)).parcels[0].lost
+
+
+def test_only_units_that_arrived_and_are_in_no_return_may_come_back() -> None:
+    def offered(*facts: Fact, **order: Any) -> dict[str, int]:
+        return {item.line_id: item.may_return for item in story(*facts, **order).may_return}
+
+    assert offered() == {}
+    assert offered(ARRIVED) == {"1": 2}  # line 2 was a final sale
+    claimed = UnitsClaimed(**IDS, lines=(units("1", 1),))
+    assert offered(ARRIVED, claimed) == {"1": 1}
+    assert offered(ARRIVED, claimed, UnitsGivenBack(**IDS, lines=(units("1", 1),))) == {"1": 2}
+    assert offered(ARRIVED, canceled={"1": 2}) == {"1": 1}
+
+
+def test_a_return_tells_its_number_its_deadline_and_its_refund() -> None:
+    accepted = ReturnAuthorized(**IDS, rma="R-ABCDE-FGHIJ", expires_at=MONDAY + 14 * DAY)
+    (back,) = story(REQUESTED, accepted).returns
+    assert (back.rma, back.send_by, back.contents) == ("R-ABCDE-FGHIJ", MONDAY + 14 * DAY, [("Thing 1", 1)])
+    (ended,) = story(REQUESTED, accepted, ReturnExpired(**IDS, due_at=MONDAY)).returns
+    assert ended.send_by is None
+    paid = RefundPaid(**IDS, refund_id="x", amount=usd(1000), provider_reference="p", refunded_at=MONDAY)
+    assert story(REQUESTED, accepted, paid).returns[0].refunded == usd(1000)
+
+
+def test_a_declined_return_tells_every_reason() -> None:
+    declined = ReturnDeclined(**IDS, reasons=("too late", "final sale"))
+    assert story(REQUESTED, declined).returns[0].reasons == ("too late", "final sale")
+
+
+@pytest.mark.parametrize(
+    ("status", "step"), [("received", 0), ("backordered", 1), ("shipped", 2), ("returned", 3), ("canceled", None)]
+)
+def test_how_far_an_order_is(status: str, step: int | None) -> None:
+    assert story(status=status).step == step
+
+
+def test_a_rejected_order_is_not_told_as_on_its_way() -> None:
+    told = story(rejected=("totals do not add up",))
+    assert told.step is None
+    assert "could not take" in told.headline
+    assert "totals" not in told.headline
