@@ -5,7 +5,7 @@ ARGS ?=
 # Wheels that are taken for the files in them, without what their Python would need.
 ALONE := baskets scripts
 
-.PHONY: demo test check docs bench lock clean
+.PHONY: demo test check docs bench schemas lock clean
 
 demo: .venv/demo.ok
 	@exec $(BIN)/oms demo $(ARGS)
@@ -22,6 +22,10 @@ docs: .venv/dev.ok
 
 bench: .venv/dev.ok
 	@$(BIN)/python -m bench $(ARGS)
+
+# What other programs rely on; refuses what would break one of them.
+schemas: .venv/dev.ok
+	@$(BIN)/python -m ordermill.schemas
 
 # Pins stay as they are unless pyproject.toml asks for more; UPGRADE=--upgrade renews them.
 lock: .venv/dev.ok

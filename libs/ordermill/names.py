@@ -13,6 +13,9 @@ CONSOLE = "console"
 SIMULATOR = "simulator"
 """No part of the product: carriers and a payment provider to try it with, as a process that services call over HTTP."""
 
+SURFACES = SERVICES
+"""What programs may speak HTTP with, each with a published OpenAPI document."""
+
 
 def url_of(service: str, environment: Mapping[str, str]) -> str | None:
     """Where a service's HTTP is: OMS_<SERVICE>_URL, or its own host and port; None where neither is set."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Header, HTTPException, Request
+from fastapi import APIRouter, Header, HTTPException, Request, Response
 from pydantic import BaseModel, Field, SecretStr
 
 from ordermill.clock import Clock
@@ -16,18 +16,22 @@ from ordermill.contracts.fulfillment import FulfillmentCancellationDeclined
 from ordermill.contracts.inventory import CancellationTooLate, OrderLetGo, OrderRefused, OrderShippedOut
 from ordermill.contracts.returns import ExchangeRequested
 from ordermill.contracts.routing import OrderUnroutable
+from ordermill.errors import NotFound
 from ordermill.ids import order_id_of
 from ordermill.keyring import Keyring, PostgresKeyStore
 from ordermill.payments.http import http_payments
 from ordermill.service.declare import Service, on
-from ordermill.service.http import Actor, IdempotencyKey, Running, browse, document_or_404
+from ordermill.service.http import Actor, IdempotencyKey, Key, Running, browse, document_or_404, new_router, shown
+from ordermill.service.openapi import problem_answer
 from ordermill.service.outbound import Outbound, OutboundSettings
 from ordermill.service.settings import PlatformSettings
 
 from . import handlers
 from .adapters import verify_shopify_hmac
+from .answers import OrderDocument
 from .domain import CancelOrder, HoldOrder, ReleaseHold, RetryRefund, orders
 from .effects import refunds
+from .errors import KeyUsed
 from .handlers import Intake, order_decision
 from .intake import Folder, Payloads
 from .settings import CaptureSettings
@@ -84,18 +88,24 @@ class CancelRequest(Part):
 
 
 def routes(intake: Intake, payloads: Payloads, shopify_secret: SecretStr | None) -> APIRouter:
-    router = APIRouter()
-    browse(router, "/orders", ORDERS)
+    router = new_router()
+    browse(router, "/orders", ORDERS, OrderDocument)
 
-    @router.post("/orders", status_code=201, summary="Place an order")
-    async def place(order: OrderPlaced, service: Running, actor: Actor, idempotency_key: IdempotencyKey = None) -> Any:
+    @router.post("/orders", status_code=201, summary="Place an order", response_model=OrderDocument)
+    async def place(
+        order: OrderPlaced, service: Running, actor: Actor, idempotency_key: IdempotencyKey = None
+    ) -> Response:
         """The order as capture sees it now. Placing it again changes nothing."""
         await intake.prepare([order])
         command = intake.command(order, service.engine.clock())
         await service.execute([order_decision(command)], actor, idempotency_key=idempotency_key)
-        return await document_or_404(service, ORDERS, order_id_of(order.channel, order.external_id))
+        try:
+            found = await document_or_404(service, ORDERS, order_id_of(order.channel, order.external_id))
+        except NotFound:
+            raise KeyUsed(idempotency_key or "") from None
+        return shown(found, 201)
 
-    @router.post("/channels/{channel}/shopify", summary="A Shopify webhook")
+    @router.post("/channels/{channel}/shopify", summary="A Shopify webhook", responses={401: problem_answer(401)})
     async def shopify(
         channel: ChannelId,
         request: Request,
@@ -110,28 +120,34 @@ def routes(intake: Intake, payloads: Payloads, shopify_secret: SecretStr | None)
         taken = await payloads.take(service, "shopify", body, channel, topic)
         return Accepted(orders=list(taken.orders), rejected=list(taken.rejected))
 
-    @router.post("/orders/{order_id}/hold", summary="Hold an order")
-    async def hold(order_id: str, hold: HoldRequest, service: Running, actor: Actor) -> Any:
+    @router.post("/orders/{order_id}/hold", summary="Hold an order", response_model=OrderDocument)
+    async def hold(order_id: Key, hold: HoldRequest, service: Running, actor: Actor) -> Response:
         await service.execute([order_decision(HoldOrder(order_id, hold.reason, hold.note))], actor)
-        return await document_or_404(service, ORDERS, order_id)
+        return shown(await document_or_404(service, ORDERS, order_id))
 
-    @router.post("/orders/{order_id}/release", summary="Release a hold")
-    async def release(order_id: str, hold: HoldRequest, service: Running, actor: Actor) -> Any:
+    @router.post("/orders/{order_id}/release", summary="Release a hold", response_model=OrderDocument)
+    async def release(order_id: Key, hold: HoldRequest, service: Running, actor: Actor) -> Response:
         await service.execute([order_decision(ReleaseHold(order_id, hold.reason, hold.note))], actor)
-        return await document_or_404(service, ORDERS, order_id)
+        return shown(await document_or_404(service, ORDERS, order_id))
 
-    @router.post("/orders/{order_id}/cancel", summary="Cancel an order, or units of its lines")
-    async def cancel(order_id: str, request: CancelRequest, service: Running, actor: Actor) -> Any:
+    @router.post(
+        "/orders/{order_id}/cancel", summary="Cancel an order, or units of its lines", response_model=OrderDocument
+    )
+    async def cancel(order_id: Key, request: CancelRequest, service: Running, actor: Actor) -> Response:
         await document_or_404(service, ORDERS, order_id)
         now = service.engine.clock()
         command = CancelOrder(order_id, request.cancellation_id, now, request.lines, request.reason)
         await service.execute([order_decision(command)], actor)
-        return await document_or_404(service, ORDERS, order_id)
+        return shown(await document_or_404(service, ORDERS, order_id))
 
-    @router.post("/orders/{order_id}/refunds/{refund_id}/retry", summary="Try a failed refund again")
-    async def retry_refund(order_id: str, refund_id: str, service: Running, actor: Actor) -> Any:
+    @router.post(
+        "/orders/{order_id}/refunds/{refund_id}/retry",
+        summary="Try a failed refund again",
+        response_model=OrderDocument,
+    )
+    async def retry_refund(order_id: Key, refund_id: Key, service: Running, actor: Actor) -> Response:
         """Asked again under its own id, so that it is paid once, whatever the provider did the first time."""
         await service.execute([order_decision(RetryRefund(order_id, refund_id))], actor)
-        return await document_or_404(service, ORDERS, order_id)
+        return shown(await document_or_404(service, ORDERS, order_id))
 
     return router

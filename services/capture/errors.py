@@ -5,6 +5,7 @@ RefundUnknown     (NotFound)  the order asked for no such refund
 RefundPaidAlready (Refused)   nothing to try again: the money went back
 AlreadyReleased   (Refused)   too late to hold: stock is being claimed
 OrderEnded        (Refused)   rejected or canceled, nothing more happens to it
+KeyUsed           (Refused)   the idempotency key stood for another order
 TooManyParked     (Poison)    more changes wait for an order than a channel would send
 """
 
@@ -82,4 +83,16 @@ class TooManyParked(Poison):
         super().__init__(
             f"order {order_id}: {limit} changes wait for it already, this one is kept as a dead letter. "
             f"Once the order has come: oms dlq redrive capture --code {self.code}"
+        )
+
+
+class KeyUsed(Refused):
+    """A second order under a key that stands for the first."""
+
+    code = "capture.key-used"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"Idempotency-Key {key[:80]!r} was used for another order, so this one was not placed. "
+            "Send it under a key of its own."
         )

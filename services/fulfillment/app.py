@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64decode
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Path, Response
 from pydantic import Field
 
 from ordermill.clock import Clock
@@ -15,11 +15,12 @@ from ordermill.contracts.inventory import AllocationRecalled, OrderAllocated
 from ordermill.keyring import Keyring, PostgresKeyStore
 from ordermill.network import read_network
 from ordermill.service.declare import Service, on
-from ordermill.service.http import Actor, Done, Running, browse, done
+from ordermill.service.http import Actor, Done, Key, Running, browse, done, new_router
 from ordermill.service.outbound import Outbound, OutboundSettings
 from ordermill.service.settings import PlatformSettings
 
 from .adapters.http import http_carriers
+from .answers import FulfillmentDocument
 from .domain import FULFILLMENT, Accept, Command, HandOver, Pack, Pick, Reject, RetryLabel
 from .effects import labels
 from .handlers import allocated, recalled, work_decision
@@ -75,7 +76,7 @@ class PackWork(Part):
 class RetryLabelWork(Part):
     do: Literal["retry-label"]
     fulfillment_id: Id
-    package: Annotated[int, Field(ge=1, le=999)]
+    package: Annotated[int, Field(ge=1, le=999, strict=True)]
     carrier: Id | None = None
     service: Id | None = None
 
@@ -93,9 +94,20 @@ Work = Annotated[
 ]
 
 
+PackageNumber = Annotated[int, Path(ge=1, le=999, description="Counts from 1 within the fulfillment order.")]
+
+
+class Zpl(Response):
+    media_type = "application/zpl"
+
+
+class Pdf(Response):
+    media_type = "application/pdf"
+
+
 def routes(paper: Paper) -> APIRouter:
-    router = APIRouter()
-    browse(router, "/fulfillments", FULFILLMENTS)
+    router = new_router()
+    browse(router, "/fulfillments", FULFILLMENTS, FulfillmentDocument)
 
     @router.post("/work", summary="Report work done on fulfillment orders")
     async def work(
@@ -108,17 +120,25 @@ def routes(paper: Paper) -> APIRouter:
         )
         return [done(outcome) for outcome in outcomes]
 
-    @router.get("/fulfillments/{fulfillment_id}/packages/{package}/label.zpl", summary="A label for a ZPL printer")
-    async def label_zpl(fulfillment_id: str, package: int, service: Running, _: Actor) -> Response:
-        return Response(await paper.label_zpl(service, fulfillment_id, package), media_type="application/zpl")
+    @router.get(
+        "/fulfillments/{fulfillment_id}/packages/{package}/label.zpl",
+        summary="A label for a ZPL printer",
+        response_class=Zpl,
+    )
+    async def label_zpl(fulfillment_id: Key, package: PackageNumber, service: Running, _: Actor) -> Response:
+        return Zpl(await paper.label_zpl(service, fulfillment_id, package))
 
-    @router.get("/fulfillments/{fulfillment_id}/packages/{package}/label.pdf", summary="A label as PDF")
-    async def label_pdf(fulfillment_id: str, package: int, service: Running, _: Actor) -> Response:
-        return Response(await paper.label_pdf(service, fulfillment_id, package), media_type="application/pdf")
+    @router.get(
+        "/fulfillments/{fulfillment_id}/packages/{package}/label.pdf", summary="A label as PDF", response_class=Pdf
+    )
+    async def label_pdf(fulfillment_id: Key, package: PackageNumber, service: Running, _: Actor) -> Response:
+        return Pdf(await paper.label_pdf(service, fulfillment_id, package))
 
-    @router.get("/fulfillments/{fulfillment_id}/packages/{package}/slip.pdf", summary="A packing slip")
-    async def slip(fulfillment_id: str, package: int, service: Running, _: Actor) -> Response:
-        return Response(await paper.slip_pdf(service, fulfillment_id, package), media_type="application/pdf")
+    @router.get(
+        "/fulfillments/{fulfillment_id}/packages/{package}/slip.pdf", summary="A packing slip", response_class=Pdf
+    )
+    async def slip(fulfillment_id: Key, package: PackageNumber, service: Running, _: Actor) -> Response:
+        return Pdf(await paper.slip_pdf(service, fulfillment_id, package))
 
     return router
 

@@ -20,10 +20,11 @@ from ordermill.contracts.returns import ReturnInspected
 from ordermill.contracts.routing import OrderRerouted, OrderRouted
 from ordermill.network import read_network
 from ordermill.service.declare import Service, on
-from ordermill.service.http import Actor, Done, Running, browse, done
+from ordermill.service.http import Actor, Done, Running, browse, done, new_router
 from ordermill.service.settings import PlatformSettings
 
 from . import handlers
+from .answers import ReservationDocument, StockDocument
 from .domain import RESERVATION, STOCK, decision
 from .handlers import Feeds
 from .settings import InventorySettings
@@ -62,9 +63,9 @@ Lines = Body(min_length=1, max_length=1_000, description="Up to 1,000 lines; eac
 
 
 def routes(feeds: Feeds) -> APIRouter:
-    router = APIRouter()
-    browse(router, "/stock", STOCK_VIEW, any_key=True)
-    browse(router, "/reservations", RESERVATIONS)
+    router = new_router()
+    browse(router, "/stock", STOCK_VIEW, StockDocument, any_key=True)
+    browse(router, "/reservations", RESERVATIONS, ReservationDocument)
 
     @router.post("/stock/receive", summary="Goods came in")
     async def receive(lines: Annotated[list[StockArrived], Lines], service: Running, actor: Actor) -> list[Done]:

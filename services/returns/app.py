@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Response
 from pydantic import Field
 
 from ordermill.clock import Clock
@@ -14,10 +14,11 @@ from ordermill.contracts.returns import ExchangeLine, InspectedLine, ReturnReaso
 from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentDelivered
 from ordermill.payments.http import http_payments
 from ordermill.service.declare import Service, on
-from ordermill.service.http import Actor, Done, Running, browse, document_or_404, done
+from ordermill.service.http import Actor, Done, Running, browse, document_or_404, done, new_router, shown
 from ordermill.service.outbound import Outbound, OutboundSettings
 from ordermill.service.settings import PlatformSettings
 
+from .answers import PurchaseDocument, ReturnDocument
 from .domain import RETURN, CloseReceipt, Command, InspectReturn, ReceiveReturn, RequestReturn, RetryRefund
 from .handlers import Desk, deadlines
 from .policy import BUILT_IN, read_policy
@@ -93,12 +94,12 @@ Work = Annotated[ReceiveWork | InspectWork | CloseWork | RetryRefundWork, Field(
 
 
 def routes(desk: Desk) -> APIRouter:
-    router = APIRouter()
-    browse(router, "/returns", RETURNS)
-    browse(router, "/purchases", PURCHASES)
+    router = new_router()
+    browse(router, "/returns", RETURNS, ReturnDocument)
+    browse(router, "/purchases", PURCHASES, PurchaseDocument)
 
-    @router.post("/returns", status_code=201, summary="Ask to send goods back")
-    async def request(request: ReturnRequest, service: Running, actor: Actor) -> Any:
+    @router.post("/returns", status_code=201, summary="Ask to send goods back", response_model=ReturnDocument)
+    async def request(request: ReturnRequest, service: Running, actor: Actor) -> Response:
         """The return as it stands: authorized, or declined with every reason."""
         command = RequestReturn(
             return_id=request.return_id,
@@ -112,7 +113,7 @@ def routes(desk: Desk) -> APIRouter:
             note=request.note,
         )
         await service.execute([desk.decision(command)], actor)
-        return await document_or_404(service, RETURNS, request.return_id)
+        return shown(await document_or_404(service, RETURNS, request.return_id), 201)
 
     @router.post("/returns/work", summary="Report goods received and inspected")
     async def work(

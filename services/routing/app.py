@@ -14,10 +14,11 @@ from ordermill.contracts.inventory import (
 )
 from ordermill.decider import decision
 from ordermill.service.declare import Follows, Service, on
-from ordermill.service.http import browse
+from ordermill.service.http import browse, new_router
 from ordermill.service.running import RunningService
 from ordermill.service.settings import PlatformSettings
 
+from .answers import PlanDocument, PolicyDocument
 from .domain import PLANS, POLICIES, POLICY_STREAM, AdoptPolicy, decide_policy
 from .handlers import Planning, deadlines
 from .picture import Picture
@@ -58,7 +59,7 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
 
 
 def routes() -> APIRouter:
-    router = APIRouter()
-    browse(router, "/plans", PLAN_VIEW)
-    browse(router, "/policies", POLICY_VIEW)
+    router = new_router()
+    browse(router, "/plans", PLAN_VIEW, PlanDocument)
+    browse(router, "/policies", POLICY_VIEW, PolicyDocument)
     return router

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from ordermill.clock import Clock
 from ordermill.contracts.capture import (
@@ -24,9 +23,10 @@ from ordermill.contracts.routing import PromiseChanged, PromiseMade
 from ordermill.contracts.tracking import OrderStatus
 from ordermill.customer import customer_token, in_words, order_of_token
 from ordermill.service.declare import Service, on
-from ordermill.service.http import Actor, NotHere, Running, browse, document_or_404
+from ordermill.service.http import Actor, Key, NotHere, Running, browse, document_or_404, new_router, shown
 from ordermill.service.settings import PlatformSettings
 
+from .answers import CustomersOrder, Link, OrderStatusDocument, ShipmentDocument
 from .domain import SHIPMENT
 from .handlers import Deadlines, announce, record_scan, record_steps
 from .settings import TrackingSettings
@@ -64,22 +64,24 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
 
 
 def routes(link_secret: bytes) -> APIRouter:
-    router = APIRouter()
-    browse(router, "/shipments", SHIPMENTS)
-    browse(router, "/order-status", ORDER_STATUS)
+    router = new_router()
+    browse(router, "/shipments", SHIPMENTS, ShipmentDocument)
+    browse(router, "/order-status", ORDER_STATUS, OrderStatusDocument)
 
     @router.get("/orders/{order_id}/link", summary="The customer's link to an order")
-    async def link(order_id: str, service: Running, _: Actor) -> dict[str, str]:
+    async def link(order_id: Key, service: Running, _: Actor) -> Link:
         await document_or_404(service, ORDER_STATUS, order_id)
-        return {"path": f"/track/{customer_token(link_secret, order_id)}"}
+        return Link(path=f"/track/{customer_token(link_secret, order_id)}")
 
-    @router.get("/track/{token}", summary="An order as its customer sees it; the link is the key")
-    async def track(token: str, service: Running) -> dict[str, Any]:
+    @router.get(
+        "/track/{token}", summary="An order as its customer sees it; the link is the key", response_model=CustomersOrder
+    )
+    async def track(token: Key, service: Running) -> Response:
         order_id = order_of_token(link_secret, token)
         if order_id is None:
             raise NotHere("order behind the link", "…")
         found = await document_or_404(service, ORDER_STATUS, order_id)
         found.pop("key")
-        return {"in_words": in_words(OrderStatus.model_validate({**found, "version": 0})), **found}
+        return shown({"in_words": in_words(OrderStatus.model_validate({**found, "version": 0})), **found})
 
     return router

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
@@ -27,7 +27,7 @@ from ordermill.eventlog.engine import Engine
 from ordermill.eventlog.memory import MemoryStore
 from ordermill.eventlog.records import GENESIS, Row
 from ordermill.eventlog.relay import topics_of
-from ordermill.eventlog.store import Changes
+from ordermill.eventlog.store import Changes, Store
 from ordermill.ids import order_id_of
 from ordermill.installation import builder
 from ordermill.keyring import Keyring, MemoryKeyStore
@@ -76,7 +76,8 @@ class Record:
 class Life:
     """Six services and the messages between them. Time passes when somebody says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, stores: Mapping[str, Store] | None = None) -> None:
+        """`stores`: of each service, in memory if not given."""
         self.now = MONDAY
         numbers = count(1)
 
@@ -106,7 +107,7 @@ class Life:
                 patch.object(app, "http_payments", lambda _: self.payments, create=True),
             ):
                 service = build(platform, self.clock)
-            engine = Engine(MemoryStore(), service.rules(), self.clock, random_bytes)
+            engine = Engine(stores[name] if stores else MemoryStore(), service.rules(), self.clock, random_bytes)
             self.services[name] = RunningService(service, engine, Metrics(), retries=0, wall=self.clock)
 
     def clock(self) -> datetime:
@@ -256,9 +257,15 @@ class Life:
 
 
 async def whole_life() -> Logs:
+    """Every event of a life lived in memory."""
+    life = Life()
+    await live(life)
+    return await life.logs()
+
+
+async def live(life: Life) -> None:
     """Two orders delivered, of one of them a line sent back and another exchanged; one order called off in part, one
     altogether after it was released."""
-    life = Life()
     await life.start()
     for sku in ("TEA", "MUG", "POT"):
         await life.receive(sku, "sparks", 20)
@@ -280,7 +287,6 @@ async def whole_life() -> Logs:
     await life.ship_all()
     life.pass_time(days=2)
     await life.deliver_all()
-    return await life.logs()
 
 
 async def stores_of(logs: Logs, spoil: Callable[[Row], Row] = lambda row: row) -> dict[str, MemoryStore]:

@@ -6,6 +6,7 @@ single steps, `upcast_v1_v2(state)`, on its way in; rows and messages are never 
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, ClassVar, Self
 
@@ -100,11 +101,32 @@ def decode(name: str, data: bytes) -> Message:
     """
     cls = BY_TYPE.get(name)
     try:
-        if cls is not None:
+        if cls is None:
+            return _upcast(name, data)
+        try:
             return cls.from_json(data)
-        return _upcast(name, data)
+        except ValidationError:
+            return cls.from_json(_with_whole_numbers(data))
     except ValidationError as error:
         raise Malformed(name, explain(error)) from None
+
+
+def loads(data: str | bytes) -> Any:
+    """JSON in which 3.0 is the integer 3, as JSON Schema has it. Raises ValueError or RecursionError."""
+    return json.loads(data, parse_float=_number)
+
+
+def _number(text: str) -> int | float:
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
+def _with_whole_numbers(data: bytes) -> bytes:
+    """Our models want integers written as such; so that the others cost nothing, they are looked for on failure."""
+    try:
+        return json.dumps(loads(data.decode())).encode()
+    except (ValueError, RecursionError):
+        return data
 
 
 def _upcast(name: str, data: bytes) -> Message:

@@ -13,6 +13,7 @@ from .fields import (
     ChannelId,
     Country,
     ExternalId,
+    Flag,
     Grams,
     Id,
     Instant,
@@ -59,7 +60,7 @@ class ChannelLine(Part):
     discount: Money = Field(description="Taken off the whole line, this line's share of order discounts included.")
     tax: Money
     weight_g: Grams | None = None
-    final_sale: bool = False
+    final_sale: Flag = False
 
 
 class Payment(Part):
@@ -89,11 +90,11 @@ class OrderPlaced(ChannelMessage):
     lines: Annotated[tuple[ChannelLine, ...], Field(min_length=1, max_length=1_000)]
     shipping: Money
     shipping_tax: Money
-    tax_included: bool = False
+    tax_included: Flag = False
     total: Money
     payment: Payment
     service_level: ServiceLevel = ServiceLevel.STANDARD
-    allow_backorder: bool = False
+    allow_backorder: Flag = False
     risk: Literal["low", "medium", "high"] = "low"
 
 

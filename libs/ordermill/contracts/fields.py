@@ -5,10 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
 from pydantic.config import JsonDict
+from pydantic_core import CoreSchema, core_schema
 
 MAX_MINOR = 10**15
 """Largest amount of money in minor units; keeps sums of a million lines inside 64 bits."""
@@ -21,6 +30,22 @@ def _as_utc(value: datetime) -> datetime:
         raise ValueError("no such moment in UTC") from None
 
 
+class _WrittenOut:
+    """Refuses numbers, which pydantic would take for seconds since 1970. All of it runs inside pydantic's core."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        written = core_schema.union_schema(
+            [
+                core_schema.str_schema(pattern=r"^\d{4}-\d\d-\d\d", strict=True),
+                core_schema.is_instance_schema(datetime),
+            ],
+            mode="left_to_right",
+            custom_error_type="instant",
+            custom_error_message="a time as RFC 3339 writes it is expected, with an offset: 2026-03-02T09:00:00Z",
+        )
+        return core_schema.chain_schema([written, handler(source)])
+
+
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f]")
 
 
@@ -30,14 +55,30 @@ def _no_control_characters(value: str) -> str:
     return value
 
 
+class _SaysSo:
+    """Tells in the JSON Schema what `_no_control_characters` refuses; its own message is the clearer one."""
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> JsonDict:
+        schema: JsonDict = handler(core_schema)
+        return {**schema, "pattern": r"^[^\u0000-\u0008\u000b-\u001f]*$"}
+
+
 class Part(BaseModel):
     """A frozen piece of a message that refuses unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_timedelta="iso8601")
 
 
-Instant = Annotated[AwareDatetime, AfterValidator(_as_utc)]
+Instant = Annotated[
+    AwareDatetime,
+    _WrittenOut(),
+    AfterValidator(_as_utc),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 """A moment, in UTC. An instant without an offset is refused: a guessed zone is the wrong one."""
+
+Flag = Annotated[bool, Field(strict=True)]
+"""Yes or no; 0, 1 and "yes" are neither."""
 
 Quantity = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 """Whole units, at least one."""
@@ -55,10 +96,12 @@ ChannelId = Annotated[str, StringConstraints(min_length=1, max_length=40, patter
 Id = Annotated[str, StringConstraints(min_length=1, max_length=120, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
 """An id that we made."""
 
-ExternalId = Annotated[str, StringConstraints(min_length=1, max_length=120), AfterValidator(_no_control_characters)]
+ExternalId = Annotated[
+    str, StringConstraints(min_length=1, max_length=120), AfterValidator(_no_control_characters), _SaysSo()
+]
 """An id from outside, unique within its channel."""
 
-Text = Annotated[str, StringConstraints(max_length=500), AfterValidator(_no_control_characters)]
+Text = Annotated[str, StringConstraints(max_length=500), AfterValidator(_no_control_characters), _SaysSo()]
 PERSONAL: JsonDict = {"x-personal-data": "clear"}
 """Marks a field that holds personal data in the clear; only what comes from outside may."""
 

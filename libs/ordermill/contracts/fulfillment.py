@@ -89,7 +89,7 @@ class FulfillmentShortPicked(FulfillmentFact):
 class PackedPackage(Part):
     """A packed box; `package` counts from 1 within the fulfillment order."""
 
-    package: Annotated[int, Field(ge=1, le=999)]
+    package: Annotated[int, Field(ge=1, le=999, strict=True)]
     weight_g: Grams
     lines: tuple[LineQuantity, ...]
 

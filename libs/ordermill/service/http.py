@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hmac
 from base64 import b64encode
+from collections.abc import Callable, Coroutine
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import structlog
-from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Response
-from fastapi import Path as PathParameter
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ordermill.contracts.base import Fact, decode
+from ordermill.contracts.base import Fact, decode, loads
 from ordermill.contracts.fields import Text
 from ordermill.contracts.service import DeadLettered, LetterDropped
 from ordermill.errors import NotFound, OrdermillError, Poison, Refused, Transient
@@ -29,6 +30,7 @@ from ordermill.eventlog.views import View
 from . import deadletters
 from .deadletters import LETTER_VIEW, LETTERS
 from .observe import ObserveRequests
+from .openapi import allowed_methods, describe
 from .running import RunningService
 
 logger = structlog.get_logger(__name__)
@@ -51,7 +53,7 @@ def problem(status: int, title: str, detail: str, code: str, **more: Any) -> JSO
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
-def running(request: Request) -> RunningService:
+async def running(request: Request) -> RunningService:
     """The service that this request came to."""
     return request.app.state.running  # type: ignore[no-any-return]
 
@@ -59,14 +61,20 @@ def running(request: Request) -> RunningService:
 Running = Annotated[RunningService, Depends(running)]
 
 
-def check_token(request: Request, shown: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> str:
+async def check_token(
+    request: Request,
+    shown: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+    named: Annotated[str, Header(alias="X-Actor", description="Who acts, for the record.")] = "api",
+    kind: Annotated[
+        Literal["user", "customer"], Header(alias="X-Actor-Kind", description="A customer acts without a name.")
+    ] = "user",
+) -> str:
     """Only who shows the token may pass. Returns the actor: `user:<X-Actor>`, or `customer` for one without a name."""
     expected: str = request.app.state.api_token
     if shown is None or not hmac.compare_digest(shown.credentials.encode(), expected.encode()):
         raise HTTPException(401, "show the API token: Authorization: Bearer …", {"WWW-Authenticate": "Bearer"})
-    if request.headers.get("X-Actor-Kind") == "customer":
+    if kind == "customer":
         return "customer"
-    named = request.headers.get("X-Actor", "api")
     return f"user:{named[:80]}" if named.isprintable() else "user:api"
 
 
@@ -106,7 +114,12 @@ class _TooLarge(HTTPException):
 
 def application(service: RunningService, api_token: str) -> FastAPI:
     """The service's HTTP surface."""
-    app = FastAPI(title=f"Ordermill {service.service.name}", version="1", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title=f"Ordermill {service.service.name}",
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
     app.state.running = service
     app.state.api_token = api_token
     app.add_middleware(LimitBody)
@@ -120,6 +133,7 @@ def application(service: RunningService, api_token: str) -> FastAPI:
     app.include_router(_letters)
     if service.service.routes is not None:
         app.include_router(service.service.routes)
+    describe(app, f"What {service.service.name} shows and takes. Problems are answered as RFC 9457 tells.")
     return app
 
 
@@ -160,6 +174,8 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)
     answer = problem(error.status_code, "Refused", str(error.detail), f"http.{error.status_code}")
     answer.headers.update(error.headers or {})
+    if error.status_code == 405:
+        answer.headers["Allow"] = ", ".join(allowed_methods(request.app, request.url.path))
     return answer
 
 
@@ -171,60 +187,141 @@ async def _unexpected(request: Request, error: Exception) -> Response:
 _operations = APIRouter()
 
 
+class Alive(BaseModel):
+    status: Literal["alive"] = "alive"
+
+
+class Ready(BaseModel):
+    """Whether the service can work, and what is missing if not."""
+
+    ready: bool
+    database: bool
+    consuming: bool
+
+
 @_operations.get("/healthz", summary="Alive")
-async def healthz() -> dict[str, str]:
-    return {"status": "alive"}
+async def healthz() -> Alive:
+    return Alive()
 
 
-@_operations.get("/readyz", summary="Able to work")
-async def readyz(service: Running, response: Response) -> dict[str, Any]:
+@_operations.get("/readyz", summary="Able to work", responses={503: {"model": Ready, "description": "Not able now."}})
+async def readyz(service: Running, response: Response) -> Ready:
     ready = service.healthy and service.consuming
     response.status_code = 200 if ready else 503
-    return {"ready": ready, "database": service.healthy, "consuming": service.consuming}
+    return Ready(ready=ready, database=service.healthy, consuming=service.consuming)
 
 
-@_operations.get("/metrics", summary="Prometheus metrics")
+class PlainText(Response):
+    media_type = "text/plain"
+
+
+@_operations.get("/metrics", summary="Prometheus metrics", response_class=PlainText)
 async def metrics(service: Running) -> Response:
     service.metrics.ready.set(1 if service.healthy and service.consuming else 0)
     return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-class Page(BaseModel):
+class Answer(BaseModel):
+    """A part of what is answered. Readers must let fields pass that they do not know."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class Document(Answer):
+    """One document of a view."""
+
+    key: str
+
+
+D = TypeVar("D", bound=Document)
+
+
+class Page(BaseModel, Generic[D]):
     """One page of a view; ask again with `after` = `next` until it is null."""
 
-    items: list[dict[str, Any]]
+    items: list[D]
     next: str | None
 
 
-def browse(router: APIRouter, path: str, view: View, any_key: bool = False) -> None:
-    """`GET path` lists a view, filtered by its indexed fields; `GET path/{key}` shows one document.
+WITHOUT_NUL = r"^[^\u0000]*$"
+"""PostgreSQL's text can't hold the character."""
+
+Key = Annotated[str, Path(max_length=1_000, pattern=WITHOUT_NUL)]
+
+
+class _JsonRequest(Request):
+    async def json(self) -> Any:
+        if not hasattr(self, "_json"):
+            self._json = loads(await self.body())
+        return self._json
+
+
+class _Route(APIRoute):
+    """Reads JSON as contracts do."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def reading_json(request: Request) -> Response:
+            return await handle(_JsonRequest(request.scope, request.receive))
+
+        return reading_json
+
+
+def new_router() -> APIRouter:
+    """For a service's own routes."""
+    return APIRouter(route_class=_Route)
+
+
+def browse(router: APIRouter, path: str, view: View, answer: type[Document], any_key: bool = False) -> None:
+    """`GET path` lists a view, filtered by its indexed fields; `GET path/{key}` shows one document, an `answer`.
 
     `any_key`: keys may hold slashes, as SKUs do; then no other route may begin with `path/`.
     """
+    filters = [
+        {"name": name, "in": "query", "required": False, "schema": {"type": "string", "pattern": WITHOUT_NUL}}
+        for name in view.indexed
+    ]
 
-    @router.get(path, summary=f"List {view.name}", name=f"list_{view.name}")
+    @router.get(
+        path,
+        summary=f"List {view.name}",
+        name=f"list_{view.name}",
+        response_model=Page[answer],  # type: ignore[valid-type]
+        openapi_extra={"parameters": filters},
+    )
     async def list_documents(
         request: Request,
         service: Running,
         _: Actor,
-        after: Annotated[str, Query(max_length=200)] = "",
+        after: Annotated[str, Query(max_length=1_000, pattern=WITHOUT_NUL)] = "",
         limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
-    ) -> Page:
+    ) -> Response:
         where = {name: value for name, value in request.query_params.items() if name in view.indexed}
         unknown = set(request.query_params) - set(view.indexed) - {"after", "limit"}
         if unknown:
             raise HTTPException(422, f"no filter {sorted(unknown)[0]!r} here; there are: {', '.join(view.indexed)}")
         found = await service.engine.store.documents(view.name, where, after, limit)
-        return Page(
-            items=[{"key": key, **document} for key, document in found],
-            next=found[-1][0] if len(found) == limit else None,
+        return shown(
+            {
+                "items": [{"key": key, **document} for key, document in found],
+                "next": found[-1][0] if len(found) == limit else None,
+            }
         )
 
     @router.get(
-        path + ("/{key:path}" if any_key else "/{key}"), summary=f"Show one of {view.name}", name=f"show_{view.name}"
+        path + ("/{key:path}" if any_key else "/{key}"),
+        summary=f"Show one of {view.name}",
+        name=f"show_{view.name}",
+        response_model=answer,
     )
-    async def show_document(key: str, service: Running, _: Actor) -> dict[str, Any]:
-        return await document_or_404(service, view, key)
+    async def show_document(key: Key, service: Running, _: Actor) -> Response:
+        return shown(await document_or_404(service, view, key))
+
+
+def shown(content: Any, status: int = 200) -> Response:
+    """An answer as it is: views hold JSON, whose shape the route's `response_model` tells."""
+    return JSONResponse(content, status)
 
 
 async def document_or_404(service: RunningService, view: View, key: str) -> dict[str, Any]:
@@ -265,7 +362,7 @@ def done(outcome: Outcome, *refusals: type[Fact]) -> Done:
 # Dead letters
 
 _letters = APIRouter()
-LetterId = Annotated[str, PathParameter(max_length=120, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
+LetterId = Annotated[str, Path(max_length=120, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
 LETTER_BYTES_SHOWN = 64 * 1024
 
 
@@ -293,17 +390,34 @@ class DropRequest(BaseModel):
     note: Text
 
 
+class LetterDocument(Document):
+    """A dead letter as lists show it; `key` is its id."""
+
+    status: Literal["waiting", "redriven", "dropped"]
+    letter_id: str
+    source_topic: str
+    partition: int
+    offset: int
+    message_type: str
+    message_id: str
+    code: str
+    reason: str
+    attempts: int
+    size: int
+    sha256: str
+
+
 @_letters.get("/letters", summary="List dead letters")
 async def list_letters(
     service: Running,
     _: Actor,
     status: Literal["waiting", "redriven", "dropped", "all"] = "waiting",
-    after: Annotated[str, Query(max_length=200)] = "",
+    after: Annotated[str, Query(max_length=200, pattern=WITHOUT_NUL)] = "",
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
-) -> Page:
+) -> Page[LetterDocument]:
     where = {} if status == "all" else {"status": status}
     found = await service.engine.store.documents(LETTER_VIEW.name, where, after, limit)
-    items = [{"letter_id": key, **document} for key, document in found]
+    items = [LetterDocument(key=key, **document) for key, document in found]
     return Page(items=items, next=found[-1][0] if len(found) == limit else None)
 
 
