@@ -20,7 +20,7 @@ from ordermill.errors import NotFound, OrdermillError, Refused, Transient
 from ordermill.service.http import LimitBody
 from ordermill.service.observe import ObserveRequests
 
-from . import customer, letters, machine, queue, reference
+from . import customer, letters, machine, queue, reference, routing, stock, stock_work
 from .metrics import ConsoleMetrics
 from .pages import HERE, Console, Notice, answer, page
 from .security import Form, LoginNeeded, SecurityHeaders, Sessions, person
@@ -50,7 +50,7 @@ def application(console: Console, metrics: ConsoleMetrics) -> FastAPI:
     _scripts(app)
     _login(app)
     _operations(app, console, metrics)
-    for pages in (queue, letters, machine, customer, reference):
+    for pages in (queue, stock, stock_work, routing, letters, machine, customer, reference):
         app.include_router(pages.router)
     return app
 

@@ -33,7 +33,13 @@ HERE = Path(__file__).parent
 ZONE_COOKIE = "ordermill_zone"
 NOTICE_COOKIE = "ordermill_notice"
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
-NAVIGATION: list[tuple[str, str]] = [("/", "Queue"), ("/machine", "Machine room"), ("/reference", "Reference")]
+NAVIGATION: list[tuple[str, str]] = [
+    ("/", "Queue"),
+    ("/stock", "Stock"),
+    ("/routing", "Routing"),
+    ("/machine", "Machine room"),
+    ("/reference", "Reference"),
+]
 """(path, label) of what stands at the top of each page."""
 
 

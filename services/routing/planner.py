@@ -46,7 +46,7 @@ class Unroutable:
 
 def plan(inputs: RoutingInputs, plan_id: str, rules: Rules) -> Plan | Unroutable:
     """The cheapest plan for all of `inputs.lines`. Depends on nothing but its arguments."""
-    order = _Order(inputs, rules)
+    order = OrderToPlan(inputs, rules)
     sources = order.sources()
     missing = tuple(
         (sku, wanted - held)
@@ -59,7 +59,7 @@ def plan(inputs: RoutingInputs, plan_id: str, rules: Rules) -> Plan | Unroutable
     return order.plan_of(search.best(), search.proven_best, plan_id)
 
 
-class _Order:
+class OrderToPlan:
     """An order's wants: one entry per SKU in `skus`, `wanted` and `weights`."""
 
     def __init__(self, inputs: RoutingInputs, rules: Rules) -> None:

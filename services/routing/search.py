@@ -80,6 +80,7 @@ class Search:
         self.days = [min(way.days for way in source.ways) for source in sources]
         self.rates = [min(way.per_kg for way in source.ways) for source in sources]
         self.suppliers: list[list[tuple[int, int, int]]] = []
+        self.must = 0
 
     def best(self) -> Chosen:
         """The best plan within `max_shipments`, or else the best beyond; there must be one."""
@@ -98,6 +99,23 @@ class Search:
         if self.chosen is None:
             self._weigh(self._greedy())
         assert self.chosen is not None
+        return self.chosen
+
+    def best_with(self, number: int) -> Chosen | None:
+        """The best plan in which this source ships something; None if it does in no plan that is worth weighing.
+
+        That is so where others of any set that could ship the order have all that it holds, and no dearer.
+        """
+        self.must = 1 << number
+        others = (1 << len(self.sources)) - 1 & ~self.must
+        left = [want - held for want, held in zip(self.wanted, self.sources[number].holds, strict=True)]
+        self.suppliers = self._cheapest_suppliers()
+        self._visit(self.must, others, left, 1)
+        if self.chosen is None and self.most_shipments < len(self.sources):
+            self.most_shipments = len(self.sources)
+            self.nodes_left = self.policy.search_nodes
+            self._visit(self.must, others, left, 1)
+        self.proven_best = self.nodes_left > 0
         return self.chosen
 
     def _weigh_single_sources(self) -> None:
@@ -275,7 +293,9 @@ class Search:
             return
         used = [number for number, counts in enumerate(units) if any(counts)]
         if len(used) < len(ways):
-            self._weigh(sum(1 << self.sources.index(sources[number]) for number in used))
+            mask = sum(1 << self.sources.index(sources[number]) for number in used)
+            if self.must & mask == self.must:
+                self._weigh(mask)
             return
         key = (
             cost,

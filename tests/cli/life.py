@@ -165,7 +165,13 @@ class Life:
         reference = f"{sku}-{location}-{self.now:%H%M%S}"
         await self.do("inventory", stock_decision(ReceiveStock(sku, location, quantity, reference, LOCATIONS)))
 
-    async def order(self, external_id: str, lines: dict[str, tuple[str, int, int]], shipping: int = 500) -> str:
+    async def order(
+        self,
+        external_id: str,
+        lines: dict[str, tuple[str, int, int]],
+        shipping: int = 500,
+        allow_backorder: bool = False,
+    ) -> str:
         """Lines by id: SKU, units, price of one in cents; a tenth of the price is tax on top."""
         order_id = order_id_of("store", external_id)
         await self._keyring.ensure(["c-ann"])
@@ -195,6 +201,7 @@ class Life:
             tax_included=False,
             total=usd(goods + shipping),
             payment=Payment(status="paid", reference=f"pay-{external_id}"),
+            allow_backorder=allow_backorder,
         )
         await self.do("capture", order_decision(command))
         return order_id

@@ -8,5 +8,7 @@ from services.console.picture import Picture
 
 from .letters import LETTERS
 from .orders import ORDERS
+from .routes import ROUTES
+from .stock import STOCK
 
-PICTURES: tuple[Picture[Any], ...] = (ORDERS, LETTERS)
+PICTURES: tuple[Picture[Any], ...] = (ORDERS, LETTERS, STOCK, ROUTES)
