@@ -17,10 +17,22 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Redire
 from starlette.staticfiles import StaticFiles
 
 from ordermill.errors import NotFound, OrdermillError, Refused, Transient
-from ordermill.service.http import LimitBody
 from ordermill.service.observe import ObserveRequests
+from ordermill.service.surface import LimitBody
 
-from . import customer, letters, machine, queue, reference, routing, stock, stock_work
+from . import (
+    customer,
+    floor,
+    floor_reports,
+    letters,
+    machine,
+    queue,
+    reference,
+    returns,
+    routing,
+    stock,
+    stock_work,
+)
 from .metrics import ConsoleMetrics
 from .pages import HERE, Console, Notice, answer, page
 from .security import Form, LoginNeeded, SecurityHeaders, Sessions, person
@@ -50,7 +62,9 @@ def application(console: Console, metrics: ConsoleMetrics) -> FastAPI:
     _scripts(app)
     _login(app)
     _operations(app, console, metrics)
-    for pages in (queue, stock, stock_work, routing, letters, machine, customer, reference):
+    for pages in (
+        queue, stock, stock_work, routing, floor, floor_reports, returns, letters, machine, customer, reference,
+    ):  # fmt: skip
         app.include_router(pages.router)
     return app
 

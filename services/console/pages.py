@@ -37,6 +37,8 @@ NAVIGATION: list[tuple[str, str]] = [
     ("/", "Queue"),
     ("/stock", "Stock"),
     ("/routing", "Routing"),
+    ("/floor", "Floor"),
+    ("/returns", "Returns"),
     ("/machine", "Machine room"),
     ("/reference", "Reference"),
 ]

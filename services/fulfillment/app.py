@@ -47,45 +47,46 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
     )
 
 
-class AcceptWork(Part):
+class Report(Part):
+    """Work done on one fulfillment order. A `report_id` that was taken before changes nothing, whatever came since."""
+
+    fulfillment_id: Id
+    report_id: Id | None = None
+
+
+class AcceptWork(Report):
     do: Literal["accept"]
-    fulfillment_id: Id
 
 
-class RejectWork(Part):
+class RejectWork(Report):
     do: Literal["reject"]
-    fulfillment_id: Id
     reason: RejectReason
     note: Text = ""
 
 
-class PickWork(Part):
+class PickWork(Report):
     """All that was found; what is missing from `lines` was not there."""
 
     do: Literal["pick"]
-    fulfillment_id: Id
     lines: Annotated[tuple[LineQuantity, ...], Field(max_length=1_000)]
 
 
-class PackWork(Part):
+class PackWork(Report):
     do: Literal["pack"]
-    fulfillment_id: Id
     packages: Annotated[tuple[PackedPackage, ...], Field(max_length=100)]
 
 
-class RetryLabelWork(Part):
+class RetryLabelWork(Report):
     do: Literal["retry-label"]
-    fulfillment_id: Id
     package: Annotated[int, Field(ge=1, le=999, strict=True)]
     carrier: Id | None = None
     service: Id | None = None
 
 
-class HandOverWork(Part):
+class HandOverWork(Report):
     """The carrier took the packages, now unless `shipped_at` says when."""
 
     do: Literal["hand-over"]
-    fulfillment_id: Id
     shipped_at: Instant | None = None
 
 
@@ -116,7 +117,7 @@ def routes(paper: Paper) -> APIRouter:
         """Up to 1,000 reports, in order; each succeeds or fails by itself, and reporting again changes nothing."""
         now = service.engine.clock()
         outcomes = await service.execute_many(
-            (([work_decision(_command(report, now))], None) for report in work), actor
+            (([work_decision(_command(report, now))], report.report_id) for report in work), actor
         )
         return [done(outcome) for outcome in outcomes]
 

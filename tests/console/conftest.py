@@ -49,7 +49,8 @@ Open = Callable[..., Awaitable[Page]]
 
 @pytest.fixture
 async def open_page(stand: Stand, browser: Browser) -> AsyncIterator[Open]:
-    """`await open_page("/stock")`: a page, logged in. Options: `size`, `dark`, `script=False`, `name`.
+    """`await open_page("/stock")`: a page, logged in. Options: `size`, `dark`, `script=False`, `name`,
+    `offline=True` where the test takes the connection away.
 
     Ends with the test, which fails if a page reported an error or broke its content security policy.
     """
@@ -57,7 +58,12 @@ async def open_page(stand: Stand, browser: Browser) -> AsyncIterator[Open]:
     faults: list[str] = []
 
     async def opened(
-        path: str, size: Any = DESKTOP, dark: bool = False, script: bool = True, name: str = "Ann"
+        path: str,
+        size: Any = DESKTOP,
+        dark: bool = False,
+        script: bool = True,
+        name: str = "Ann",
+        offline: bool = False,
     ) -> Page:
         context = await browser.new_context(
             viewport=size, color_scheme="dark" if dark else "light", java_script_enabled=script,
@@ -67,10 +73,13 @@ async def open_page(stand: Stand, browser: Browser) -> AsyncIterator[Open]:
         page = await context.new_page()
         page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on(
-            "console",
-            lambda said: faults.append(said.text) if said.type == "error" and "status of 4" not in said.text else None,
-        )
+
+        def heard(said: Any) -> None:
+            expected = ("status of 4", *(("net::ERR_", "[object Event]") if offline else ()))
+            if said.type == "error" and not any(text in said.text for text in expected):
+                faults.append(said.text)
+
+        page.on("console", heard)
         await page.goto(stand.login.replace("name=Ann", f"name={name}"))
         await page.goto(stand.url("console", path))
         return page

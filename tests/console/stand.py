@@ -205,6 +205,27 @@ class Stand:
             numbers += [package["tracking_number"] for package in shown["packages"]]
         return numbers
 
+    async def behave(self, provider: str, **shares: float) -> None:
+        """From now on this share of a carrier's or `payments`' answers is a fault of that name; none: all goes well."""
+        headers = {"Authorization": f"Bearer {self.environment['OMS_SIMULATOR_CONTROL_TOKEN']}"}
+        url = f"{self.environment['OMS_SIMULATOR_URL']}/behavior/{provider}"
+        answer = await self.http.put(url, json={"shares": shares}, headers=headers)
+        assert answer.is_success, answer.text
+
+    async def deliver(self, placed: Placed) -> None:
+        """Ship all of an order and have its carriers report it at the door."""
+        await self.ship(placed)
+        for work in await self.fulfillments(placed, "shipped"):
+            for package in work["packages"]:
+                code = {"cedar": "delivered.door", "swift": "300"}[package["carrier"]]
+                await self.scan(package["tracking_number"], package["carrier"], code)
+
+        async def arrived() -> bool:
+            lines = (await self.get("returns", f"/purchases/{placed.order_id}"))["lines"]
+            return all(line["delivered"] == line["quantity"] for line in lines)
+
+        await eventually(arrived)
+
     async def scan(self, tracking_number: str, carrier: str, code: str) -> None:
         scan = ParcelScanned(
             carrier=carrier,

@@ -15,7 +15,7 @@ from ordermill.eventlog.store import Store
 from ordermill.names import SERVICES
 from ordermill.schemas.surfaces import declared
 from ordermill.service.deadletters import LETTER_VIEW
-from ordermill.service.http import application
+from ordermill.service.surface import application
 from tests.cli.life import Life, live
 from tests.conftest import Databases
 

@@ -34,12 +34,12 @@ from ordermill.eventlog.store import Store
 from ordermill.installation import builder
 from ordermill.keyring import MemoryKeyStore
 from ordermill.service.deadletters import LETTER_VIEW
-from ordermill.service.http import MAX_BODY_BYTES, application
 from ordermill.service.kafka import Subscriptions
 from ordermill.service.messages import MAX_MESSAGE_BYTES, Headers
 from ordermill.service.metrics import Metrics
 from ordermill.service.running import RunningService
 from ordermill.service.settings import PlatformSettings
+from ordermill.service.surface import MAX_BODY_BYTES, application
 from services.capture.adapters import render
 from tests.conftest import LogDatabase
 from tests.integration.kafka import MONDAY, Broker

@@ -26,8 +26,8 @@ from ordermill.contracts.location import StockCorrected
 from ordermill.contracts.service import DeadLettered
 from ordermill.embedded.ports import choose_ports
 from ordermill.service.deadletters import LETTER_VIEW, LetterNotWaiting
-from ordermill.service.http import application
 from ordermill.service.kafka import follow
+from ordermill.service.surface import application
 from tests.conftest import LogDatabase
 from tests.integration.kafka import MONDAY, STOCK, Broker, arrived
 from tests.integration.shelf_service import SECRET, VIEWS, Instance, Shelves

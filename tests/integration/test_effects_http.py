@@ -32,9 +32,9 @@ from ordermill.network import default_network_text, read_network
 from ordermill.payments import PaymentProvider
 from ordermill.payments.http import HttpPayments
 from ordermill.service.effects import IN_HAND, LEASE
-from ordermill.service.http import application
 from ordermill.service.outbound import Outbound, OutboundSettings
 from ordermill.service.running import RunningService
+from ordermill.service.surface import application
 from ordermill.simulator.faults import BEFORE_ACTING, Fault
 from services.capture.domain import CancelOrder, CaptureOrder, RetryRefund
 from services.capture.handlers import order_decision

@@ -15,8 +15,8 @@ from ordermill.eventlog.memory import MemoryStore
 from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.store import Backlog, Effect, Store, Timer
 from ordermill.service.deadletters import LETTER_VIEW
-from ordermill.service.http import application
 from ordermill.service.observe import measure
+from ordermill.service.surface import application
 from tests.conftest import LogDatabase
 from tests.integration.kafka import MONDAY, STOCK, Broker, arrived
 from tests.integration.shelf_service import Instance, Shelves

@@ -16,10 +16,10 @@ from ordermill.eventlog.engine import Engine
 from ordermill.eventlog.memory import MemoryStore
 from ordermill.installation import builder
 from ordermill.service.declare import Service
-from ordermill.service.http import application
 from ordermill.service.metrics import Metrics
 from ordermill.service.running import RunningService
 from ordermill.service.settings import PlatformSettings
+from ordermill.service.surface import application
 
 _NO_SECRET = SecretStr(b64encode(bytes(32)).decode())
 _PROVIDERS = {

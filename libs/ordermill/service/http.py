@@ -1,56 +1,28 @@
-"""The HTTP side of a service: FastAPI with RFC 9457 problem details, health, metrics, and views to browse."""
+"""What a service's own routes are made of: who may ask, views to browse, answers and refusals."""
 
 from __future__ import annotations
 
 import hmac
-from base64 import b64encode
 from collections.abc import Callable, Coroutine
-from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import structlog
-from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Path, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict
-from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ordermill.contracts.base import Fact, decode, loads
-from ordermill.contracts.fields import Text
-from ordermill.contracts.service import DeadLettered, LetterDropped
-from ordermill.errors import NotFound, OrdermillError, Poison, Refused, Transient
+from ordermill.contracts.base import Fact, loads
+from ordermill.errors import NotFound, OrdermillError
 from ordermill.eventlog.engine import Outcome
-from ordermill.eventlog.records import Row
 from ordermill.eventlog.views import View
 
-from . import deadletters
-from .deadletters import LETTER_VIEW, LETTERS
-from .observe import ObserveRequests
-from .openapi import allowed_methods, describe
 from .running import RunningService
 
 logger = structlog.get_logger(__name__)
 
-MAX_BODY_BYTES = 1_000_000
 bearer = HTTPBearer(auto_error=False, description="The installation's API token.")
-
-
-def problem(status: int, title: str, detail: str, code: str, **more: Any) -> JSONResponse:
-    """Problem details (RFC 9457). `code` is stable, `detail` is for people."""
-    headers = {"Retry-After": "1"} if status == 503 else None
-    body = {
-        "type": f"urn:ordermill:{code}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "code": code,
-        **more,
-    }
-    return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
 async def running(request: Request) -> RunningService:
@@ -80,145 +52,6 @@ async def check_token(
 
 Actor = Annotated[str, Depends(check_token)]
 IdempotencyKey = Annotated[str | None, Header(max_length=200, description="The same key twice is done once.")]
-
-
-class LimitBody:
-    """Refuses bodies beyond the limit before anyone reads them whole."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        taken = 0
-
-        async def limited() -> Message:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > MAX_BODY_BYTES:
-                raise _TooLarge
-            return message
-
-        await self.app(scope, limited, send)
-
-
-class _TooLarge(HTTPException):
-    """FastAPI answers 400 to whatever goes wrong while it reads a body, but lets its own exceptions through."""
-
-    def __init__(self) -> None:
-        super().__init__(413, f"a body may have {MAX_BODY_BYTES:,} bytes")
-
-
-def application(service: RunningService, api_token: str) -> FastAPI:
-    """The service's HTTP surface."""
-    app = FastAPI(
-        title=f"Ordermill {service.service.name}",
-        docs_url=None,
-        redoc_url=None,
-        generate_unique_id_function=lambda route: route.name,
-    )
-    app.state.running = service
-    app.state.api_token = api_token
-    app.add_middleware(LimitBody)
-    app.add_middleware(ObserveRequests, metrics=service.metrics, api_token=api_token)
-    app.add_exception_handler(OrdermillError, _ours)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(_TooLarge, _too_large)
-    app.add_exception_handler(StarletteHTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
-    app.include_router(_operations)
-    app.include_router(_letters)
-    if service.service.routes is not None:
-        app.include_router(service.service.routes)
-    describe(app, f"What {service.service.name} shows and takes. Problems are answered as RFC 9457 tells.")
-    return app
-
-
-async def _ours(request: Request, error: Exception) -> Response:
-    assert isinstance(error, OrdermillError)
-    match error:
-        case NotFound():
-            return problem(404, "Not found", str(error), error.code)
-        case Refused():
-            return problem(409, "Refused", str(error), error.code)
-        case Poison():
-            return problem(422, "Not understood", str(error), error.code)
-        case Transient():
-            return problem(503, "Not now", str(error), error.code)
-        case _:
-            return problem(500, "Unexpected", str(error), error.code)
-
-
-async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    faults = [{"at": _encodable(".".join(map(str, e["loc"]))), "fault": _encodable(e["msg"])} for e in error.errors()]
-    return problem(
-        422, "Not understood", "the request does not have the expected shape", "http.invalid", faults=faults[:20]
-    )
-
-
-def _encodable(text: str) -> str:
-    """Half a surrogate pair may stand in JSON that came in, but in none that goes out."""
-    return text.encode(errors="replace").decode()
-
-
-async def _too_large(request: Request, error: Exception) -> Response:
-    assert isinstance(error, _TooLarge)
-    return problem(413, "Too large", error.detail, "http.too-large")
-
-
-async def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, StarletteHTTPException)
-    answer = problem(error.status_code, "Refused", str(error.detail), f"http.{error.status_code}")
-    answer.headers.update(error.headers or {})
-    if error.status_code == 405:
-        answer.headers["Allow"] = ", ".join(allowed_methods(request.app, request.url.path))
-    return answer
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    logger.error("a request failed", path=request.url.path, exc_info=error)
-    return problem(500, "Unexpected", "a defect of ours; the log has it", "http.unexpected")
-
-
-_operations = APIRouter()
-
-
-class Alive(BaseModel):
-    status: Literal["alive"] = "alive"
-
-
-class Ready(BaseModel):
-    """Whether the service can work, and what is missing if not."""
-
-    ready: bool
-    database: bool
-    consuming: bool
-
-
-@_operations.get("/healthz", summary="Alive")
-async def healthz() -> Alive:
-    return Alive()
-
-
-@_operations.get("/readyz", summary="Able to work", responses={503: {"model": Ready, "description": "Not able now."}})
-async def readyz(service: Running, response: Response) -> Ready:
-    ready = service.healthy and service.consuming
-    response.status_code = 200 if ready else 503
-    return Ready(ready=ready, database=service.healthy, consuming=service.consuming)
-
-
-class PlainText(Response):
-    media_type = "text/plain"
-
-
-@_operations.get("/metrics", summary="Prometheus metrics", response_class=PlainText)
-async def metrics(service: Running) -> Response:
-    service.metrics.ready.set(1 if service.healthy and service.consuming else 0)
-    return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 class Answer(BaseModel):
@@ -342,6 +175,8 @@ class Done(BaseModel):
     """What became of one request of several: the types of its events; or a refusal, and nothing changed."""
 
     events: list[str] = []
+    repeated: bool = False
+    """It was done before under the same id; nothing changed now."""
     code: str | None = None
     detail: str | None = None
 
@@ -356,121 +191,4 @@ def done(outcome: Outcome, *refusals: type[Fact]) -> Done:
     for _, event in outcome.events:
         if isinstance(event, refusals):
             return Done(events=events, code=event.type, detail=str(getattr(event, "reason", "")))
-    return Done(events=events)
-
-
-# Dead letters
-
-_letters = APIRouter()
-LetterId = Annotated[str, Path(max_length=120, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
-LETTER_BYTES_SHOWN = 64 * 1024
-
-
-class LetterEnd(BaseModel):
-    """Who ended a dead letter's wait, when, and with which words."""
-
-    by: str
-    at: datetime
-    note: str = ""
-
-
-class LetterShown(BaseModel):
-    """One dead letter, the reason and the headers whole, of its body the first 64 KiB."""
-
-    status: Literal["waiting", "redriven", "dropped"]
-    kept_at: datetime
-    letter: DeadLettered
-    body_base64: str
-    end: LetterEnd | None = None
-
-
-class DropRequest(BaseModel):
-    """Why it needs no handling, for those who look at it later."""
-
-    note: Text
-
-
-class LetterDocument(Document):
-    """A dead letter as lists show it; `key` is its id."""
-
-    status: Literal["waiting", "redriven", "dropped"]
-    letter_id: str
-    source_topic: str
-    partition: int
-    offset: int
-    message_type: str
-    message_id: str
-    code: str
-    reason: str
-    attempts: int
-    size: int
-    sha256: str
-
-
-@_letters.get("/letters", summary="List dead letters")
-async def list_letters(
-    service: Running,
-    _: Actor,
-    status: Literal["waiting", "redriven", "dropped", "all"] = "waiting",
-    after: Annotated[str, Query(max_length=200, pattern=WITHOUT_NUL)] = "",
-    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
-) -> Page[LetterDocument]:
-    where = {} if status == "all" else {"status": status}
-    found = await service.engine.store.documents(LETTER_VIEW.name, where, after, limit)
-    items = [LetterDocument(key=key, **document) for key, document in found]
-    return Page(items=items, next=found[-1][0] if len(found) == limit else None)
-
-
-@_letters.get("/letters/{letter_id}", summary="Show a dead letter")
-async def show_letter(letter_id: LetterId, service: Running, _: Actor) -> LetterShown:
-    rows, state = await _letter(service, letter_id)
-    assert state.letter is not None
-    body = await deadletters.body_of(service.engine.store, state.letter)
-    end = None
-    if state.status != "waiting":
-        ended = decode(rows[-1].type, rows[-1].data)
-        note = ended.note if isinstance(ended, LetterDropped) else ""
-        end = LetterEnd(by=rows[-1].actor, at=rows[-1].recorded_at, note=note)
-    return LetterShown(
-        status=state.status,
-        kept_at=rows[0].recorded_at,
-        letter=state.letter.model_copy(update={"value_base64": None}),
-        body_base64=b64encode(body[:LETTER_BYTES_SHOWN]).decode(),
-        end=end,
-    )
-
-
-@_letters.get("/letters/{letter_id}/body", summary="A dead letter's body, byte for byte", response_class=Response)
-async def letter_body(letter_id: LetterId, service: Running, _: Actor) -> Response:
-    _rows, state = await _letter(service, letter_id)
-    assert state.letter is not None
-    body = await deadletters.body_of(service.engine.store, state.letter)
-    return Response(body, media_type="application/octet-stream")
-
-
-@_letters.post("/letters/{letter_id}/redrive", summary="Handle a dead letter after all")
-async def redrive_letter(letter_id: LetterId, service: Running, actor: Actor) -> Done:
-    """By the service's own rules, in one transaction with the note of it. What fails again stays, and says why."""
-    await _letter(service, letter_id)
-    try:
-        return done(await service.redrive(letter_id, actor))
-    except Exception as error:
-        if not isinstance(error, OrdermillError):
-            logger.exception("a letter could not be redriven", letter_id=letter_id)
-        return done(Outcome(error=error))
-
-
-@_letters.post("/letters/{letter_id}/drop", summary="Decide that a dead letter needs no handling")
-async def drop_letter(letter_id: LetterId, request: DropRequest, service: Running, actor: Actor) -> Done:
-    """It stays in the log, with the note."""
-    await _letter(service, letter_id)
-    (outcome,) = await service.execute_many([((deadletters.drop(letter_id, request.note),), None)], actor)
-    return done(outcome)
-
-
-async def _letter(service: RunningService, letter_id: str) -> tuple[list[Row], deadletters.Letter]:
-    rows = await service.engine.store.read_stream(LETTERS.stream(letter_id))
-    state = LETTERS.fold(decode(row.type, row.data) for row in rows)
-    if state.letter is None:
-        raise NotHere("dead letter", letter_id)
-    return rows, state
+    return Done(events=events, repeated=outcome.repeated)

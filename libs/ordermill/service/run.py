@@ -23,7 +23,6 @@ from ordermill.names import SERVICES
 from ordermill.tracing import endpoint_of, start_tracing, stop_tracing
 
 from .declare import Follows, Service
-from .http import application
 from .kafka import (
     KafkaPublisher,
     KafkaSettings,
@@ -37,6 +36,7 @@ from .messages import envelope_of
 from .metrics import Metrics, our_version
 from .running import RunningService
 from .settings import PlatformSettings, ServiceSettings, settings_of
+from .surface import application
 
 logger = structlog.get_logger(__name__)
 

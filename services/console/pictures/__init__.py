@@ -6,9 +6,11 @@ from typing import Any
 
 from services.console.picture import Picture
 
+from .fulfillments import FULFILLMENTS
 from .letters import LETTERS
 from .orders import ORDERS
+from .returns import RETURNS
 from .routes import ROUTES
 from .stock import STOCK
 
-PICTURES: tuple[Picture[Any], ...] = (ORDERS, LETTERS, STOCK, ROUTES)
+PICTURES: tuple[Picture[Any], ...] = (ORDERS, LETTERS, STOCK, ROUTES, FULFILLMENTS, RETURNS)
