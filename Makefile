@@ -27,11 +27,13 @@ bench: .venv/dev.ok
 schemas: .venv/dev.ok
 	@$(BIN)/python -m ordermill.schemas
 
+# Sets: run and world for the image, build to make its wheel; demo for a laptop, dev for tests.
 # Pins stay as they are unless pyproject.toml asks for more; UPGRADE=--upgrade renews them.
 lock: .venv/dev.ok
-	@cd requirements && for set in demo dev; do \
-	  extras="--extra demo"; [ $$set = dev ] && extras="--extra demo --extra dev"; \
-	  ../$(BIN)/uv pip compile -q ../pyproject.toml build.in $$extras $(UPGRADE) --universal --python-version 3.11 \
+	@cd requirements && for set in build run world demo dev; do from=../pyproject.toml; case $$set in \
+	    build) from=build.in;; world) from="$$from --extra world";; demo) from="$$from build.in --extra demo";; \
+	    dev) from="$$from build.in --extra demo --extra dev";; esac; \
+	  ../$(BIN)/uv pip compile -q $$from $(UPGRADE) --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-header --no-annotate -o $$set.lock; done
 	@cd requirements && for set in $(ALONE); do \
 	  ../$(BIN)/uv pip compile -q $$set.in --no-deps $(UPGRADE) --universal --python-version 3.11 \

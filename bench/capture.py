@@ -10,9 +10,10 @@ import asyncpg
 
 from ordermill.contracts import channel
 from ordermill.contracts.capture import OrderCaptured, OrderReleased
-from ordermill.service.kafka import all_topics, ensure_topics
+from ordermill.service.kafka import ensure_topics
 from ordermill.service.run import SERVICES, kafka_of
 from ordermill.service.settings import PlatformSettings
+from ordermill.service.topics import all_topics
 
 from .driver import Sender
 from .goods import order

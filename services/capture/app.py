@@ -44,7 +44,7 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
     keys = PostgresKeyStore(platform.keyring_url.get_secret_value())
     intake = Intake(Keyring(keys, b64decode(platform.master_key.get_secret_value())))
     payloads = Payloads(intake, settings.trusted_channels)
-    folder = Folder(settings.inbox, platform.instance, payloads) if settings.inbox else None
+    folder = Folder(settings.inbox, platform.member, payloads) if settings.inbox else None
     return Service(
         name="capture",
         deciders=(orders,),

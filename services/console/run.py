@@ -19,10 +19,11 @@ from ordermill.eventlog.postgres import translated
 from ordermill.keyring import Keyring, PostgresKeyStore
 from ordermill.names import CONSOLE, SERVICES, url_of
 from ordermill.network import read_network
-from ordermill.service.kafka import Subscriptions, all_topics, ensure_topics
+from ordermill.service.kafka import Subscriptions, ensure_topics
 from ordermill.service.logs import configure_logging
 from ordermill.service.run import Server, clock_of, kafka_of, traced, until
 from ordermill.service.settings import PlatformSettings, ServiceSettings, settings_of
+from ordermill.service.topics import all_topics
 
 from .app import application
 from .conservation import Conservation
@@ -137,7 +138,7 @@ async def _consume(
         return
     group = f"{CONSOLE}-{await generation(projecting.pool)}"
     topics = sorted(set(all_topics(SERVICES)) - EFFECT_TOPICS)
-    subscriptions = Subscriptions(kafka, group, platform.instance, topics, 1, projecting.handle)
+    subscriptions = Subscriptions(kafka, group, platform.member, topics, 1, projecting.handle)
     await until(stop, subscriptions.start)
     projecting.progress.consuming = True
     logger.info("consuming", topics=topics)

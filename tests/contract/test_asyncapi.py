@@ -14,7 +14,7 @@ from ordermill.names import SERVICES
 from ordermill.schemas.files import FOLDER
 from ordermill.schemas.messages import all_types
 from ordermill.schemas.surfaces import declared
-from ordermill.service.kafka import all_topics
+from ordermill.service.topics import all_topics
 from tests.node import installed
 
 ROOT = Path(__file__).parents[2]

@@ -20,9 +20,11 @@ from ordermill.demo.baskets import read_baskets
 from ordermill.demo.state import FIRST_MORNING
 from ordermill.embedded.leftovers import Note
 from ordermill.names import CONSOLE, SERVICES, SIMULATOR
+from tests import brokers
 
 ORDERS = 40
-PROCESSES = (*SERVICES, CONSOLE, SIMULATOR, "world", "kafka", "postgres")
+BROKER = () if brokers.kind() == "container" else ("kafka",)
+PROCESSES = (*SERVICES, CONSOLE, SIMULATOR, "world", *BROKER, "postgres")
 
 
 def eventually(condition: Callable[[], Any], timeout_s: float = 90.0) -> Any:
@@ -37,13 +39,14 @@ def eventually(condition: Callable[[], Any], timeout_s: float = 90.0) -> Any:
 class Demo:
     """`oms demo` on one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kafka: str | None) -> None:
         self.folder = folder
+        self._kafka = ["--kafka", kafka] if kafka else []
         self.talk = folder.with_name("stderr")
         self.process: subprocess.Popen[str] | None = None
 
     def start(self, orders: int) -> None:
-        options = ["--orders", str(orders), "--speed", "max", "--exit", "--json"]
+        options = ["--orders", str(orders), "--speed", "max", "--exit", "--json", *self._kafka]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ordermill.cli", "demo", *options],
             env=os.environ | {"OMS_HOME": str(self.folder), "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -102,8 +105,21 @@ class Demo:
 
 
 @pytest.fixture
-def demo(tmp_path: Path) -> Iterator[Demo]:
-    made = Demo(tmp_path / "home")
+def kafka(tmp_path: Path) -> Iterator[str | None]:
+    """What `--kafka` names: nothing, the folder of an Apache Kafka, or where a broker runs."""
+    match brokers.kind():
+        case "embedded":
+            yield None
+        case "apache":
+            yield str(brokers.kafka_home())
+        case _:
+            with brokers.server(tmp_path) as server:
+                yield server.address
+
+
+@pytest.fixture
+def demo(tmp_path: Path, kafka: str | None) -> Iterator[Demo]:
+    made = Demo(tmp_path / "home", kafka)
     yield made
     if made.process is not None and made.process.poll() is None:
         made.process.terminate()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,59 +14,57 @@ from aiokafka.record.util import calc_crc32c
 
 from ordermill.contracts.base import Message
 from ordermill.contracts.location import StockArrived
-from ordermill.embedded import Supervisor
-from ordermill.embedded.broker import EmbeddedBroker
-from ordermill.embedded.ports import choose_ports
-from ordermill.service.kafka import KafkaSettings, all_topics, ensure_topics
+from ordermill.service.kafka import BrokerUnavailable, KafkaSettings, ensure_topics
 from ordermill.service.messages import Headers, outside_headers
 from ordermill.service.run import SERVICES
+from ordermill.service.topics import all_topics
+from tests import brokers
+from tests.brokers import Server
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
 STOCK = "oms.location.stock"
 
 
 class Broker:
-    """The embedded one. Everything in it is gone after `restart`."""
+    """One of the kind that OMS_TEST_KAFKA names."""
 
-    def __init__(self, folder: Path) -> None:
-        self._broker = EmbeddedBroker(choose_ports({"kafka": None}, folder / "ports.json")["kafka"])
-        self._supervisor = Supervisor()
+    def __init__(self, server: Server) -> None:
+        self._server = server
         self._producer: AIOKafkaProducer | None = None
-        self._supervisor.start(self._broker.child(folder / "kafka.log"))
-        self._wait()
 
     @property
     def address(self) -> str:
-        return self._broker.address
+        return self._server.address
 
     def settings(self, **other: Any) -> KafkaSettings:
-        fast: dict[str, Any] = {"fetch_wait_ms": 5, "session_timeout_ms": 1_500}
-        return KafkaSettings(self.address, static_membership=False, idempotent=False, **(fast | other))
-
-    def restart(self) -> None:
-        self.kill()
-        self._wait()
+        return KafkaSettings(self.address, **(brokers.settings() | other))
 
     def kill(self) -> None:
-        pid = self._supervisor.status()[0].pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        while not self._supervisor.poll():
-            pass
+        self._server.kill()
 
-    def _wait(self) -> None:
-        self._supervisor.wait_ready("kafka", lambda _: self._broker.is_ready())
+    def revive(self, empty: bool) -> None:
+        self._server.revive(empty)
+
+    def tool(self, name: str, *arguments: str) -> str:
+        return self._server.tool(name, *arguments)
+
+    def restart(self) -> None:
+        """As another broker that was never told anything."""
+        self._server.kill()
+        self._server.revive(empty=True)
 
     async def make_topics(self) -> None:
-        await ensure_topics(self.settings(), all_topics(SERVICES))
+        """A broker that has just started may refuse for a moment."""
+        while True:
+            try:
+                await ensure_topics(self.settings(), all_topics(SERVICES))
+                return
+            except BrokerUnavailable:
+                await asyncio.sleep(0.1)
 
     async def close(self) -> None:
         if self._producer is not None:
             await self._producer.stop()
-        for status in self._supervisor.status():
-            if status.pid is not None:
-                os.kill(status.pid, signal.SIGKILL)  # it remembers nothing anyway
-        self._supervisor.stop()
 
     async def producer(self) -> AIOKafkaProducer:
         if self._producer is None:

@@ -27,12 +27,14 @@ from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.relay import Relay
 from ordermill.eventlog.store import Changes, Store, Timer
 from ordermill.service.declare import EffectOf, Received, Service, on
-from ordermill.service.kafka import KafkaPublisher, KafkaSettings, Subscriptions, all_topics
+from ordermill.service.kafka import KafkaSettings, Subscriptions
 from ordermill.service.logs import configure_logging
 from ordermill.service.metrics import Metrics
+from ordermill.service.publisher import KafkaPublisher
 from ordermill.service.run import SERVICES, _serve
 from ordermill.service.running import RunningService
 from ordermill.service.settings import PlatformSettings, ServiceSettings
+from ordermill.service.topics import all_topics
 from tests.integration.shelves import SHELF_VIEW, SHELVES, adjusted, received
 
 VIEWS = (SHELF_VIEW,)

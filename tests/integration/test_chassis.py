@@ -9,13 +9,12 @@ import subprocess
 import sys
 from base64 import b64decode, b64encode
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 
@@ -25,81 +24,16 @@ from ordermill.contracts.inventory import StockReceived
 from ordermill.contracts.location import StockCorrected
 from ordermill.contracts.service import DeadLettered
 from ordermill.embedded.ports import choose_ports
-from ordermill.service.deadletters import LETTER_VIEW, LetterNotWaiting
+from ordermill.service import publisher
+from ordermill.service.deadletters import LetterNotWaiting
 from ordermill.service.kafka import follow
 from ordermill.service.surface import application
-from tests.conftest import LogDatabase
+from tests import brokers
 from tests.integration.kafka import MONDAY, STOCK, Broker, arrived
-from tests.integration.shelf_service import SECRET, VIEWS, Instance, Shelves
+from tests.integration.shelf_service import SECRET, Shelves
+from tests.integration.stand import Log, Open, eventually
 
 TOKEN = "a-token-that-no-log-may-hold"
-
-
-async def eventually(condition: Callable[[], Awaitable[Any]], timeout_s: float = 60.0) -> Any:
-    """What `condition` answers once that is true."""
-    until = asyncio.get_running_loop().time() + timeout_s
-    while not (answer := await condition()):
-        assert asyncio.get_running_loop().time() < until, "did not come about"
-        await asyncio.sleep(0.02)
-    return answer
-
-
-class Log:
-    """What a test wants to know of a log."""
-
-    def __init__(self, database: LogDatabase) -> None:
-        self.dsn = database.dsn
-
-    async def query(self, statement: str, *arguments: Any) -> list[Any]:
-        connection = await asyncpg.connect(self.dsn)
-        try:
-            return await connection.fetch(statement, *arguments)
-        finally:
-            await connection.close()
-
-    async def references(self, prefix: str = "shelf-") -> list[str]:
-        """Of all events on shelves, in the order of their commits."""
-        rows = await self.query(
-            "SELECT type, data FROM events WHERE stream LIKE $1 ORDER BY tx, position", f"{prefix}%"
-        )
-        return [decode(row["type"], row["data"]).reference for row in rows]
-
-    async def letters(self) -> list[DeadLettered]:
-        rows = await self.query("SELECT data FROM events WHERE type = $1 ORDER BY position", DeadLettered.type)
-        return [DeadLettered.from_json(row["data"]) for row in rows]
-
-    def has(self, count: int) -> Callable[[], Awaitable[bool]]:
-        async def condition() -> bool:
-            return len(await self.references()) >= count
-
-        return condition
-
-    def has_letters(self, count: int) -> Callable[[], Awaitable[bool]]:
-        async def condition() -> bool:
-            return len(await self.letters()) >= count
-
-        return condition
-
-
-@pytest.fixture
-async def shelf_log(make_log: Callable[..., Awaitable[LogDatabase]]) -> Log:
-    return Log(await make_log((*VIEWS, LETTER_VIEW)))
-
-
-Open = Callable[..., Awaitable[Instance]]
-
-
-@pytest.fixture
-async def instance(shelf_log: Log) -> AsyncIterator[Open]:
-    opened: list[Instance] = []
-
-    async def open_one(shelves: Shelves | None = None, **more: Any) -> Instance:
-        opened.append(await Instance.open(shelf_log.dsn, shelves, **more))
-        return opened[-1]
-
-    yield open_one
-    for each in opened:
-        await each.close()
 
 
 # Batches
@@ -244,14 +178,13 @@ class Process:
         settings = {
             "OMS_KAFKA": broker.address, "OMS_API_TOKEN": TOKEN, "OMS_KEYRING_URL": log.dsn,
             "OMS_MASTER_KEY": b64encode(bytes(32)).decode(), "OMS_LINK_SECRET": b64encode(bytes(32)).decode(),
-            "OMS_FETCH_WAIT_MS": "5", "OMS_SESSION_TIMEOUT_MS": "1500", "OMS_STATIC_MEMBERSHIP": "false",
-            "OMS_IDEMPOTENT_PRODUCER": "false", "OMS_RETRIES": "1", "SHELVES_FOLDER": str(folder),
-            "SHELVES_DATABASE": log.dsn, "SHELVES_PORT": str(port), "PYTHONPATH": os.pathsep.join(sys.path),
+            "OMS_RETRIES": "1", "SHELVES_FOLDER": str(folder), "SHELVES_DATABASE": log.dsn, "SHELVES_PORT": str(port),
+            "PYTHONPATH": os.pathsep.join(sys.path),
         }  # fmt: skip
         with self.log_file.open("ab") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.integration.shelf_service"],
-                env=os.environ | settings,
+                env=os.environ | settings | brokers.environment(),
                 stderr=file,
                 cwd=Path(__file__).parents[2],
             )
@@ -340,6 +273,69 @@ async def test_an_idle_instance_notices_within_seconds_that_the_broker_is_anothe
     await eventually(told)
     broker.restart()
     await eventually(told)
+
+
+async def test_what_is_committed_while_the_broker_is_away_reaches_the_empty_one_that_comes_back(
+    broker: Broker, shelf_log: Log, instance: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A producer with numbered batches would try for good to send to topics that are gone."""
+    monkeypatch.setattr(publisher, "SEND_LIMIT_S", 2.0)
+    one = await instance()
+    await one.publish(broker.settings())
+    await one.running.execute(one.shelves.arrived(arrived("pot", reference="before"), None), "user:test")  # type: ignore[arg-type]
+    await eventually(lambda: told(broker, "before"))
+    broker.kill()
+    await one.running.execute(one.shelves.arrived(arrived("pot", reference="meanwhile"), None), "user:test")  # type: ignore[arg-type]
+    broker.revive(empty=True)
+    await eventually(lambda: told(broker, "before", "meanwhile"))
+
+
+async def test_an_instance_stops_in_time_though_the_broker_is_away_and_batches_are_on_their_way(
+    broker: Broker, shelf_log: Log, instance: Open
+) -> None:
+    one = await instance()
+    await one.publish(broker.settings())
+    await one.consume(broker.settings())
+    await one.running.execute(one.shelves.arrived(arrived("pot", reference="before"), None), "user:test")  # type: ignore[arg-type]
+    await eventually(lambda: told(broker, "before"))
+    broker.kill()
+    await one.running.execute(one.shelves.arrived(arrived("pot", reference="meanwhile"), None), "user:test")  # type: ignore[arg-type]
+    await asyncio.sleep(0.5)  # so that the relay has something in flight
+    await asyncio.wait_for(one.close(), 20)
+
+
+async def test_followers_go_on_after_the_broker_was_away(broker: Broker) -> None:
+    seen: list[set[bytes]] = [set() for _ in range(5)]
+
+    def absorber(values: set[bytes]) -> Callable[[Any], None]:
+        return lambda record: values.add(record.value)
+
+    tasks = [
+        asyncio.create_task(follow(broker.settings(fetch_wait_ms=250), [STOCK], absorber(values), asyncio.Event()))
+        for values in seen
+    ]
+
+    async def have(value: bytes) -> bool:
+        return all(value in values for values in seen)
+
+    try:
+        await broker.send(STOCK, b"before", [])
+        await eventually(lambda: have(b"before"))
+        broker.kill()
+        await asyncio.sleep(3)  # time enough for them to notice
+        broker.revive(empty=True)
+        await broker.make_topics()
+        await broker.send(STOCK, b"after", [])
+        await eventually(lambda: have(b"after"))
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def told(broker: Broker, *references: str) -> bool:
+    """Whether the facts of these are on Kafka."""
+    found = {decode(StockReceived.type, record.value).reference for record in await broker.read(StockReceived.topic)}
+    return found >= set(references)
 
 
 # Effects and timers

@@ -22,8 +22,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from ordermill.embedded import Child, EmbeddedStack, Supervisor, postgres, running_stack
 from ordermill.embedded.errors import (
+    BadAddress,
     EmbeddedError,
     FolderInUse,
+    NoKafkaHere,
     NotADataFolder,
     NotRunning,
     NotStarted,
@@ -460,3 +462,24 @@ def test_leftovers_are_ended_but_a_number_used_again_is_not(tmp_path: Path) -> N
 
 def test_a_free_port_is_free(taken_port: int) -> None:
     assert not is_free(taken_port)
+
+
+# Another broker
+
+
+def test_a_folder_that_is_no_apache_kafka_is_named(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "kafka").mkdir()
+    with pytest.raises(NoKafkaHere, match=r"kafka-server-start\.sh.*bin/"):
+        EmbeddedStack(folder, kafka=str(tmp_path / "kafka")).start()
+
+
+@pytest.mark.parametrize("named", ["no-such-folder", "localhost", "host:port"])
+def test_what_is_neither_a_folder_nor_a_brokers_address_is_refused(folder: Path, named: str) -> None:
+    with pytest.raises(BadAddress, match="host:port, or the folder"):
+        EmbeddedStack(folder, kafka=named).start()
+
+
+def test_with_a_broker_that_runs_elsewhere_none_is_started(folder: Path) -> None:
+    with EmbeddedStack(folder, kafka="127.0.0.1:9") as stack:
+        assert stack.kafka == "127.0.0.1:9"
+        assert [status.name for status in stack.supervisor.status()] == ["postgres"]

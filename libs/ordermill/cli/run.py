@@ -8,6 +8,13 @@ import typer
 
 app = typer.Typer()
 
+KafkaOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHERE",
+        help="Another broker than the embedded: the folder of an Apache Kafka to start, or host:port of one that runs.",
+    ),
+]
 AS_FAST_AS_IT_GOES = 86_400.0
 """A day a second: beyond that the clock, not the product, would set the pace."""
 
@@ -39,15 +46,20 @@ def simulator() -> None:
 
     A process of its own that services call over HTTP. `oms up` and `oms demo` start one themselves.
     """
+    from contextlib import suppress
+
+    from ordermill.installation import NoInstallation, adopt_environment
     from ordermill.simulator.run import SimulatorSettings, run_simulator
     from ordermill.wrong_settings import checked
 
+    with suppress(NoInstallation):  # it needs nothing of one but its own settings
+        adopt_environment()
     checked(SimulatorSettings, "simulator")
     run_simulator()
 
 
 @app.command()
-def up() -> None:
+def up(kafka: KafkaOption = None) -> None:
     """Start PostgreSQL, a broker, simulated providers and all services here, in the folder `.ordermill` (or OMS_HOME).
 
     Set OMS_FULFILLMENT_CARRIERS_URL or OMS_PAYMENTS_URL, with their keys, to have other carriers or another provider.
@@ -56,7 +68,7 @@ def up() -> None:
     from ordermill.service.logs import configure_logging
 
     configure_logging("launcher", "WARNING")
-    raise typer.Exit(launch(Options()))
+    raise typer.Exit(launch(Options(kafka=kafka)))
 
 
 @app.command()
@@ -67,6 +79,7 @@ def demo(
     ] = "28800",
     end: Annotated[bool, typer.Option("--exit", help="End when all orders are settled.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the closing table as one JSON object.")] = False,
+    kafka: KafkaOption = None,
 ) -> None:
     """Real orders from four kinds of channels through six services to the door, and some of them back.
 
@@ -76,8 +89,32 @@ def demo(
     from ordermill.service.logs import configure_logging
 
     configure_logging("launcher", "WARNING")
-    options = Options(orders=orders, speed=_speed(speed), hurry=speed == "max", end_when_settled=end, as_json=as_json)
+    options = Options(
+        orders=orders,
+        speed=_speed(speed),
+        hurry=speed == "max",
+        end_when_settled=end,
+        as_json=as_json,
+        kafka=kafka,
+    )
     raise typer.Exit(launch(options))
+
+
+@app.command()
+def world(
+    orders: Annotated[int, typer.Option(min=0, max=150_000, help="How many real baskets become orders.")] = 100,
+    end: Annotated[bool, typer.Option("--exit", help="End when all orders are settled.")] = False,
+) -> None:
+    """The demo's outside for services that run elsewhere: channels, warehouses, carriers, customers.
+
+    Needs an installation that was laid out as a demo (`oms deploy secrets --demo-speed`), and its folder in OMS_HOME.
+    Each start sends `orders` more, once those before are settled.
+    """
+    from ordermill.demo.run import run_outside
+    from ordermill.installation import adopt_environment, home
+
+    adopt_environment()
+    raise typer.Exit(run_outside(home(), orders, end))
 
 
 def _speed(text: str) -> float:

@@ -32,10 +32,10 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the doors are. `ports` by service, on loopback."""
+    """Where the doors are. `urls` by service."""
 
     kafka: str
-    ports: dict[str, int]
+    urls: dict[str, str]
     api_token: str
     shopify_secret: str
     inbox: Path
@@ -66,7 +66,7 @@ class Doors:
         """Whether all services consume."""
         try:
             answers = await asyncio.gather(
-                *(self._http.get(self._url(service, "/readyz")) for service in self._address.ports)
+                *(self._http.get(self._url(service, "/readyz")) for service in self._address.urls)
             )
         except httpx.HTTPError:
             return False
@@ -76,7 +76,7 @@ class Doors:
         """Whether no service has an effect waiting or an event that is not published."""
         try:
             answers = await asyncio.gather(
-                *(self._http.get(self._url(service, "/metrics")) for service in self._address.ports)
+                *(self._http.get(self._url(service, "/metrics")) for service in self._address.urls)
             )
         except httpx.HTTPError:
             return False
@@ -169,7 +169,7 @@ class Doors:
                 logger.info("refused", path=path, code=one["code"], detail=one["detail"])
 
     def _url(self, service: str, path: str) -> str:
-        return f"http://127.0.0.1:{self._address.ports[service]}{path}"
+        return self._address.urls[service] + path
 
 
 def _render(name: str, order: OrderPlaced) -> bytes:

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ordermill.deployment import PROVIDERS
 from ordermill.embedded.processes import Child, Supervisor
 from ordermill.embedded.stack import EmbeddedStack
 from ordermill.installation import Installation, home, runner
@@ -31,8 +32,8 @@ EMBEDDED = {
     "OMS_IDEMPOTENT_PRODUCER": "false",
 }
 """What suits the embedded broker: docs/decisions tell why."""
-PROVIDERS = ("OMS_FULFILLMENT_CARRIER", "OMS_PAYMENTS_", "OMS_OUTBOUND_")
-"""Settings that count more than ours where they are set: whom the services call, and how."""
+APACHE = {"OMS_FETCH_WAIT_MS": "250", "OMS_PARTITIONS": "2", "OMS_INSTANCE": "1"}
+"""For Apache Kafka. A service that is started again joins under its name and goes on at once."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Options:
     hurry: bool = False
     end_when_settled: bool = False
     as_json: bool = False
+    kafka: str | None = None
+    """The folder of an Apache Kafka to run, or host:port of a broker; else the embedded one."""
 
 
 def launch(options: Options) -> int:
@@ -52,7 +55,7 @@ def launch(options: Options) -> int:
     Raises EmbeddedError where a part can't be started.
     """
     folder = home()
-    stack = EmbeddedStack(folder, SERVICE_PORTS)
+    stack = EmbeddedStack(folder, SERVICE_PORTS, kafka=options.kafka)
     with stack.locked():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, stack.supervisor.stop_soon)
@@ -66,14 +69,15 @@ def launch(options: Options) -> int:
 
 def _run(stack: EmbeddedStack, options: Options, folder: Path, began: float) -> int:
     installation = Installation.open(folder)
-    environment = installation.environment(stack.broker.address, stack.postgres.address, stack.ports) | EMBEDDED
+    environment = installation.environment(stack.broker.address, stack.postgres.address, stack.ports)
+    environment |= EMBEDDED if options.kafka is None else APACHE
     environment["OMS_CAPTURE_INBOX"] = str(folder / "inbox")
     environment |= {name: value for name, value in os.environ.items() if name.startswith(PROVIDERS)}
     clock = None
     state = DemoState.load(folder)
     if options.speed is not None:
         clock = DemoClock(state.now, options.speed)
-        environment |= clock.environment() | _demo_settings(folder, options.speed)
+        environment |= clock.environment() | demo_settings(folder, options.speed)
         state.add_orders(options.orders)
         state.save(folder)
     os.environ.update(environment)
@@ -143,7 +147,7 @@ def run_all() -> int:
     return 0
 
 
-def _demo_settings(folder: Path, speed: float) -> dict[str, str]:
+def demo_settings(folder: Path, speed: float) -> dict[str, str]:
     """Waits that make sense on a clock that runs fast: never shorter than what takes real time anyway."""
     from services.routing.policy import default_policy_text
 

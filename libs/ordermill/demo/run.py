@@ -14,9 +14,10 @@ from typing import Any
 import uvloop
 
 from ordermill.audit import audit_installation
-from ordermill.clock import Clock
-from ordermill.installation import Installation, write_private
-from ordermill.names import SERVICES
+from ordermill.clock import Clock, system_clock
+from ordermill.errors import Refused
+from ordermill.installation import write_private
+from ordermill.names import SERVICES, url_of
 from ordermill.network import read_network
 from ordermill.service.kafka import follow
 from ordermill.service.logs import configure_logging
@@ -39,13 +40,67 @@ class WorldOptions:
     delays: float
 
 
+class NoDemo(Refused):
+    """The world only plays in installations that were made for it: its carriers deliver what nobody sent."""
+
+    code = "demo.none"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"{folder} is no demo: lay it out with `oms deploy secrets --demo-speed` (OMS_DEMO_SPEED)")
+
+
 def run_world(options: WorldOptions) -> int:
     """Until all orders are settled and added up. 0 if everything adds up, 1 if not."""
     configure_logging("world", "WARNING")
     return uvloop.run(_run(options))
 
 
+def run_outside(folder: Path, orders: int, end_when_settled: bool) -> int:
+    """The world alone, for services in other places. Keeps the story's time; `oms verify` says whether it adds up."""
+    configure_logging("world", "WARNING")
+    state = DemoState.load(folder)
+    if state.clock is None:
+        raise NoDemo(folder)
+    state.add_orders(orders)
+    state.save(folder)
+    return uvloop.run(_outside(WorldOptions(folder, state.clock.speed, 0.0), state, end_when_settled))
+
+
+async def _outside(options: WorldOptions, state: DemoState, end_when_settled: bool) -> int:
+    clock = clock_of(PlatformSettings())
+
+    def note_time() -> None:
+        state.now, state.kept_at = clock(), system_clock()
+        state.save(options.folder)
+
+    async def keep_time() -> None:
+        while True:
+            note_time()
+            await asyncio.sleep(1)
+
+    keeping = asyncio.create_task(keep_time())
+    try:
+        tally, _ = await _settle(options)
+        state.settled = True
+        print(json.dumps(tally.report()), flush=True)
+        if not end_when_settled:
+            await keeping
+        return 0
+    finally:
+        keeping.cancel()
+        note_time()
+
+
 async def _run(options: WorldOptions) -> int:
+    tally, seconds = await _settle(options)
+    print("adding up", file=sys.stderr)
+    report = await _add_up(tally, seconds)
+    write_private(options.folder / REPORT, json.dumps(report, indent=1))
+    return 1 if report["violations"] else 0
+
+
+async def _settle(options: WorldOptions) -> tuple[Tally, float]:
+    """Act until nothing is left to do; what was counted, and how many seconds it took."""
     platform = PlatformSettings()
     clock = clock_of(platform)
     state = DemoState.load(options.folder)
@@ -68,10 +123,7 @@ async def _run(options: WorldOptions) -> int:
                 break
             await asyncio.sleep(0 if acted else 0.03)
         _show(tally.progress(), expected, time.monotonic() - started, end="\n")
-        print("adding up", file=sys.stderr)
-        report = await _add_up(tally, time.monotonic() - started)
-        write_private(options.folder / REPORT, json.dumps(report, indent=1))
-        return 1 if report["violations"] else 0
+        return tally, time.monotonic() - started
     finally:
         following.cancel()
         await doors.close()
@@ -105,13 +157,12 @@ async def _add_up(tally: Tally, seconds: float) -> dict[str, Any]:
 
 
 def _address(folder: Path) -> Address:
-    secrets = Installation.open(folder).secrets
     return Address(
         kafka=os.environ["OMS_KAFKA"],
-        ports={service: int(os.environ[f"OMS_{service.upper()}_PORT"]) for service in SERVICES},
-        api_token=secrets["api_token"],
-        shopify_secret=secrets["shopify_secret"],
-        inbox=folder / "inbox",
+        urls={service: url_of(service, os.environ) or "" for service in SERVICES},
+        api_token=os.environ["OMS_API_TOKEN"],
+        shopify_secret=os.environ["OMS_CAPTURE_SHOPIFY_SECRET"],
+        inbox=Path(os.environ["OMS_CAPTURE_INBOX"]),
     )
 
 

@@ -22,9 +22,21 @@ class Batch(BaseModel):
     starts_at: AwareDatetime
 
 
+class StoryClock(BaseModel):
+    """The story showed `origin` at `started`, and runs `speed` times as fast as we."""
+
+    origin: AwareDatetime
+    started: AwareDatetime
+    speed: float
+
+
 class DemoState(BaseModel):
     now: AwareDatetime = FIRST_MORNING
     batches: list[Batch] = []
+    clock: StoryClock | None = None
+    """Of a demo in containers: what its services were started with."""
+    kept_at: AwareDatetime | None = None
+    """When its world last noted `now`, in real time."""
     settled: bool = True
     """Whether all orders of all batches were settled when it was last looked at."""
 
@@ -50,9 +62,9 @@ class DemoState(BaseModel):
 class DemoClock:
     """The demo's time: runs `speed` times as fast as ours, stands still while the demo does not run."""
 
-    def __init__(self, origin: datetime, speed: float) -> None:
+    def __init__(self, origin: datetime, speed: float, started_at: datetime | None = None) -> None:
         self.origin = origin
-        self.started_at = system_clock()
+        self.started_at = started_at or system_clock()
         self.speed = speed
         self.now = scaled_clock(origin, self.started_at, speed)
 

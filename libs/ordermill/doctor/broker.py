@@ -6,8 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 from ordermill.names import SERVICES
@@ -23,12 +21,9 @@ async def kafka(platform: PlatformSettings) -> AsyncIterator[Finding]:
     from aiokafka.admin import AIOKafkaAdminClient
     from aiokafka.errors import KafkaError
 
-    from ordermill import contracts
-    from ordermill.service.kafka import all_topics
+    from ordermill.service.topics import all_topics
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    for module in iter_modules(contracts.__path__):
-        import_module(f"{contracts.__name__}.{module.name}")
     admin = AIOKafkaAdminClient(bootstrap_servers=platform.kafka, request_timeout_ms=int(TIMEOUT_S * 1_000))
     try:
         await asyncio.wait_for(admin.start(), TIMEOUT_S)

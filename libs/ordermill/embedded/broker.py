@@ -7,12 +7,52 @@ import struct
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
 from uuid import uuid4
 
-from .errors import NotInstalled
+from .errors import BadAddress, NotInstalled
 from .ports import require_free
 from .processes import Child
 from .system import plain_environment
+
+
+class Broker(Protocol):
+    """What a stack needs of the broker that it runs, or is told of."""
+
+    @property
+    def address(self) -> str:
+        """host:port."""
+        ...
+
+    def prepare(self) -> None:
+        """Raises an EmbeddedError where it can't be started."""
+        ...
+
+    def child(self, log: Path | None = None) -> Child | None:
+        """What to run; None where somebody else runs it."""
+        ...
+
+    def is_ready(self) -> bool: ...
+
+
+class OutsideBroker:
+    """One that somebody else runs."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def prepare(self) -> None:
+        """Raises BadAddress."""
+        host, _, port = self.address.rpartition(":")
+        if not host or not port.isdecimal():
+            raise BadAddress(self.address)
+
+    def child(self, log: Path | None = None) -> None:
+        return None
+
+    def is_ready(self) -> bool:
+        """Its services wait for it themselves."""
+        return True
 
 
 class EmbeddedBroker:

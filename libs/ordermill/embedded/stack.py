@@ -12,7 +12,8 @@ from typing import Self
 
 import structlog
 
-from .broker import EmbeddedBroker
+from .apache import ApacheBroker
+from .broker import Broker, EmbeddedBroker, OutsideBroker
 from .errors import FolderInUse, FolderNotOurs, NotRunning
 from .leftovers import clear_leftovers
 from .ports import choose_ports
@@ -34,11 +35,15 @@ class EmbeddedStack:
         folder: Path = Path(".ordermill"),
         preferred_ports: Mapping[str, int | None] | None = None,
         *,
+        kafka: str | None = None,
         postgres_port: int | None = None,
         kafka_port: int | None = None,
         grace_s: float = 10.0,
     ) -> None:
-        """`preferred_ports`: names that get a port in `ports` too. The named two are taken as given or refused."""
+        """`preferred_ports`: names that get a port in `ports` too. The named two are taken as given or refused.
+
+        `kafka`: the folder of an Apache Kafka to run, or host:port of a broker that runs; else the embedded one runs.
+        """
         self.folder = folder.resolve()
         self.ports: dict[str, int] = {}
         self._run_file = self.folder / "run.json"
@@ -49,7 +54,8 @@ class EmbeddedStack:
         self._wanted = {name: port for name, port in wanted.items() if port is not None}
         self._lock: int | None = None
         self._postgres: EmbeddedPostgres | None = None
-        self._broker: EmbeddedBroker | None = None
+        self._kafka = kafka
+        self._broker: Broker | None = None
 
     @property
     def postgres(self) -> EmbeddedPostgres:
@@ -58,7 +64,7 @@ class EmbeddedStack:
         return self._postgres
 
     @property
-    def broker(self) -> EmbeddedBroker:
+    def broker(self) -> Broker:
         if self._broker is None:
             raise NotRunning(self.folder)
         return self._broker
@@ -94,17 +100,28 @@ class EmbeddedStack:
             clear_leftovers(self._run_file)
             self.ports = choose_ports(self._preferred, self.folder / "ports.json", self._wanted)
             self._postgres = EmbeddedPostgres(self.folder / "postgres", self.ports["postgres"])
-            self._broker = EmbeddedBroker(self.ports["kafka"])
+            self._broker = self._chosen_broker()
             self._postgres.prepare()
             self._broker.prepare()
             undo.callback(self.supervisor.stop)
             self.supervisor.start(self._postgres.child(self.log("postgres")))
-            self.supervisor.start(self._broker.child(self.log("kafka")))
+            if (child := self._broker.child(self.log("kafka"))) is not None:
+                self.supervisor.start(child)
             self.supervisor.wait_ready("postgres", self._postgres_ready, timeout_s=120.0)  # may replay its log first
-            self.supervisor.wait_ready("kafka", lambda _: self.broker.is_ready())
+            if child is not None:
+                self.supervisor.wait_ready("kafka", lambda _: self.broker.is_ready(), timeout_s=120.0)
             undo.pop_all()
         logger.info("embedded stack runs", postgres=self.postgres.address, kafka=self.kafka)
         return self
+
+    def _chosen_broker(self) -> Broker:
+        if self._kafka is None:
+            return EmbeddedBroker(self.ports["kafka"])
+        home = Path(self._kafka)
+        if not home.is_dir():
+            return OutsideBroker(self._kafka)
+        controller = choose_ports({"kafka": None, "kafka-controller": None}, self.folder / "ports.json", self.ports)
+        return ApacheBroker(home.absolute(), self.folder / "kafka", self.ports["kafka"], controller["kafka-controller"])
 
     def stop(self) -> None:
         """Stop every child of the supervisor, also those that others gave it, and leave the folder."""

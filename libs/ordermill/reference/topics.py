@@ -10,7 +10,7 @@ from unittest.mock import patch
 from ordermill.clock import system_clock
 from ordermill.contracts.base import Fact
 from ordermill.names import SERVICES
-from ordermill.service.kafka import COMPACTED, all_topics
+from ordermill.service.topics import all_topics, policy_of
 
 from . import WRITTEN, table
 from .events import messages
@@ -19,8 +19,9 @@ HEAD = f"""# Topics
 
 {WRITTEN}
 A service makes the topics that are missing when it starts, with `OMS_PARTITIONS` partitions and `OMS_REPLICATION`
-copies. The key is the stream's id, so what happens to one order stays in order. A compacted topic keeps the latest
-message of each key. The console reads all of them, but those of effects. What each message holds: [events](events.md).
+copies. The key is the stream's id, so what happens to one order stays in order. Why each is kept so long:
+[decision 21](../decisions/0021-how-topics-are-kept.md). The console reads all of them, but those of effects. What each
+message holds: [events](events.md).
 """
 OUTSIDE = {
     "oms.channel.orders": "channels",
@@ -51,7 +52,7 @@ def reference() -> str:
             f"`{topic}`",
             ", ".join(sorted(writers[topic])),
             ", ".join(sorted(readers[topic])) or "whoever wants to",
-            "compacted" if topic in COMPACTED else "all that was sent",
+            policy_of(topic).kept,
             "<br>".join(f"`{name}`" for name in carried[topic]),
         )
         for topic in all_topics(SERVICES)

@@ -9,8 +9,8 @@ from typing import Any
 
 from ordermill.contracts.base import Fact, Message
 from ordermill.service.declare import Service
-from ordermill.service.kafka import topic_configuration
 from ordermill.service.settings import PlatformSettings
+from ordermill.service.topics import policy_of
 
 from .messages import all_types, comes_from_outside, old_versions
 
@@ -92,7 +92,7 @@ def _names(topic: str, carried: Carried) -> Iterable[str]:
 
 
 def _channel(topic: str, carried: Carried) -> Json:
-    configuration = topic_configuration(topic)
+    configuration = policy_of(topic).configs()
     about = ABOUT.get(topic) or (
         f"What {topic.split('.')[1]} could not handle, whole, and what became of it."
         if topic.endswith(".dlq")

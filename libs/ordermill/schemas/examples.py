@@ -20,10 +20,11 @@ from ordermill.contracts.base import decode
 from ordermill.errors import OrdermillError
 from ordermill.installation import adopt_environment
 from ordermill.names import SERVICES
-from ordermill.service.kafka import all_topics, ensure_topics
+from ordermill.service.kafka import ensure_topics
 from ordermill.service.messages import envelope_of
 from ordermill.service.run import kafka_of
 from ordermill.service.settings import PlatformSettings
+from ordermill.service.topics import all_topics
 
 from .files import FOLDER
 from .messages import all_types

@@ -1,4 +1,4 @@
-"""Kafka: FastStream subscribers that hand a poll's records over untouched, and the publisher behind the relay.
+"""Kafka: FastStream subscribers that hand a poll's records over untouched, and followers that read topics whole.
 
 FastStream's own parser would decode every header as UTF-8 and every body as JSON before anyone sees the message; ours
 looks at nothing, so one binary header stops nobody.
@@ -13,10 +13,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from zlib import crc32
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import ConsumerStoppedError, KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.protocol.fetch import FetchRequest
@@ -25,22 +24,16 @@ from faststream.kafka import KafkaBroker
 from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
 from faststream.middlewares import AckPolicy
 
-from ordermill.clock import Clock
-from ordermill.contracts.base import BY_TYPE
 from ordermill.errors import Transient
-from ordermill.eventlog.records import SequencedRow
-from ordermill.eventlog.relay import topics_of
-from ordermill.eventlog.store import Publication
 
 from .lag import lag_of
-from .messages import Headers, UnreadableRecord, event_headers, state_headers
+from .messages import UnreadableRecord
+from .topics import LARGEST_REQUEST, policy_of
 
 logger = structlog.get_logger(__name__)
 
 POLL_PACE_S = 0.015
 LONGEST_PACE_S = 0.15
-LARGEST_REQUEST = 4 * 1024 * 1024
-COMPACTED = frozenset({"oms.inventory.availability", "oms.orders.status"})
 
 
 class BrokerUnavailable(Transient):
@@ -64,33 +57,14 @@ class KafkaSettings:
     security: ssl.SSLContext | None = None
 
 
-def all_topics(services: Iterable[str]) -> list[str]:
-    """Every topic of an installation with these services."""
-    topics = {topic for cls in BY_TYPE.values() for topic in (cls.topic, *cls.also_on) if "{" not in topic}
-    return sorted(topics | {f"oms.{service}.dlq" for service in services})
-
-
-def topic_configuration(topic: str) -> dict[str, str]:
-    """How a topic is made, in Kafka's own words."""
-    return {
-        "max.message.bytes": str(LARGEST_REQUEST),
-        "cleanup.policy": "compact" if topic in COMPACTED else "delete",
-    }
-
-
 async def ensure_topics(settings: KafkaSettings, topics: Sequence[str]) -> None:
-    """Make the topics that are missing. Raises BrokerUnavailable."""
+    """Make the topics that are missing; what an operator changed since stays. Raises BrokerUnavailable."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.servers)
     try:
         await admin.start()
         existing = set(await admin.list_topics())
         missing = [
-            NewTopic(
-                name,
-                settings.partitions,
-                settings.replication,
-                topic_configs=topic_configuration(name),
-            )
+            NewTopic(name, settings.partitions, settings.replication, topic_configs=policy_of(name).configs())
             for name in topics
             if name not in existing
         ]
@@ -118,105 +92,19 @@ async def cluster_of(client: Any) -> str:
     return str(getattr(answer, "cluster_id", ""))
 
 
-class KafkaPublisher:
-    """Sends a log's rows as batches, one a partition; a stream's events keep their order."""
+async def put_away(client: Any, limit_s: float = 5.0) -> None:
+    """Stop one of aiokafka's or FastStream's clients, whatever comes of it.
 
-    def __init__(self, settings: KafkaSettings, clock: Clock, topics: Sequence[str] = ()) -> None:
-        """`topics` are made again in a broker that was emptied."""
-        self._settings = settings
-        self._clock = clock
-        self._topics = topics
-        self._producer: AIOKafkaProducer | None = None
-        self._cluster: str | None = None
-        self._replaced = False
-        self._partitions: dict[str, int] = {}
-
-    async def start(self) -> None:
-        """Raises BrokerUnavailable."""
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._settings.servers,
-            acks="all",
-            enable_idempotence=self._settings.idempotent,
-            max_request_size=LARGEST_REQUEST,
-            max_batch_size=512 * 1024,
-            request_timeout_ms=10_000,
-        )
-        try:
-            await producer.start()
-        except (KafkaError, OSError) as error:
-            with suppress(Exception):
-                await producer.stop()
-            raise BrokerUnavailable(f"Kafka at {self._settings.servers}: {error}") from error
-        self._producer = producer
-
-    async def stop(self) -> None:
-        if self._producer is not None:
-            await self._producer.stop()
-            self._producer = None
-
-    async def cluster(self) -> str:
-        known, self._cluster = self._cluster, await cluster_of(self._running().client)
-        self._replaced = self._replaced or known not in (None, self._cluster)
-        return self._cluster
-
-    async def is_empty(self, topic: str) -> bool:
-        """Also for a broker that has just replaced another: the client may have sent to it unknowingly."""
-        await ensure_topics(self._settings, self._topics)
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.servers)
-        try:
-            await consumer.start()
-            count = await self._count(topic)
-            ends = await consumer.end_offsets([TopicPartition(topic, number) for number in range(count)])
-            replaced, self._replaced = self._replaced, False
-            return replaced or not any(ends.values())
-        except (KafkaError, OSError) as error:
-            raise BrokerUnavailable(f"Kafka at {self._settings.servers}: {error}") from error
-        finally:
-            with suppress(Exception):
-                await consumer.stop()
-
-    async def send_events(self, service: str, rows: Sequence[SequencedRow]) -> None:
-        await self._send(
-            (topic, sequenced.row.stream.encode(), sequenced.row.data, event_headers(service, sequenced))
-            for sequenced in rows
-            for topic in topics_of(sequenced.row.type, service)
-        )
-
-    async def send_states(self, service: str, states: Sequence[Publication]) -> None:
-        now = self._clock()
-        await self._send((s.topic, s.key.encode(), s.data, state_headers(service, s, now)) for s in states)
-
-    async def _send(self, messages: Iterable[tuple[str, bytes, bytes, Headers]]) -> None:
-        producer = self._running()
-        batches: dict[tuple[str, int], Any] = {}
-        sent: list[Awaitable[Any]] = []
-        try:
-            for topic, key, value, headers in messages:
-                partition = crc32(key) % (self._partitions.get(topic) or await self._count(topic))
-                place = (topic, partition)
-                batch = batches.get(place)
-                if batch is None:
-                    batch = batches[place] = producer.create_batch()
-                if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
-                    sent.append(await producer.send_batch(batch, topic, partition=partition))
-                    batch = batches[place] = producer.create_batch()
-                    batch.append(key=key, value=value, timestamp=None, headers=headers)
-            for (topic, partition), batch in batches.items():
-                sent.append(await producer.send_batch(batch, topic, partition=partition))
-            await asyncio.gather(*sent)
-        except (KafkaError, OSError) as error:
-            self._partitions.clear()
-            raise BrokerUnavailable(f"Kafka did not take a batch: {error!r}") from error
-
-    async def _count(self, topic: str) -> int:
-        partitions = await self._running().partitions_for(topic)
-        self._partitions[topic] = len(partitions)
-        return len(partitions)
-
-    def _running(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            raise BrokerUnavailable("the producer is not started")
-        return self._producer
+    While the broker is away their stop may end in a CancelledError, from a task of theirs that they cancel and await.
+    Nobody asked us to stop: raised here it would end whoever calls, and silently.
+    """
+    stopping = asyncio.create_task(client.stop())
+    await asyncio.wait([stopping], timeout=limit_s)
+    if not stopping.done() or stopping.cancelled() or stopping.exception():
+        stopping.cancel()
+        inner = getattr(client, "_client", None)
+        if inner is not None:
+            await asyncio.wait([asyncio.create_task(inner.close())], timeout=limit_s)
 
 
 class Subscriptions:
@@ -256,7 +144,7 @@ class Subscriptions:
         for worker in self._workers:
             worker.stopping = True
         await asyncio.gather(*(worker.idle() for worker in self._workers))
-        await self._broker.stop()
+        await put_away(self._broker)
 
     def _subscribe(self, settings: KafkaSettings, group: str, member: str, topics: Sequence[str]) -> _Worker:
         worker = _Worker(self._handle)
@@ -426,10 +314,18 @@ class _Worker(ConsumerRebalanceListener):
             self._cluster = cluster
 
 
+async def _has_reached(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> bool:
+    positions = await asyncio.gather(*(consumer.position(place) for place in ends))
+    return all(at >= end for at, end in zip(positions, ends.values(), strict=True))
+
+
 async def follow(
     settings: KafkaSettings, topics: Sequence[str], absorb: Callable[[Any], None], caught_up: asyncio.Event
 ) -> None:
-    """Read topics whole, from the start and on, without a group; sets `caught_up` at the first empty poll."""
+    """Read topics whole, from the start and on, without a group.
+
+    Sets `caught_up` at the first empty poll after it has read to the ends it found, which a broker may report too low.
+    """
     while True:
         consumer = AIOKafkaConsumer(
             *topics,
@@ -443,6 +339,7 @@ async def follow(
             cluster = await cluster_of(consumer._client)
             checked = asyncio.get_running_loop().time()
             places: dict[TopicPartition, int | None] = {}
+            ends = await consumer.end_offsets(consumer.assignment())
             while True:
                 try:
                     polled = await consumer.getmany(timeout_ms=200, max_records=2_000)
@@ -455,7 +352,7 @@ async def follow(
                 for record in records:
                     places[TopicPartition(record.topic, record.partition)] = record.offset + 1
                     absorb(record)
-                if not records:
+                if not records and await _has_reached(consumer, ends):
                     caught_up.set()
                 now = asyncio.get_running_loop().time()
                 if now - checked > 2:
@@ -466,5 +363,4 @@ async def follow(
             logger.warning("following starts over", topics=topics, error=repr(error))
             await asyncio.sleep(0.5)
         finally:
-            with suppress(Exception):
-                await consumer.stop()
+            await put_away(consumer)

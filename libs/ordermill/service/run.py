@@ -23,20 +23,15 @@ from ordermill.names import SERVICES
 from ordermill.tracing import endpoint_of, start_tracing, stop_tracing
 
 from .declare import Follows, Service
-from .kafka import (
-    KafkaPublisher,
-    KafkaSettings,
-    Subscriptions,
-    all_topics,
-    ensure_topics,
-    follow,
-)
+from .kafka import KafkaSettings, Subscriptions, ensure_topics, follow
 from .logs import configure_logging
 from .messages import envelope_of
 from .metrics import Metrics, our_version
+from .publisher import KafkaPublisher
 from .running import RunningService
 from .settings import PlatformSettings, ServiceSettings, settings_of
 from .surface import application
+from .topics import all_topics
 
 logger = structlog.get_logger(__name__)
 
@@ -75,7 +70,7 @@ def run_service(build: Callable[[PlatformSettings, Clock], Service], name: str) 
 def traced(name: str, platform: PlatformSettings) -> Iterator[None]:
     """Tracing as the settings say, for as long as this process works."""
     if endpoint_of(platform.otlp_endpoint):
-        start_tracing(name, platform.instance, our_version(), platform.otlp_endpoint, platform.trace_ratio)
+        start_tracing(name, platform.member, our_version(), platform.otlp_endpoint, platform.trace_ratio)
     try:
         yield
     finally:
@@ -123,7 +118,7 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         if service.startup is not None:
             await service.startup(running)
         subscriptions = Subscriptions(
-            kafka, service.name, platform.instance, service.topics, platform.workers, running.handle
+            kafka, service.name, platform.member, service.topics, platform.workers, running.handle
         )
         await until(stop, subscriptions.start)
         running.consuming = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from datetime import datetime
+from socket import gethostname
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -54,7 +55,7 @@ class PlatformSettings(BaseSettings):
     keyring_url: PostgresUrl = Field(description="PostgreSQL URL of the keyring's database.")
     master_key: Key = Field(description="Wraps the customers' keys: 32 bytes, base64.")
     link_secret: Key = Field(description="Makes customers' links unguessable: 32 bytes, base64.")
-    instance: str = Field("1", description="Names this instance of a service among its like; static group membership.")
+    instance: str = Field("", description="Names this instance among its like; the host's name if not set.")
     partitions: int = Field(4, ge=1, le=512, description="Partitions of topics that this installation makes.")
     replication: int = Field(1, ge=1, le=9, description="Copies of each partition.")
     fetch_wait_ms: int = Field(500, ge=1, le=10_000, description="How long the broker may hold back an empty fetch.")
@@ -79,6 +80,11 @@ class PlatformSettings(BaseSettings):
     clock_origin: datetime | None = Field(None, description="Demo: what a scaled clock showed at OMS_CLOCK_STARTED.")
     clock_started: datetime | None = Field(None, description="Demo: the real time at which it showed that.")
     clock_speed: float = Field(1.0, gt=0, le=1_000_000, description="Demo: seconds that pass in one real second.")
+
+    @property
+    def member(self) -> str:
+        """What Kafka knows this instance by. Two of a kind under one name would put each other out of their group."""
+        return self.instance or gethostname()
 
     def network_text(self) -> str:
         """The merchant's network, TOML: the file that is named, or the built-in one."""

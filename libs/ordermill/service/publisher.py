@@ -1,0 +1,138 @@
+"""The publisher behind the relay: a log's events and states as batches, one a partition."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Any
+from zlib import crc32
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from ordermill.clock import Clock
+from ordermill.eventlog.records import SequencedRow
+from ordermill.eventlog.relay import topics_of
+from ordermill.eventlog.store import Publication
+
+from .kafka import BrokerUnavailable, KafkaSettings, cluster_of, ensure_topics, put_away
+from .messages import Headers, event_headers, state_headers
+from .topics import LARGEST_REQUEST
+
+SEND_LIMIT_S = 20.0
+"""With idempotence the client tries as long as it takes; after this a new producer, and another look at the broker."""
+
+
+class KafkaPublisher:
+    """Sends a log's rows as batches, one a partition; a stream's events keep their order."""
+
+    def __init__(self, settings: KafkaSettings, clock: Clock, topics: Sequence[str] = ()) -> None:
+        """`topics` are made again in a broker that was emptied."""
+        self._settings = settings
+        self._clock = clock
+        self._topics = topics
+        self._producer: AIOKafkaProducer | None = None
+        self._cluster: str | None = None
+        self._replaced = False
+        self._partitions: dict[str, int] = {}
+
+    async def start(self) -> None:
+        """Raises BrokerUnavailable."""
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._settings.servers,
+            acks="all",
+            enable_idempotence=self._settings.idempotent,
+            max_request_size=LARGEST_REQUEST,
+            max_batch_size=512 * 1024,
+            request_timeout_ms=10_000,
+        )
+        try:
+            await producer.start()
+        except (KafkaError, OSError) as error:
+            await put_away(producer)
+            raise BrokerUnavailable(f"Kafka at {self._settings.servers}: {error}") from error
+        self._producer = producer
+
+    async def stop(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _quit(producer)
+
+    async def cluster(self) -> str:
+        known, self._cluster = self._cluster, await cluster_of((await self._running()).client)
+        self._replaced = self._replaced or known not in (None, self._cluster)
+        return self._cluster
+
+    async def is_empty(self, topic: str) -> bool:
+        """Also for a broker that has just replaced another: the client may have sent to it unknowingly."""
+        await ensure_topics(self._settings, self._topics)
+        consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.servers)
+        try:
+            await consumer.start()
+            count = await self._count(topic)
+            ends = await consumer.end_offsets([TopicPartition(topic, number) for number in range(count)])
+            replaced, self._replaced = self._replaced, False
+            return replaced or not any(ends.values())
+        except (KafkaError, OSError) as error:
+            raise BrokerUnavailable(f"Kafka at {self._settings.servers}: {error}") from error
+        finally:
+            await put_away(consumer)
+
+    async def send_events(self, service: str, rows: Sequence[SequencedRow]) -> None:
+        await self._send(
+            (topic, sequenced.row.stream.encode(), sequenced.row.data, event_headers(service, sequenced))
+            for sequenced in rows
+            for topic in topics_of(sequenced.row.type, service)
+        )
+
+    async def send_states(self, service: str, states: Sequence[Publication]) -> None:
+        now = self._clock()
+        await self._send((s.topic, s.key.encode(), s.data, state_headers(service, s, now)) for s in states)
+
+    async def _send(self, messages: Iterable[tuple[str, bytes, bytes, Headers]]) -> None:
+        try:
+            async with asyncio.timeout(SEND_LIMIT_S):
+                await self._send_all(messages)
+        except (KafkaError, OSError, TimeoutError) as error:
+            # A producer that lost a batch has a gap in its numbers, for which the broker refuses all that follows.
+            self._partitions.clear()
+            await self.stop()
+            raise BrokerUnavailable(f"Kafka did not take a batch: {error!r}") from error
+
+    async def _send_all(self, messages: Iterable[tuple[str, bytes, bytes, Headers]]) -> None:
+        producer = await self._running()
+        batches: dict[tuple[str, int], Any] = {}
+        sent: list[Awaitable[Any]] = []
+        for topic, key, value, headers in messages:
+            partition = crc32(key) % (self._partitions.get(topic) or await self._count(topic))
+            place = (topic, partition)
+            batch = batches.get(place)
+            if batch is None:
+                batch = batches[place] = producer.create_batch()
+            if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+                sent.append(await producer.send_batch(batch, topic, partition=partition))
+                batch = batches[place] = producer.create_batch()
+                batch.append(key=key, value=value, timestamp=None, headers=headers)
+        for (topic, partition), batch in batches.items():
+            sent.append(await producer.send_batch(batch, topic, partition=partition))
+        await asyncio.gather(*sent)
+
+    async def _count(self, topic: str) -> int:
+        partitions = await (await self._running()).partitions_for(topic)
+        self._partitions[topic] = len(partitions)
+        return len(partitions)
+
+    async def _running(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            await self.start()
+        assert self._producer is not None
+        return self._producer
+
+
+async def _quit(producer: AIOKafkaProducer) -> None:
+    """End it at once: what the broker has not taken the relay sends again."""
+    held = producer._message_accumulator
+    for batch in (*held._pending_batches, *(batch for several in held._batches.values() for batch in several)):
+        batch.future.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody waits for it now
+    held.fail_all(BrokerUnavailable("given up"))
+    await put_away(producer)

@@ -1,0 +1,137 @@
+"""What only a broker that keeps what it is told can show. Needs Apache Kafka: OMS_TEST_KAFKA=apache or container."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from ordermill.contracts.base import decode
+from ordermill.contracts.inventory import StockReceived
+from ordermill.names import SERVICES
+from ordermill.service.kafka import ensure_topics
+from ordermill.service.topics import all_topics, policy_of
+from tests.brokers import apache_only
+from tests.integration.kafka import STOCK, Broker, arrived
+from tests.integration.stand import Log, Open, eventually
+
+pytestmark = apache_only
+
+
+async def test_what_the_broker_confirmed_outlives_its_crash_and_is_neither_sent_nor_handled_again(
+    broker: Broker, shelf_log: Log, instance: Open
+) -> None:
+    one = await instance()
+    await one.publish(broker.settings())
+    await one.consume(broker.settings())
+    await broker.publish([arrived(f"sku-{n}", reference=f"r{n}") for n in range(60)])
+    await eventually(shelf_log.has(60))
+
+    async def told() -> list[str]:
+        return [decode(StockReceived.type, r.value).reference for r in await broker.read(StockReceived.topic)]
+
+    async def all_told() -> bool:
+        return len(await told()) >= 60
+
+    await eventually(all_told)
+    broker.kill()
+    broker.revive(empty=False)
+    await broker.publish([arrived(f"sku-{n}", reference=f"s{n}") for n in range(60)])
+    await eventually(shelf_log.has(120))
+
+    async def rest_told() -> bool:
+        return len(await told()) >= 120
+
+    await eventually(rest_told)
+    expected = Counter([f"r{n}" for n in range(60)] + [f"s{n}" for n in range(60)])
+    assert Counter(await shelf_log.references()) == expected
+    assert Counter(await told()) == expected  # nothing twice: the producer's numbers let the broker drop repeats
+
+
+async def test_an_instance_started_again_under_its_name_goes_on_long_before_its_predecessor_counts_as_dead(
+    broker: Broker, shelf_log: Log, instance: Open
+) -> None:
+    patient = broker.settings(session_timeout_ms=60_000)
+    for part in range(3):
+        one = await instance()
+        await one.consume(patient, "shelf-1")
+        await broker.publish([arrived(f"sku-{n}", reference=f"{part}-{n}") for n in range(20)])
+        await eventually(shelf_log.has(20 * (part + 1)), timeout_s=30)
+        await one.close()
+
+
+async def test_each_topic_is_kept_as_the_table_says(broker: Broker) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.address)
+    await admin.start()
+    try:
+        topics = all_topics(SERVICES)
+        described = await admin.describe_topics(topics)
+        assert {each["topic"]: len(each["partitions"]) for each in described} == dict.fromkeys(topics, 4)
+        answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in topics])
+        found = {
+            resource[3]: {entry[0]: entry[1] for entry in resource[4]}
+            for answer in answers
+            for resource in answer.resources
+        }
+    finally:
+        await admin.close()
+    for topic in topics:
+        wanted = policy_of(topic).configs()
+        assert {name: found[topic][name] for name in wanted} == wanted, topic
+    assert {topic for topic in topics if found[topic]["cleanup.policy"] == "compact"} == {
+        "oms.inventory.availability",
+        "oms.orders.status",
+    }
+
+
+async def test_a_topic_that_somebody_made_otherwise_stays_as_it_is(broker: Broker) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.address)
+    await admin.start()
+    try:
+        await admin.delete_topics([STOCK])
+
+        async def gone() -> bool:
+            return STOCK not in await admin.list_topics()
+
+        await eventually(gone)
+        await admin.create_topics([NewTopic(STOCK, 7, 1, topic_configs={"retention.ms": "3600000"})])
+        await ensure_topics(broker.settings(), [STOCK])
+        (described,) = await admin.describe_topics([STOCK])
+        assert len(described["partitions"]) == 7
+    finally:
+        await admin.close()
+
+
+async def test_kafkas_own_tool_shows_a_groups_lag(broker: Broker, shelf_log: Log, instance: Open) -> None:
+    def lags() -> dict[str, int]:
+        said = broker.tool("kafka-consumer-groups.sh", "--describe", "--group", "oms.inventory")
+        rows = [line.split() for line in said.splitlines() if line.startswith("oms.inventory")]
+        return {f"{row[1]}-{row[2]}": int(row[5]) for row in rows if row[5].isdecimal()}
+
+    one = await instance()
+    await one.consume(broker.settings())
+    await broker.publish([arrived(f"sku-{n}", reference=f"r{n}") for n in range(40)])
+    await eventually(shelf_log.has(40))
+    await one.stop_consuming()
+    assert set(lags().values()) == {0}
+    await broker.publish([arrived(f"sku-{n}", reference=f"late-{n}") for n in range(25)])
+    assert sum(lags().values()) == 25
+
+
+async def test_a_compacted_topic_keeps_the_latest_of_each_key(broker: Broker) -> None:
+    topic = "oms.inventory.availability"
+    hurry = "segment.ms=100,min.cleanable.dirty.ratio=0.01,max.compaction.lag.ms=100"
+    broker.tool("kafka-configs.sh", "--alter", "--entity-type", "topics", "--entity-name", topic, "--add-config", hurry)
+    for number in range(30):
+        await broker.send(topic, b"%d" % number, [], key=b"teapot", partition=0)
+        await asyncio.sleep(0.01)
+
+    async def compacted() -> list[Any]:
+        await broker.send(topic, b"x", [], key=b"cup", partition=0)  # closes the segment before
+        left = [record.value for record in await broker.read(topic) if record.key == b"teapot"]
+        return left if len(left) == 1 else []
+
+    assert await eventually(compacted, timeout_s=90) == [b"29"]
