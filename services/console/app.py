@@ -21,11 +21,14 @@ from ordermill.service.observe import ObserveRequests
 from ordermill.service.surface import LimitBody
 
 from . import (
+    acting,
+    bulk,
     customer,
     floor,
     floor_reports,
     letters,
     machine,
+    order,
     queue,
     reference,
     returns,
@@ -63,7 +66,8 @@ def application(console: Console, metrics: ConsoleMetrics) -> FastAPI:
     _login(app)
     _operations(app, console, metrics)
     for pages in (
-        queue, stock, stock_work, routing, floor, floor_reports, returns, letters, machine, customer, reference,
+        queue, bulk, order, acting, stock, stock_work, routing, floor, floor_reports, returns, letters, machine,
+        customer, reference,
     ):  # fmt: skip
         app.include_router(pages.router)
     return app

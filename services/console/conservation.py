@@ -24,7 +24,7 @@ from ordermill.eventlog.postgres import translated
 
 from .doors import Doors
 from .live import Live
-from .pictures.orders import Order
+from .pictures.order import Order
 from .sums import MOVES, order_faults, stock_fault
 
 logger = structlog.get_logger(__name__)

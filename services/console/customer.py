@@ -21,7 +21,7 @@ from ordermill.errors import OrdermillError, Refused
 from ordermill.geo import locate
 
 from .pages import ZONE_COOKIE, Console, Notice, This, answer, page, zone_of
-from .pictures.orders import Order
+from .pictures.order import Order
 from .security import Fields, Forged
 from .story import REASONS, STEPS, TOLD, Story, tell
 

@@ -31,9 +31,13 @@ _DRAWN_AT_MOST = 5_000
 
 _INSERT = """
 INSERT INTO events (message, message_id, source, topic, type, stream, version, actor, correlation_id, causation_id,
-                    happened_at, order_id, data)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::text[],
-                     $9::text[], $10::text[], $11::timestamptz[], $12::text[], $13::bytea[])
+                    happened_at, order_id, data, seen_at)
+SELECT message, message_id, source, topic, type, stream, version, actor, correlation_id, causation_id, happened_at,
+       order_id, data, statement_timestamp() + place * interval '1 microsecond'
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::text[],
+            $9::text[], $10::text[], $11::timestamptz[], $12::text[], $13::bytea[], $14::int[])
+     AS told (message, message_id, source, topic, type, stream, version, actor, correlation_id, causation_id,
+              happened_at, order_id, data, place)
 ON CONFLICT (message) DO NOTHING RETURNING message
 """
 _ADOPT = """
@@ -145,6 +149,7 @@ class Projecting:
     async def _keep(self, connection: Any, heard: Sequence[Told]) -> list[Told]:
         """Those not seen before, kept. States of compacted topics are not: only the pictures made of them count."""
         events = sorted((item for item in heard if not item.is_state), key=lambda item: item.key)
+        place = {item.key: number for number, item in enumerate(heard)}
         columns = [
             [getattr(item, name) for item in events]
             for name in (
@@ -152,7 +157,8 @@ class Projecting:
                 "causation_id", "happened_at", "order_id", "data",
             )
         ]  # fmt: skip
-        known = {row[0] for row in await connection.fetch(_INSERT, *columns)} if events else set()
+        places = [place[item.key] for item in events]
+        known = {row[0] for row in await connection.fetch(_INSERT, *columns, places)} if events else set()
         fresh = [item for item in heard if item.is_state or item.key in known]
         parcels = sorted({item.stream for item in fresh if item.stream.startswith(_OF_ONE_ORDER)})
         if parcels:

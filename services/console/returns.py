@@ -16,7 +16,7 @@ from ordermill.ids import order_id_of
 from .doors import NotThere
 from .live import stream
 from .pages import Console, Notice, This, answer, page, render
-from .pictures.orders import Order
+from .pictures.order import Order
 from .pictures.returns import RETURNS, STATES, Return
 from .reading import document, document_when
 from .security import Fields, Form, Me, Session

@@ -39,7 +39,7 @@ from ordermill.contracts.tracking import (
 )
 from ordermill.customer import in_words
 
-from .pictures.orders import ENDED, Order
+from .pictures.order import ENDED, Order
 
 TOLD: tuple[type[Message], ...] = (
     PromiseMade, PromiseChanged,

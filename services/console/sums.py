@@ -19,7 +19,7 @@ from ordermill.contracts.inventory import (
     StockShippedOut,
 )
 
-from .pictures.orders import Order, Units
+from .pictures.order import Order, Units
 
 MOVES: tuple[type[Message], ...] = (StockReceived, StockRestocked, StockAdjusted, StockCountRecorded, StockShippedOut)
 """The facts that change what is on hand."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Body
+from pydantic import StringConstraints
 
 from ordermill.clock import Clock
 from ordermill.contracts.capture import CancellationRequested, OrderReleased
+from ordermill.contracts.fields import Id, Part
 from ordermill.contracts.fulfillment import (
     FulfillmentLinesCanceled,
     FulfillmentRejected,
@@ -25,7 +27,7 @@ from ordermill.service.settings import PlatformSettings
 
 from . import handlers
 from .answers import ReservationDocument, StockDocument
-from .domain import RESERVATION, STOCK, decision
+from .domain import RESERVATION, STOCK, RerouteUnits, decision
 from .handlers import Feeds
 from .settings import InventorySettings
 from .views import AVAILABILITY, RESERVATIONS, STOCK_VIEW
@@ -59,6 +61,18 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
     )
 
 
+class RerouteRequest(Part):
+    """Take all units that are not packed back from this fulfillment order and route them again.
+
+    `elsewhere` leaves its location out of the next plan; should only that one have the goods, it gets them again.
+    """
+
+    reroute_id: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._:-]+$")]
+    """The same twice is done once."""
+    fulfillment_id: Id
+    elsewhere: bool = True
+
+
 Lines = Body(min_length=1, max_length=1_000, description="Up to 1,000 lines; each succeeds or fails by itself.")
 
 
@@ -81,5 +95,11 @@ def routes(feeds: Feeds) -> APIRouter:
     async def count(lines: Annotated[list[StockCounted], Lines], service: Running, actor: Actor) -> list[Done]:
         outcomes = await service.execute_many((([decision(feeds.count(line))], None) for line in lines), actor)
         return [done(outcome, StockRejected) for outcome in outcomes]
+
+    @router.post("/reservations/{order_id}/reroute", summary="Have units at a location routed again")
+    async def reroute(order_id: str, request: RerouteRequest, service: Running, actor: Actor) -> Done:
+        """The location answers whether it is in time: what is packed stays."""
+        command = RerouteUnits(order_id, request.fulfillment_id, request.reroute_id, request.elsewhere)
+        return done(await service.execute([decision(command)], actor))
 
     return router

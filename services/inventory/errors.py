@@ -1,6 +1,6 @@
 """What can go wrong in inventory beyond its own facts of refusal."""
 
-from ordermill.errors import Poison, Transient
+from ordermill.errors import Poison, Refused, Transient
 
 
 class OrderNotReserved(Transient):
@@ -28,3 +28,13 @@ class FulfillmentNotAllocated(Poison):
             f"{fulfillment_id}: order {order_id} has no units allocated to it, now or earlier. "
             f"Compare both with: oms log show reservation-{order_id}"
         )
+
+
+class NothingToReroute(Refused):
+    """A person wants units routed again that a fulfillment order does not have, or not any more."""
+
+    code = "inventory.nothing-to-reroute"
+
+    def __init__(self, fulfillment_id: str, why: str) -> None:
+        self.fulfillment_id = fulfillment_id
+        super().__init__(f"{fulfillment_id}: nothing to route again: {why}.")

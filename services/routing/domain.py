@@ -6,8 +6,9 @@ waited for stock, those that a location refused or gave back.
 
 Exclusions. Who rejected the work gets nothing of this order again; who picked short gets none of those SKUs again. A
 location that had too little when units were to be allocated is left out of the next try only: by then the picture
-of availability is newer. Where it may be what is in the way, units wait for it (`OrderDeferred`), and after the
-policy's `attempts` they are unroutable; of an order's units only those that really cannot be had.
+of availability is newer; and so is one from which a person took units back to have them shipped from elsewhere. Where
+it may be what is in the way, units wait for it (`OrderDeferred`), and after the policy's `attempts` they are
+unroutable; of an order's units only those that really cannot be had.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ class RerouteGivenBack:
     lines: tuple[ReleasedLine, ...]
     decided_at: datetime
     available: Picture
+    avoid: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,17 +231,14 @@ def _units(state: OrderPlan, command: PlanCommand) -> _Units | None:
             lines = _still_under_way(state, command.fulfillment_id, command.lines)
             if not lines or command.caused_by in state.answered:
                 return None
-            new: list[Exclusion] = (
-                [(command.location, None)]
-                if command.cause == "rejected"
-                else [(command.location, sku) for sku in dict.fromkeys(line.sku for line in lines)]
-            )
+            new, once = _exclusions(command, lines)
             return _Units(
                 lines=lines,
                 cause=command.cause,
                 caused_by=command.caused_by,
                 instead_of=command.fulfillment_id,
                 excluded=tuple(dict.fromkeys((*state.excluded, *new))),
+                excluded_once=once,
             )
         case RetryRouting():
             waiting = next((one for one in state.waiting if one.plan_id == command.plan_id), None)
@@ -256,6 +255,21 @@ def _units(state: OrderPlan, command: PlanCommand) -> _Units | None:
             )
         case _:
             assert_never(command)
+
+
+def _exclusions(
+    command: RerouteGivenBack, lines: Iterable[ReleasedLine]
+) -> tuple[tuple[Exclusion, ...], tuple[Exclusion, ...]]:
+    """What the location may not ship for good, and what for the next try."""
+    match command.cause:
+        case "rejected":
+            return ((command.location, None),), ()
+        case "short-pick":
+            return tuple((command.location, sku) for sku in dict.fromkeys(line.sku for line in lines)), ()
+        case "manual":
+            return (), ((command.location, None),) if command.avoid else ()
+        case _:
+            assert_never(command.cause)
 
 
 def _must_be_known(state: OrderPlan, order_id: str, what: str) -> None:
@@ -479,13 +493,13 @@ def _without_earlier(state: OrderPlan, event: _Decided) -> OrderPlan:
         waiting = tuple(one for one in waiting if one.plan_id != event.instead_of)
     elif event.cause == "allocation-refused":
         live = tuple(one for one in live if one.plan_id != event.instead_of)
-    elif event.cause in ("rejected", "short-pick"):
+    elif event.cause in ("rejected", "short-pick", "manual"):
         live = tuple(
             replace(one, shipments=kept)
             for one in live
             if (kept := _given_back(one.shipments, event.instead_of, inputs.lines))
         )
-        excluded = inputs.excluded
+        excluded = excluded if event.cause == "manual" else inputs.excluded
     known = event.caused_by in state.answered
     return replace(
         state,

@@ -78,6 +78,7 @@ class Planning:
                 lines=fact.lines,
                 decided_at=received.now,
                 available=self._picture.of(line.sku for line in fact.lines),
+                avoid=fact.avoid,
             )
 
         return [self._decision(fact.order_id, command)]

@@ -17,7 +17,7 @@ from ordermill.contracts.channel import Payment
 from ordermill.contracts.fields import Destination, Money
 from ordermill.ids import order_id_of
 from ordermill.names import SERVICES
-from services.console.pictures.orders import Order
+from services.console.pictures.order import Order
 from tests.console.conftest import DESKTOP, PHONE
 from tests.console.stand import Stand, eventually
 

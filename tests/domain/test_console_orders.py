@@ -1,40 +1,60 @@
-"""What the console makes of one order's facts does not depend on how the services' topics are interleaved."""
+"""What the console makes of the facts of six services: every unit and cent once, and as the services say."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
+from ordermill.contracts.channel import LineChange
+from ordermill.contracts.fields import LineQuantity
+from ordermill.contracts.fulfillment import RejectReason
+from ordermill.contracts.returns import Disposition, ExchangeLine, InspectedLine, ReturnReason
+from ordermill.contracts.tracking import OrderStatus
+from ordermill.errors import Refused
 from ordermill.service.messages import event_headers
+from services.capture.domain import CancelOrder
+from services.capture.handlers import order_decision
 from services.console.pictures import PICTURES
 from services.console.pictures.orders import ORDERS, Order
 from services.console.told import Told, told
-from tests.cli.life import Life, Record
+from services.fulfillment.domain import Accept, Pick, Reject
+from services.fulfillment.handlers import work_decision
+from services.inventory.domain import RerouteUnits
+from services.inventory.domain import decision as stock_decision
+from services.returns.domain import InspectReturn, ReceiveReturn, RequestReturn, to_decision
+from services.returns.policy import read_policy
+from tests.cli.life import Life, Record, usd
 
 WANTED = frozenset().union(*(picture.messages for picture in PICTURES))
+LINES = {"1": ("TEA", 3, 501), "2": ("MUG", 2, 1_299), "3": ("POT", 1, 4_000)}
 
 
-@pytest.fixture(scope="module")
-async def facts() -> list[Told]:
-    """All that six services tell of one order that is reserved, routed to two locations and at work."""
-    life = Life()
-    await life.start()
-    await life.receive("teapot", "edison", 3)
-    await life.receive("cup", "sparks", 2)
-    order_id = await life.order("1", {"1": ("teapot", 2, 1000), "2": ("cup", 2, 300)})
-    await life.settle()
-    found = []
+async def facts_of(life: Life) -> dict[str, list[Told]]:
+    """All that six services tell, by order: first their facts, then the states they publish."""
+    found: dict[str, list[Told]] = defaultdict(list)
     for name, running in life.services.items():
         for sequenced in await running.engine.store.read(0, 10_000):
-            record = Record(
-                f"oms.{name}.events", b"", sequenced.row.data, event_headers(name, sequenced), sequenced.seq
-            )
-            found.append(told(record, WANTED, life.now))
-    return [item for item in found if item.order_id == order_id and type(item.message) in ORDERS.messages]
+            headers = event_headers(name, sequenced)
+            record = Record(f"oms.{name}.events", b"", sequenced.row.data, headers, sequenced.seq)
+            item = told(record, WANTED, life.now)
+            if item.order_id and type(item.message) in ORDERS.messages:
+                found[item.order_id].append(item)
+    for order_id, shown in await life.services["tracking"].engine.store.documents("order_status"):
+        found[order_id].append(state_of(shown, life))
+    return found
+
+
+def state_of(shown: dict[str, Any], life: Life) -> Told:
+    status = OrderStatus.model_validate({**shown, "version": 1})
+    headers = {"ce_id": "1", "ce_source": "/ordermill/tracking", "ce_type": status.type, "ce_specversion": "1.0"}
+    raw = [(name, value.encode()) for name, value in headers.items()]
+    return told(Record("oms.orders.status", b"", status.to_json(), raw, 1), WANTED, life.now)
 
 
 def drawn(facts: Sequence[Told]) -> Order:
@@ -42,6 +62,22 @@ def drawn(facts: Sequence[Told]) -> Order:
     for item in facts:
         ORDERS.draw(order, item.order_id or "", item)
     return order
+
+
+async def at_work() -> Life:
+    """A life with one order that is reserved, routed to two locations and at work."""
+    life = Life()
+    await life.start()
+    await life.receive("teapot", "edison", 3)
+    await life.receive("cup", "sparks", 2)
+    await life.order("1", {"1": ("teapot", 2, 1000), "2": ("cup", 2, 300)})
+    return life
+
+
+@pytest.fixture(scope="module")
+async def facts() -> list[Told]:
+    (only,) = (await facts_of(await at_work())).values()
+    return [item for item in only if not item.is_state]
 
 
 def test_an_order_is_drawn_from_the_facts_of_several_services(facts: list[Told]) -> None:
@@ -55,6 +91,10 @@ def test_an_order_is_drawn_from_the_facts_of_several_services(facts: list[Told])
 @settings(deadline=None)
 @given(data=st.data())
 def test_any_interleaving_of_streams_draws_the_same_order(facts: list[Told], data: st.DataObject) -> None:
+    assert drawn(interleaved(facts, data)).model_dump() == drawn(facts).model_dump()
+
+
+def interleaved(facts: Sequence[Told], data: st.DataObject) -> list[Told]:
     streams: dict[str, list[Told]] = defaultdict(list)
     for item in facts:
         streams[item.stream].append(item)
@@ -65,4 +105,173 @@ def test_any_interleaving_of_streams_draws_the_same_order(facts: list[Told], dat
         mixed.append(left[chosen].pop(0))
         if not left[chosen]:
             left.pop(chosen)
-    assert drawn(mixed).model_dump() == drawn(facts).model_dump()
+    return mixed
+
+
+# Whole lives
+
+BEFORE = st.lists(
+    st.sampled_from(["cancel a unit", "cancel all", "reject", "short-pick", "route again", "restock"]), max_size=4
+)
+ON_THE_WAY = st.sampled_from([["ship"], ["ship", "deliver"], ["ship", "restock", "ship", "deliver"]])
+AFTER = st.lists(
+    st.sampled_from(["cancel a unit", "send back", "send an empty box", "exchange", "restock", "days pass"]), max_size=4
+)
+
+
+class Story:
+    """One order of three lines, after steps that fit; those that do not fit are turned down and change nothing."""
+
+    def __init__(self, in_stock: int, may_wait: bool) -> None:
+        self.life, self.in_stock, self.may_wait, self.number = Life(), in_stock, may_wait, 0
+        self.order_id = ""
+
+    async def begin(self) -> None:
+        await self.life.start()
+        for sku in ("TEA", "MUG", "POT"):
+            await self.life.receive(sku, "edison", self.in_stock)
+        await self.life.receive("TEA", "sparks", 2)
+        self.order_id = await self.life.order("A-1", LINES, allow_backorder=self.may_wait)
+
+    async def step(self, what: str) -> None:
+        self.number += 1
+        self.life.pass_time(minutes=5)
+        try:
+            await self._do(what)
+        except Refused:
+            await self.life.settle()
+
+    async def _do(self, what: str) -> None:
+        life = self.life
+        match what:
+            case "cancel a unit":
+                units = (LineChange(line_id="1", quantity=1),)
+                await life.cancel(self.order_id, lines=units) if self.number % 2 else await self._cancel_under_an_id()
+            case "cancel all":
+                await life.cancel(self.order_id)
+            case "reject" | "short-pick" | "route again":
+                for fulfillment_id, lines in await self._open_work():
+                    await self._unsettle(what, fulfillment_id, lines)
+            case "restock":
+                for sku in ("TEA", "MUG", "POT"):
+                    await life.receive(sku, "chicago", 4)
+            case "ship":
+                await life.ship_all()
+            case "deliver":
+                life.pass_time(days=2)
+                await life.deliver_all()
+            case "send back":
+                await life.send_back(f"back-{self.number}", self.order_id, part("1", "TEA"))
+            case "send an empty box":
+                await self._send_an_empty_box()
+            case "exchange":
+                instead = (ExchangeLine(sku="TEA", title="Tea", quantity=1, unit_price=usd(700)),)
+                await life.send_back(f"swap-{self.number}", self.order_id, part("2", "MUG"), instead)
+            case _:
+                life.pass_time(days=4)
+
+    async def _cancel_under_an_id(self) -> None:
+        lines = (LineChange(line_id="2", quantity=1),)
+        command = CancelOrder(self.order_id, f"c-{self.number}", self.life.now, lines=lines)
+        await self.life.do("capture", order_decision(command))
+
+    async def _send_an_empty_box(self) -> None:
+        return_id, line, policy, now = f"empty-{self.number}", part("1", "TEA"), read_policy(), self.life.now
+        nothing = InspectedLine(**line.model_dump(), disposition=Disposition.MISSING)
+        for command in (
+            RequestReturn(return_id, self.order_id, (line,), ReturnReason.DAMAGED, "refund", now, "customer"),
+            ReceiveReturn(return_id, "receipt", "sparks", (line,)),
+            InspectReturn(return_id, "inspection", "sparks", (nothing,), now),
+        ):
+            await self.life.do("returns", to_decision(command, policy))
+
+    async def _open_work(self) -> list[tuple[str, tuple[LineQuantity, ...]]]:
+        found = await self.life.services["fulfillment"].engine.store.documents("fulfillments", {"status": "created"})
+        return [
+            (key, tuple(LineQuantity(**{name: line[name] for name in ("line_id", "sku")}, quantity=line["open"])
+                        for line in shown["lines"] if line["open"]))
+            for key, shown in found if shown["order_id"] == self.order_id
+        ]  # fmt: skip
+
+    async def _unsettle(self, what: str, fulfillment_id: str, lines: tuple[LineQuantity, ...]) -> None:
+        work: list[Any] = []
+        if what == "reject":
+            work = [Reject(fulfillment_id, RejectReason.NO_CAPACITY)]
+        elif what == "short-pick":
+            work = [Accept(fulfillment_id), Pick(fulfillment_id, lines[1:])]
+        await self.life.do("fulfillment", *map(work_decision, work))
+        if what == "route again":
+            reroute = RerouteUnits(self.order_id, fulfillment_id, f"r-{self.number}", elsewhere=bool(self.number % 2))
+            await self.life.do("inventory", stock_decision(reroute))
+
+    async def view(self, service: str, name: str) -> dict[str, Any]:
+        found = await self.life.services[service].engine.store.document(name, self.order_id)
+        assert found is not None
+        return found
+
+
+def part(line_id: str, sku: str) -> LineQuantity:
+    return LineQuantity(line_id=line_id, sku=sku, quantity=1)
+
+
+async def check_against_services(story: Story, order: Order) -> None:
+    captured = await story.view("capture", "orders")
+    status = await story.view("tracking", "order_status")
+    reserved = await story.view("inventory", "reservations")
+    for line, shown in zip(order.lines, captured["lines"], strict=True):
+        places = order.whereabouts(line)
+        assert sum(place.units for place in places) == line.quantity, places
+        assert order.canceled.get(line.line_id, 0) == shown["canceled"]
+        assert order.called_off(line.line_id) == shown["cancel_requested"]
+    for shown in reserved["lines"]:
+        units = order.line_units(shown["line_id"])
+        for state in ("reserved", "backordered", "allocated", "shipped", "let_go"):
+            assert getattr(units, state) == shown[state], (shown["line_id"], state)
+    held = {key: part["units"] for key, part in reserved["fulfillments"].items()}
+    assert {key: units for key, units in order.allocations.items() if units} == {k: v for k, v in held.items() if v}
+    for state in ("delivered", "returned"):
+        assert sum(getattr(units, state) for units in order.units.values()) == status[state]
+    balance = order.balance()
+    assert balance is not None
+    back = await story.life.services["returns"].engine.store.documents("returns", {"order_id": story.order_id})
+    assert balance.charged == captured["charged"]["minor"]
+    assert balance.canceled == sum(
+        captured[name]["minor"] for name in ("refunded", "refunds_pending", "refunds_failed")
+    )
+    assert balance.refunded + balance.pending + balance.failed == balance.canceled + balance.returned
+    assert balance.kept == balance.charged - balance.refunded
+    assert {key for key, _ in back} == set(order.returns)
+    assert {key: found["status"] for key, found in back} == {key: each.state for key, each in order.returns.items()}
+
+
+@settings(
+    deadline=None,
+    max_examples=25,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(
+    in_stock=st.sampled_from([1, 2, 8]),
+    may_wait=st.booleans(),
+    steps=st.tuples(BEFORE, ON_THE_WAY, AFTER).map(lambda parts: [step for part in parts for step in part]),
+    data=st.data(),
+)
+def test_in_any_life_every_unit_and_cent_is_where_the_services_say(
+    in_stock: int, may_wait: bool, steps: list[str], data: st.DataObject
+) -> None:
+    async def live() -> tuple[list[Told], Order]:
+        story = Story(in_stock, may_wait)
+        await story.begin()
+        for step in steps:
+            await story.step(step)
+            facts = (await facts_of(story.life))[story.order_id]
+            await check_against_services(story, drawn(facts))
+        return facts, drawn(facts)
+
+    facts, order = asyncio.run(live())
+    for state in ("backordered", "let_go", "delivered", "returned"):
+        event(f"{state}: {any(getattr(units, state) for units in order.units.values())}")
+    mixed = interleaved([item for item in facts if not item.is_state], data)
+    again = drawn([*mixed, *(item for item in facts if item.is_state)])
+    assert again.model_dump() == order.model_dump()
+    assert again.needs() == order.needs()

@@ -23,7 +23,7 @@ from ordermill.contracts.returns import (
 )
 from ordermill.contracts.routing import PromiseChanged, PromiseMade
 from ordermill.contracts.tracking import Milestone, ShipmentAnnounced, ShipmentDelivered, ShipmentLost, ShipmentScanned
-from services.console.pictures.orders import Order
+from services.console.pictures.order import Order
 from services.console.story import SCANS, Story, tell
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)

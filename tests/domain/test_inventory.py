@@ -60,6 +60,7 @@ from services.inventory.domain import (
     CountStock,
     LetGoRecalled,
     ReceiveStock,
+    RerouteUnits,
     ReserveOrder,
     ShipOut,
     Stock,
@@ -77,7 +78,7 @@ from services.inventory.domain import (
     streams,
 )
 from services.inventory.domain.stock import REFERENCES_KEPT
-from services.inventory.errors import FulfillmentNotAllocated, OrderNotReserved
+from services.inventory.errors import FulfillmentNotAllocated, NothingToReroute, OrderNotReserved
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
 SHIP_BY, DELIVER_BY = MONDAY + timedelta(hours=8), MONDAY + timedelta(days=3)
@@ -866,6 +867,69 @@ def test_of_units_already_let_go_there_is_nothing_to_say() -> None:
 def test_a_cancellation_before_the_reservation_is_tried_again_of_a_refused_order_dropped() -> None:
     Given().when(cancel("anna", 1)).then_raises(OrderNotReserved, match="anna: no reservation")
     Given(received(1), reserve("anna", teapots(2))).when(cancel("anna", 2)).then()
+
+
+# Routed again because a person wants it
+
+
+def reroute(reroute_id: str = "r-1", elsewhere: bool = True, fulfillment_id: str = "anna.east") -> RerouteUnits:
+    return RerouteUnits("anna", fulfillment_id, reroute_id, elsewhere)
+
+
+def asked_back(n: int, how: Any = "elsewhere") -> AllocationRecalled:
+    return AllocationRecalled(
+        order_id="anna", fulfillment_id="anna.east", cancellation_id="reroute:r-1", lines=(some(n),), reroute=how
+    )
+
+
+def test_a_location_is_asked_for_all_units_that_no_cancellation_calls_off_there() -> None:
+    Given(*AT_WORK).when(reroute()).then(asked_back(3))
+    Given(*AT_WORK, cancel("anna", 2)).when(reroute(elsewhere=False)).then(asked_back(1, "anywhere"))
+    Given(*AT_WORK, reroute()).when(reroute()).then()
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_units_given_back_for_a_person_are_routed_again_elsewhere_or_anywhere(elsewhere: bool) -> None:
+    again = Given(*AT_WORK, reroute(elsewhere=elsewhere))
+    again.when(in_time(3, "reroute:r-1")).then(
+        claim(StockDeallocated, "anna", 3, location="east"),
+        OrderDeallocated(
+            order_id="anna",
+            fulfillment_id="anna.east",
+            location="east",
+            cause="manual",
+            lines=(teapots(3),),
+            answers="reroute:r-1",
+            avoid=elsewhere,
+        ),
+    )
+    Given(*AT_WORK, reroute(), in_time(3, "reroute:r-1")).when(in_time(3, "reroute:r-1")).then()
+
+
+def test_a_cancellation_that_comes_while_units_are_asked_back_is_served_first() -> None:
+    history = Given(*AT_WORK, reroute(), cancel("anna", 2))
+    assert history.check() == []
+    history.when(in_time(3, "reroute:r-1")).then(
+        claim(StockLetGo, "anna", 2, was="allocated", location="east"),
+        claim(StockDeallocated, "anna", 1, location="east"),
+        given_back(2, answers="reroute:r-1"),
+        to_route_again(1, "manual", answers="reroute:r-1"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("history", "command", "why"),
+    [
+        ((), reroute(fulfillment_id="other"), "no units of order anna were ever allocated to it"),
+        ((cancel("anna", 3),), reroute(), "all its units have left it, or are being canceled"),
+        ((ShipOut("anna", "anna.east", (some(3),)),), reroute(), "all its units have left it"),
+        ((reroute(),), reroute("r-2"), "east was asked for them already"),
+    ],
+)
+def test_where_there_is_nothing_to_take_back_the_person_is_told_why(
+    history: tuple[Command, ...], command: Command, why: str
+) -> None:
+    Given(*AT_WORK, *history).when(command).then_raises(NothingToReroute, match=why)
 
 
 # Returns

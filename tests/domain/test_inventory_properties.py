@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -51,6 +52,7 @@ from services.inventory.domain import (
     CountStock,
     LetGoRecalled,
     ReceiveStock,
+    RerouteUnits,
     Reservation,
     ReserveOrder,
     ShipOut,
@@ -68,6 +70,7 @@ from services.inventory.domain import (
     streams,
 )
 from services.inventory.domain.turns import Turns
+from services.inventory.errors import NothingToReroute
 from tests.spec import through_json
 
 SKUS = ("CUP", "SAUCER", "TEAPOT")
@@ -221,7 +224,7 @@ class World:
         for event in events:
             if isinstance(event, AllocationRecalled):
                 self.recalls.append(event)
-                for line in event.lines:
+                for line in event.lines if event.reroute is None else ():
                     recalls = self.open_recalls.setdefault((event.order_id, event.fulfillment_id, line.line_id), {})
                     recalls[event.cancellation_id] = recalls.get(event.cancellation_id, 0) + line.quantity
             elif isinstance(event, OrderLetGo | OrderDeallocated | OrderBackordered) and event.fulfillment_id:
@@ -593,6 +596,10 @@ class Location:
         elif what == "cancel":
             lines = tuple(self.world.line(order_id, i, n) for i in range(n % 3 + 1))
             self.world.run(CancelUnits(order_id, f"c-{len(self.world.done)}", "canceled", lines))
+        elif what == "reroute":
+            with suppress(NothingToReroute):
+                reroute_id = f"r-{len(self.world.done)}"
+                self.world.run(RerouteUnits(order_id, fulfillment_id, reroute_id, elsewhere=n > 1))
         elif what == "pack":
             self.packed = True
         elif self.packed:
@@ -613,7 +620,19 @@ class Location:
 
 
 whats = st.sampled_from(
-    ("cancel", "cancel", "hear", "be heard", "be heard", "short-pick", "short-pick", "reject", "pack")
+    (
+        "cancel",
+        "cancel",
+        "reroute",
+        "hear",
+        "hear",
+        "be heard",
+        "be heard",
+        "short-pick",
+        "short-pick",
+        "reject",
+        "pack",
+    )
 )
 
 
@@ -648,7 +667,7 @@ def test_whenever_a_location_hears_of_recalls_every_unit_is_let_go_shipped_or_ro
     called_off: Counter[tuple[str, str]] = Counter()
     let_go: Counter[tuple[str, str]] = Counter()
     for fact in facts:
-        if isinstance(fact, AllocationRecalled):
+        if isinstance(fact, AllocationRecalled) and fact.reroute is None:
             called_off.update({(fact.cancellation_id, line.line_id): line.quantity for line in fact.lines})
         elif isinstance(fact, OrderLetGo) and fact.cancellation_id and fact.fulfillment_id:
             let_go.update({(fact.cancellation_id, line.line_id): line.quantity for line in fact.lines})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -316,6 +317,32 @@ def test_who_picked_short_gets_none_of_that_sku_again_and_keeps_the_rest():
     ]
 
 
+def test_units_a_person_took_back_go_from_elsewhere_though_the_location_may_ship_others_of_the_order_later():
+    events = after(
+        reserved(MUG),
+        given_back("o.1.1", "edison", "manual", MUG),
+        reserved(POT, cause="backorder-filled", caused_by="m5"),
+    )
+    assert where(events[2]) == [("groveport", [("mug", 2)])]
+    assert (events[2].cause, events[2].instead_of) == ("manual", "o.1.1")
+    assert PLANS.fold(events).excluded == ()
+    assert where(events[-1] if isinstance(events[-1], OrderRouted) else events[-2]) == [("edison", [("pot", 1)])]
+
+
+def test_units_a_person_took_back_to_have_all_places_weighed_anew_may_go_from_where_they_were():
+    command = replace(given_back("o.1.1", "edison", "manual", MUG), avoid=False)
+    assert where(after(reserved(MUG), command)[2]) == [("edison", [("mug", 2)])]
+
+
+def test_where_only_the_location_avoided_has_the_goods_it_gets_them_again_and_nothing_is_called_off():
+    only = {"edison": BOTH}
+    past = after(reserved(MUG, available=only), given_back("o.1.1", "edison", "manual", MUG, available=only))
+    assert kinds(past) == ["OrderRouted", "PromiseMade", "OrderDeferred"]
+    again = decide(PLANS.fold(past), retry("o.2", only), RULES)
+    assert isinstance(again[0], OrderRerouted)
+    assert where(again[0]) == [("edison", [("mug", 2)])]
+
+
 def test_more_units_given_back_than_are_there_count_as_those_that_are():
     many = MUG.model_copy(update={"quantity": 9})
     events = after(reserved(), given_back("o.1.1", "edison", "rejected", many, POT))
@@ -412,8 +439,8 @@ def some_command(draw, state: OrderPlan, number: int):
         first = live.shipments[0]
         short = ((first.location, first.lines[0].sku),)
         choices.append(refused(live.plan_id, *short, caused_by=f"m{number}", available=picture, at=at))
-        for cause in ("rejected", "short-pick"):
-            back = first.lines if cause == "rejected" else first.lines[:1]
+        for cause in ("rejected", "short-pick", "manual"):
+            back = first.lines[:1] if cause == "short-pick" else first.lines
             choices.append(
                 given_back(
                     first.fulfillment_id, first.location, cause, *back, caused_by=f"m{number}", available=picture, at=at

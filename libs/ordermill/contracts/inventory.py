@@ -33,7 +33,7 @@ AVAILABILITY_TOPIC = "oms.inventory.availability"
 STOCK_TOPIC = "oms.inventory.stock"
 
 LetGoCause = Literal["canceled", "shortage", "unroutable"]
-DeallocationCause = Literal["rejected", "short-pick"]
+DeallocationCause = Literal["rejected", "short-pick", "manual"]
 
 
 class StockFact(Fact):
@@ -259,7 +259,7 @@ class AllocationRefused(OrderFact):
 
 
 class OrderDeallocated(OrderFact):
-    """A location gave units back; route them again, without that location."""
+    """A location gave units back; route them again. A `manual` cause: a person asked for them."""
 
     type: ClassVar[str] = "oms.inventory.order-deallocated.v1"
     fulfillment_id: Id
@@ -267,7 +267,9 @@ class OrderDeallocated(OrderFact):
     cause: DeallocationCause
     lines: tuple[ReleasedLine, ...]
     answers: ExternalId | None = None
-    """The cancellation whose recall the location answered with this: it called off more than was left of it."""
+    """The recall that the location answered with this."""
+    avoid: bool = True
+    """Whether they are to go from elsewhere; false only where a person wants all locations weighed anew."""
 
 
 class AllocationRecalled(OrderFact):
@@ -277,6 +279,8 @@ class AllocationRecalled(OrderFact):
     fulfillment_id: Id
     cancellation_id: ExternalId
     lines: tuple[LineQuantity, ...]
+    reroute: Literal["elsewhere", "anywhere"] | None = None
+    """Set where a person wants the units routed again rather than canceled: without this location, or weighed anew."""
 
 
 class OrderLetGo(OrderFact):

@@ -1,18 +1,18 @@
-"""One order as an operations team sees it: what was bought, where each unit is, what needs a person. Pure."""
+"""How the facts of six services come together in one order. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Any, Literal
-
-from pydantic import Field
+from datetime import UTC, datetime
+from typing import Any
 
 from ordermill.contracts.base import Message
 from ordermill.contracts.capture import (
+    CancellationDeclined,
     CancellationRefunded,
     CancellationRefundFailed,
     CancellationRefundRequested,
+    CancellationRequested,
     HoldReleased,
     OrderCaptured,
     OrderHeld,
@@ -22,9 +22,10 @@ from ordermill.contracts.capture import (
     OrderReleased,
     OrderRevised,
 )
-from ordermill.contracts.fields import Destination, LineQuantity, Money
+from ordermill.contracts.fields import LineQuantity
 from ordermill.contracts.fulfillment import (
     FulfillmentAccepted,
+    FulfillmentCancellationDeclined,
     FulfillmentCreated,
     FulfillmentLinesCanceled,
     FulfillmentPacked,
@@ -36,6 +37,7 @@ from ordermill.contracts.fulfillment import (
     PackageLabeled,
 )
 from ordermill.contracts.inventory import (
+    AllocationRecalled,
     OrderAllocated,
     OrderBackordered,
     OrderBackorderFilled,
@@ -46,6 +48,7 @@ from ordermill.contracts.inventory import (
     OrderShippedOut,
 )
 from ordermill.contracts.returns import (
+    Disposition,
     PurchaseDelivered,
     RefundFailed,
     RefundPaid,
@@ -57,6 +60,8 @@ from ordermill.contracts.returns import (
     ReturnInspected,
     ReturnReceived,
     ReturnRequested,
+    UnitsClaimed,
+    UnitsGivenBack,
 )
 from ordermill.contracts.routing import (
     OrderDeferred,
@@ -66,156 +71,18 @@ from ordermill.contracts.routing import (
     PromiseChanged,
     PromiseMade,
 )
-from ordermill.contracts.tracking import OrderStatus, ParcelStatus
-from services.console.picture import Document, Picture
+from ordermill.contracts.tracking import OrderStatus
+from services.console.picture import Picture
 from services.console.told import Told
 
-Need = Literal["rejected", "held", "refused", "unroutable", "short-pick", "late", "lost", "failed-effect"]
-ENDED = frozenset({"delivered", "canceled", "partially_returned", "returned"})
-
-
-class Units(Document):
-    """Where the units of one line are by inventory's word; of those shipped, how many came and came back."""
-
-    reserved: int = 0
-    backordered: int = 0
-    allocated: int = 0
-    shipped: int = 0
-    let_go: int = 0
-    delivered: int = 0
-    returned: int = 0
-
-
-class Package(Document):
-    """A packed box of a fulfillment order."""
-
-    weight_g: int = 0
-    lines: tuple[LineQuantity, ...] = ()
-    carrier: str = ""
-    service: str = ""
-    tracking_number: str = ""
-    failure: str = ""
-    """Why the carrier sold no label, until it does."""
-
-
-class Work(Document):
-    """One fulfillment order."""
-
-    location: str = ""
-    state: Literal["asked", "accepted", "rejected", "picked", "packed", "labeled", "shipped", "canceled"] = "asked"
-    carrier: str = ""
-    service: str = ""
-    ship_by: datetime | None = None
-    deliver_by: datetime | None = None
-    lines: dict[str, int] = Field(default_factory=dict)
-    """Units still to ship or shipped, by order line."""
-    short: dict[str, int] = Field(default_factory=dict)
-    packages: dict[int, Package] = Field(default_factory=dict)
-    reason: str = ""
-    """Why the location turned it down."""
-
-
-class Refund(Document):
-    amount: Money | None = None
-    paid: bool = False
-    failure: str = ""
-    return_id: str = ""
-
-
-class ReturnOf(Document):
-    state: str = "requested"
-    rma: str = ""
-
-
-class Order(Document):
-    """One order after all that was told of it."""
-
-    order_id: str = ""
-    channel: str = ""
-    external_id: str = ""
-    customer_id: str = ""
-    placed_at: datetime | None = None
-    service_level: str = ""
-    allow_backorder: bool = False
-    buyer: str | None = None
-    """Sealed."""
-    destination: Destination | None = None
-    lines: tuple[OrderLine, ...] = ()
-    revision: int = -1
-    shipping: Money | None = None
-    shipping_tax: Money | None = None
-    tax_included: bool = False
-    total: Money | None = None
-    payment: str = ""
-    payment_reference: str = ""
-    holds: dict[str, str] = Field(default_factory=dict)
-    """By reason, the note."""
-    released: bool = False
-    rejected: tuple[str, ...] = ()
-    refused: bool = False
-    canceled: dict[str, int] = Field(default_factory=dict)
-    units: dict[str, Units] = Field(default_factory=dict)
-    allocations: dict[str, dict[str, int]] = Field(default_factory=dict)
-    """By fulfillment order, units by line."""
-    plan: Literal["", "routed", "deferred", "unroutable"] = ""
-    plan_id: str = ""
-    plan_reason: str = ""
-    plan_cost: Money | None = None
-    promised_by: datetime | None = None
-    promise_version: int = 0
-    work: dict[str, Work] = Field(default_factory=dict)
-    refunds: dict[str, Refund] = Field(default_factory=dict)
-    returns: dict[str, ReturnOf] = Field(default_factory=dict)
-    status: str = "received"
-    status_version: int = 0
-    late: bool = False
-    parcels: tuple[ParcelStatus, ...] = ()
-    changed_at: datetime | None = None
-
-    @property
-    def ended(self) -> bool:
-        return self.status in ENDED
-
-    def needs(self) -> list[Need]:
-        """What a person should look at first, most pressing first."""
-        found: list[Need] = []
-        if self.rejected:
-            found.append("rejected")
-        if self.holds and not self.ended:
-            found.append("held")
-        if self.refused and not self.ended:
-            found.append("refused")
-        if self.plan == "unroutable" and not self.ended:
-            found.append("unroutable")
-        if any(work.short for work in self.work.values()) and self.status in ("received", "confirmed", "backordered"):
-            found.append("short-pick")
-        if any(parcel.lost for parcel in self.parcels):
-            found.append("lost")
-        if self.late and not self.ended:
-            found.append("late")
-        if any(p.failure for work in self.work.values() for p in work.packages.values()) or any(
-            refund.failure for refund in self.refunds.values()
-        ):
-            found.append("failed-effect")
-        return found
-
-    def line_units(self, line_id: str) -> Units:
-        return self.units.setdefault(line_id, Units())
-
-    def part(self, fulfillment_id: str) -> Work:
-        return self.work.setdefault(fulfillment_id, Work())
-
-    def refund(self, refund_id: str) -> Refund:
-        return self.refunds.setdefault(refund_id, Refund())
-
-    def returning(self, return_id: str) -> ReturnOf:
-        return self.returns.setdefault(return_id, ReturnOf())
+from .order import Order, Package, Promise, ShortageOf, Work
 
 
 def draw(order: Order, key: str, item: Told) -> None:
     """Fold one message in. Each service's facts touch fields of their own, so their interleaving does not matter."""
     order.order_id = key
     if not item.is_state:
+        order.first_at = min(item.happened_at, order.first_at or item.happened_at)
         order.changed_at = max(item.happened_at, order.changed_at or item.happened_at)
     fact = item.message
     match fact:
@@ -224,8 +91,11 @@ def draw(order: Order, key: str, item: Told) -> None:
                 order.status_version, order.status, order.late = fact.version, fact.status, fact.late
                 order.parcels = fact.parcels
         case PromiseMade() | PromiseChanged():
-            if (item.version or 0) >= order.promise_version:
-                order.promise_version, order.promised_by = item.version or 0, fact.promised_by
+            if (item.version or 0) > order.promise_version:
+                order.promise_version = item.version or 0
+                reason = fact.reason if isinstance(fact, PromiseChanged) else ""
+                told = Promise(promised_by=fact.promised_by, said_at=item.happened_at, reason=reason)
+                order.promises = (*order.promises, told)
         case _:
             _capture(order, fact)
             _inventory(order, fact)
@@ -256,16 +126,35 @@ def _capture(order: Order, fact: Message | None) -> None:
             order.holds.pop(fact.reason.value, None)
         case OrderReleased():
             order.released = True
+        case CancellationRequested():
+            order.calls_off[fact.cancellation_id] = {line.line_id: line.quantity for line in fact.lines}
+        case CancellationDeclined():
+            _answered(order, fact.cancellation_id, fact.lines)
         case OrderLinesCanceled():
             for line in fact.lines:
                 order.canceled[line.line_id] = order.canceled.get(line.line_id, 0) + line.quantity
+            _answered(order, fact.cancellation_id, fact.lines)
+            if fact.whole_order:
+                order.holds = {}
         case CancellationRefundRequested():
-            order.refund(fact.refund_id).amount = fact.amount
+            refund = order.refund(fact.refund_id)
+            refund.amount, refund.failure = fact.amount, ""
         case CancellationRefunded():
             refund = order.refund(fact.refund_id)
             refund.amount, refund.paid, refund.failure = fact.amount, True, ""
         case CancellationRefundFailed():
             order.refund(fact.refund_id).failure = fact.reason
+
+
+def _answered(order: Order, cancellation_id: str, lines: Iterable[LineQuantity]) -> None:
+    """These units of a cancellation are canceled, or will not be."""
+    asked = order.calls_off.get(cancellation_id, {})
+    for line in lines:
+        asked[line.line_id] = asked.get(line.line_id, 0) - line.quantity
+    left = {line_id: units for line_id, units in asked.items() if units > 0}
+    order.calls_off.pop(cancellation_id, None)
+    if left:
+        order.calls_off[cancellation_id] = left
 
 
 def _inventory(order: Order, fact: Message | None) -> None:
@@ -287,9 +176,12 @@ def _inventory(order: Order, fact: Message | None) -> None:
                 units.backordered -= line.quantity
                 units.reserved += line.quantity
         case OrderRefused():
-            order.refused = True
+            order.shortages = tuple(
+                ShortageOf(sku=each.sku, wanted=each.wanted, available=each.available) for each in fact.shortages
+            )
         case OrderAllocated():
             for part in fact.allocations:
+                order.part(part.fulfillment_id).location = part.location
                 held = order.allocations.setdefault(part.fulfillment_id, {})
                 for line in part.lines:
                     held[line.line_id] = held.get(line.line_id, 0) + line.quantity
@@ -299,6 +191,8 @@ def _inventory(order: Order, fact: Message | None) -> None:
             for line in fact.lines:
                 _take(order, fact.fulfillment_id, line)
                 order.line_units(line.line_id).reserved += line.quantity
+        case AllocationRecalled(reroute=str()):
+            order.part(fact.fulfillment_id).reroutes[fact.cancellation_id] = True
         case OrderLetGo():
             waiting = {each.line_id: each.quantity for each in fact.backordered}
             for each in fact.lines:
@@ -370,9 +264,13 @@ def _fulfillment(order: Order, fact: Message | None) -> None:
         case LabelFailed():
             order.part(fact.fulfillment_id).packages.setdefault(fact.package, Package()).failure = fact.reason
         case FulfillmentShipped():
-            order.part(fact.fulfillment_id).state = "shipped"
+            part = order.part(fact.fulfillment_id)
+            part.state, part.shipped_at = "shipped", fact.shipped_at
+        case FulfillmentCancellationDeclined():
+            order.part(fact.fulfillment_id).answered[fact.cancellation_id] = False
         case FulfillmentLinesCanceled():
             part = order.part(fact.fulfillment_id)
+            part.answered[fact.cancellation_id] = True
             for each in fact.lines:
                 _less(part, each)
             if not part.lines:
@@ -390,26 +288,36 @@ def _returns(order: Order, fact: Message | None) -> None:
         case PurchaseDelivered():
             for each in fact.lines:
                 order.line_units(each.line_id).delivered += each.quantity
+        case UnitsClaimed():
+            for each in fact.lines:
+                order.line_units(each.line_id).claimed += each.quantity
+        case UnitsGivenBack():
+            for each in fact.lines:
+                order.line_units(each.line_id).claimed -= each.quantity
         case ReturnRequested():
-            order.returning(fact.return_id)
+            order.returning(fact.return_id).lines = fact.lines
         case ReturnAuthorized():
             each_return = order.returning(fact.return_id)
             each_return.state, each_return.rma = "authorized", fact.rma
         case ReturnDeclined():
-            order.returning(fact.return_id).state = "declined"
+            each_return = order.returning(fact.return_id)
+            each_return.state, each_return.reasons = "declined", fact.reasons
         case ReturnReceived():
             order.returning(fact.return_id).state = "received"
             for each in fact.lines:
                 order.line_units(each.line_id).returned += each.quantity
         case ReturnInspected():
             order.returning(fact.return_id).state = "inspected"
+            for found in fact.lines:  # the box was counted in, but these were not in the box
+                if found.disposition is Disposition.MISSING:
+                    order.line_units(found.line_id).returned -= found.quantity
         case ReturnExpired():
             order.returning(fact.return_id).state = "expired"
         case ReturnClosed():
             order.returning(fact.return_id).state = "closed"
         case RefundRequested():
             refund = order.refund(fact.refund_id)
-            refund.amount, refund.return_id = fact.amount, fact.return_id
+            refund.amount, refund.return_id, refund.failure = fact.amount, fact.return_id, ""
         case RefundPaid():
             refund = order.refund(fact.refund_id)
             refund.amount, refund.paid, refund.failure, refund.return_id = fact.amount, True, "", fact.return_id
@@ -418,20 +326,32 @@ def _returns(order: Order, fact: Message | None) -> None:
             refund.failure, refund.return_id = fact.reason, fact.return_id
 
 
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 def columns(order: Order) -> Mapping[str, Any]:
+    needs = order.needs()
     return {
         "channel": order.channel,
         "external_id": order.external_id,
-        "status": "rejected" if order.rejected else order.status,
-        "attention": order.needs(),
+        "status": order.word,
+        "attention": [need for need, _ in needs],
+        "why": [why for _, why in needs],
+        "what": _what(order.lines),
         "locations": sorted({part.location for part in order.work.values() if part.lines and part.location}),
-        "placed_at": order.placed_at,
+        "placed_at": order.placed_at or order.first_at or NEVER,
         "promised_by": order.promised_by,
         "total_minor": order.total.minor if order.total else None,
         "currency": order.total.currency if order.total else "",
         "units": sum(line.quantity for line in order.lines) - sum(order.canceled.values()),
-        "changed_at": order.changed_at,
+        "changed_at": order.changed_at or NEVER,
     }
+
+
+def _what(lines: Sequence[OrderLine]) -> str:
+    """The first lines in a few words."""
+    named = ", ".join(f"{line.title or line.sku} ×{line.quantity}"[:60] for line in lines[:2])
+    return f"{named} and {len(lines) - 2} more" if len(lines) > 2 else named
 
 
 def names(item: Told) -> Iterable[tuple[str, str]]:
@@ -466,14 +386,17 @@ def _skus(lines: Sequence[OrderLine]) -> Iterable[tuple[str, str]]:
 
 MESSAGES: frozenset[type[Message]] = frozenset({
     OrderCaptured, OrderRejected, OrderRevised, OrderHeld, HoldReleased, OrderReleased, OrderLinesCanceled,
+    CancellationRequested, CancellationDeclined,
     CancellationRefundRequested, CancellationRefunded, CancellationRefundFailed,
     OrderReserved, OrderBackordered, OrderBackorderFilled, OrderRefused, OrderAllocated, OrderDeallocated, OrderLetGo,
-    OrderShippedOut,
+    OrderShippedOut, AllocationRecalled,
     OrderRouted, OrderRerouted, OrderDeferred, OrderUnroutable, PromiseMade, PromiseChanged,
     FulfillmentCreated, FulfillmentAccepted, FulfillmentRejected, FulfillmentPicked, FulfillmentShortPicked,
     FulfillmentPacked, PackageLabeled, LabelFailed, FulfillmentShipped, FulfillmentLinesCanceled,
-    PurchaseDelivered, ReturnRequested, ReturnAuthorized, ReturnDeclined, ReturnReceived, ReturnInspected,
-    ReturnExpired, ReturnClosed, RefundRequested, RefundPaid, RefundFailed,
+    FulfillmentCancellationDeclined,
+    PurchaseDelivered, UnitsClaimed, UnitsGivenBack,
+    ReturnRequested, ReturnAuthorized, ReturnDeclined, ReturnReceived, ReturnInspected, ReturnExpired, ReturnClosed,
+    RefundRequested, RefundPaid, RefundFailed,
     OrderStatus,
 })  # fmt: skip
 

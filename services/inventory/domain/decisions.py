@@ -5,6 +5,9 @@ Four rules hold after every decision:
 - Units that come free go to those who have waited longest (`_balance`).
 - Where fewer units are found than are claimed, claims that no location holds yet give way, the newest first.
 - Units that come back from a location while a cancellation calls them off there are let go, not routed again.
+
+Whoever takes units back from a location to have them routed again recalls them like a cancellation, and as that
+may be too late; a cancellation that comes meanwhile is served first.
 """
 
 from __future__ import annotations
@@ -53,7 +56,7 @@ from ordermill.contracts.returns import Disposition, InspectedLine
 from ordermill.contracts.routing import PlannedShipment
 from ordermill.decider import Decision, Folded
 
-from ..errors import FulfillmentNotAllocated, OrderNotReserved
+from ..errors import FulfillmentNotAllocated, NothingToReroute, OrderNotReserved
 from .reservation import RESERVATION, Held, Reservation, answer_mark, cancellation_mark, plan_mark
 from .stock import STOCK, Claim, Stock, claim_key, rejected_mark, taken_mark
 
@@ -152,6 +155,16 @@ class CancelUnits:
 
 
 @dataclass(frozen=True, slots=True)
+class RerouteUnits:
+    """A person wants all units of a fulfillment order that are not packed routed again, `elsewhere` or anywhere."""
+
+    order_id: str
+    fulfillment_id: str
+    reroute_id: str
+    elsewhere: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LetGoRecalled:
     """A location answers a recall: in time, these units are not shipped."""
 
@@ -173,7 +186,7 @@ class TakeInReturn:
 
 StockCommand = ReceiveStock | CorrectStock | CountStock
 OrderCommand = AllocatePlan | TakeBackRejected | TakeBackShortPicked | ShipOut | CancelUnits | LetGoRecalled
-Command = StockCommand | ReserveOrder | OrderCommand | TakeInReturn
+Command = StockCommand | ReserveOrder | OrderCommand | RerouteUnits | TakeInReturn
 
 
 def decision(command: Command) -> Decision:
@@ -190,6 +203,8 @@ def streams(command: Command) -> tuple[str, ...]:
             return _stock_streams(command.lines)
         case ReserveOrder(released=released):
             return (RESERVATION.stream(released.order_id), *_stock_streams(released.lines))
+        case RerouteUnits():
+            return (RESERVATION.stream(command.order_id),)
         case AllocatePlan():
             lines = [line for shipment in command.shipments for line in shipment.lines]
             return (RESERVATION.stream(command.order_id), *_stock_streams(lines))
@@ -205,7 +220,7 @@ def decide(states: Mapping[str, Any], command: Command) -> Events:
     """The events that `command` causes, with their streams; `[]` if it is already so.
 
     Units beyond what an order still has there are cut off without a word, for facts repeat themselves.
-    Raises OrderNotReserved, FulfillmentNotAllocated.
+    Raises OrderNotReserved, FulfillmentNotAllocated, NothingToReroute.
     """
     return _decided(states, command).events
 
@@ -223,6 +238,8 @@ def _decided(states: Mapping[str, Any], command: Command) -> _Work:
             _feed(work, command)
         case CancelUnits():
             _cancel(work, command)
+        case RerouteUnits():
+            _reroute(work, command)
         case LetGoRecalled():
             _let_go_recalled(work, command)
         case TakeBackRejected(reason=RejectReason.OUT_OF_STOCK):
@@ -520,6 +537,37 @@ def _take_back(
     _give_back(work, command, held, _called_off(held, _cut(command.lines, held.units)), cause, lost_as=lost_as)
 
 
+def _reroute(work: _Work, command: RerouteUnits) -> None:
+    order_id, fulfillment_id = command.order_id, command.fulfillment_id
+    reservation = work.reservation(order_id)
+    held = reservation.held.get(fulfillment_id)
+    if held is None:
+        raise NothingToReroute(fulfillment_id, f"no units of order {order_id} were ever allocated to it")
+    recall_id = f"reroute:{command.reroute_id}"
+    if recall_id in held.reroutes:
+        return
+    if any(answer_mark(fulfillment_id, asked) not in reservation.settled for asked in held.reroutes) and held.units:
+        raise NothingToReroute(
+            fulfillment_id, f"{held.location} was asked for them already, and gives them back unless they are packed"
+        )
+    lines = tuple(
+        _units(claim.line, units)
+        for line_id, claim in reservation.lines.items()
+        if (units := held.recallable(line_id)) > 0
+    )
+    if not lines:
+        raise NothingToReroute(fulfillment_id, "all its units have left it, or are being canceled")
+    work.record(
+        AllocationRecalled(
+            order_id=order_id,
+            fulfillment_id=fulfillment_id,
+            cancellation_id=recall_id,
+            lines=lines,
+            reroute="elsewhere" if command.elsewhere else "anywhere",
+        )
+    )
+
+
 def _let_go_recalled(work: _Work, command: LetGoRecalled) -> None:
     """The location has put all these units back, though fewer may be left of the recall than it answers for.
 
@@ -531,7 +579,9 @@ def _let_go_recalled(work: _Work, command: LetGoRecalled) -> None:
     if answer_mark(command.fulfillment_id, answers) in work.reservation(command.order_id).settled:
         return
     back = _called_off(held, _cut(command.lines, held.units), answers)
-    _give_back(work, command, held, back, "short-pick", answers=answers)
+    elsewhere = held.reroutes.get(answers)
+    cause: DeallocationCause = "short-pick" if elsewhere is None else "manual"
+    _give_back(work, command, held, back, cause, answers=answers, avoid=elsewhere is not False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -564,6 +614,7 @@ def _give_back(
     *,
     lost_as: str | None = None,
     answers: str | None = None,
+    avoid: bool = True,
 ) -> None:
     """What cancellations have called off is let go under them, the others are reserved again.
 
@@ -623,6 +674,7 @@ def _give_back(
                 cause=cause,
                 lines=kept,
                 answers=answers,
+                avoid=avoid,
             )
         )
     lost_lines = tuple(_units(claims[line_id].line, units) for line_id, units in gone.items() if units)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
 from immutables import Map
@@ -76,6 +76,8 @@ class Held:
     location: str
     units: PMap[str, int] = field(default_factory=Map)
     recalls: tuple[Recall, ...] = ()
+    reroutes: PMap[str, bool] = field(default_factory=Map)
+    """Recalls for routing again, and whether elsewhere. They take nothing from cancellations, which may come later."""
 
     def recalled(self, line_id: str) -> int:
         return sum(recall.units.get(line_id, 0) for recall in self.recalls)
@@ -184,7 +186,7 @@ def _taken(held: Held, units: Iterable[Units]) -> Held:
     there = held.units
     for part in units:
         there = there.set(part.line_id, there.get(part.line_id, 0) + part.quantity)
-    return Held(held.location, there, held.recalls)
+    return replace(held, units=there)
 
 
 def _given_up(
@@ -200,7 +202,7 @@ def _given_up(
             recalls = _fewer(recalls, line_id, part.quantity, cancellation_id)
         if recalls:
             recalls = _fewer(recalls, line_id, sum(recall.units.get(line_id, 0) for recall in recalls) - left)
-    return held.set(fulfillment_id, Held(before.location, there, recalls))
+    return held.set(fulfillment_id, replace(before, units=there, recalls=recalls))
 
 
 def _fewer(
@@ -223,8 +225,11 @@ def _fewer(
 
 def _recalled(held: Map[str, Held], event: AllocationRecalled) -> Map[str, Held]:
     before = held.get(event.fulfillment_id) or Held("")
+    if event.reroute is not None:
+        reroutes = before.reroutes.set(event.cancellation_id, event.reroute == "elsewhere")
+        return held.set(event.fulfillment_id, replace(before, reroutes=reroutes))
     recall = Recall(event.cancellation_id, Map({part.line_id: part.quantity for part in event.lines}))
-    return held.set(event.fulfillment_id, Held(before.location, before.units, (*before.recalls, recall)))
+    return held.set(event.fulfillment_id, replace(before, recalls=(*before.recalls, recall)))
 
 
 def reservation_summary(reservation: Reservation) -> dict[str, Any]:

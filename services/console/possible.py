@@ -1,0 +1,191 @@
+"""What may be done to an order now, what each of it will do, and why not where it may not. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from .pictures.order import BEFORE_PACKING, Order, Work
+from .sentences import hold
+
+Do = Literal["hold", "release", "cancel", "reroute", "return", "label", "refund"]
+TITLES: Mapping[Do, str] = {
+    "hold": "Hold",
+    "release": "Release",
+    "cancel": "Cancel units",
+    "reroute": "Route again",
+    "return": "Start a return",
+    "label": "Ask for the label again",
+    "refund": "Try the refund again",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """`does`: what pressing it will do. `reason`: why it can't be done now; empty if it can.
+
+    `of` tells several of a kind apart: a hold's reason, a fulfillment order, one of its packages.
+    """
+
+    do: Do
+    title: str
+    does: str
+    reason: str = ""
+    of: str = ""
+
+    @property
+    def possible(self) -> bool:
+        return not self.reason
+
+
+def actions(order: Order) -> list[Action]:
+    """All that a person might want: first what is possible, then what is not."""
+    found = [
+        _hold(order),
+        *_release(order),
+        *_reroute(order),
+        *_labels(order),
+        *_refunds(order),
+        _cancel(order),
+        _return(order),
+    ]
+    return sorted(found, key=lambda each: not each.possible)
+
+
+def action(order: Order, do: Do, of: str) -> Action:
+    """One of them; where there is none such now, one that says so."""
+    found = [each for each in actions(order) if each.do == do and of in (each.of, "")]
+    return found[0] if found else Action(do, TITLES[do], "", "there is nothing of that kind here any more", of)
+
+
+def _over(order: Order) -> str:
+    """Why nothing happens to this order any more."""
+    if order.rejected:
+        return "the order was rejected: its channel must send a sound one"
+    if order.status == "canceled":
+        return "the order is canceled"
+    return ""
+
+
+def _hold(order: Order) -> Action:
+    does = "Nothing is reserved or shipped until a person releases it."
+    reason = _over(order)
+    if not reason and order.released:
+        reason = "stock is claimed for it already: cancel units or route them again instead"
+    if not reason and "manual" in order.holds:
+        reason = "a person holds it already"
+    return Action("hold", "Hold", does, reason)
+
+
+def _release(order: Order) -> list[Action]:
+    if not order.holds:
+        reason = _over(order) or "nothing holds the order"
+        return [Action("release", "Release", "The order goes on.", reason)]
+    found = []
+    for held in sorted(order.holds):
+        others = [hold(other) for other in sorted(order.holds) if other != held]
+        does = "The order goes on: stock is reserved for it, and a location is asked to ship it."
+        if others:
+            does = f"The order stays on hold for {' and '.join(others)}."
+        found.append(Action("release", f"Release: {hold(held)}", does, _over(order), held))
+    return found
+
+
+def _reroute(order: Order) -> list[Action]:
+    found = [_reroute_part(order, key, part) for key, part in order.work.items() if _units(order, key)]
+    if found:
+        return found
+    reason = _over(order)
+    if not reason and any(units.reserved for units in order.units.values()):
+        reason = "no location has its units yet; routing goes on by itself"
+    return [Action("reroute", "Route again", "", reason or "no location has units of it that could go from elsewhere")]
+
+
+def _reroute_part(order: Order, fulfillment_id: str, part: Work) -> Action:
+    number = sum(_units(order, fulfillment_id).values())
+    does = (
+        f"{part.location} is asked to give back {_units_of(number)}; it does so unless they are packed by then. "
+        f"The cheapest way from elsewhere is taken, and the promise moves if it must. "
+        f"Should only {part.location} have the goods, it gets them again."
+    )
+    reason = ""
+    if part.asked_back:
+        reason = f"{part.location} was asked already and has not answered"
+    elif part.state not in BEFORE_PACKING:
+        reason = f"{part.location} has packed them"
+    return Action("reroute", f"Route again: {part.location}", does, reason, fulfillment_id)
+
+
+def _units(order: Order, fulfillment_id: str) -> dict[str, int]:
+    return {line: units for line, units in order.allocations.get(fulfillment_id, {}).items() if units > 0}
+
+
+def _labels(order: Order) -> list[Action]:
+    return [
+        Action(
+            "label",
+            f"Ask for the label again: {part.location}, box {number}",
+            f"{package.carrier or part.carrier} is asked once more, or another carrier if you name one. "
+            f"It said: {package.failure}",
+            "",
+            f"{fulfillment_id}/{number}",
+        )
+        for fulfillment_id, part in order.work.items()
+        for number, package in sorted(part.packages.items())
+        if package.failure
+    ]
+
+
+def _refunds(order: Order) -> list[Action]:
+    return [
+        Action(
+            "refund",
+            f"Try the refund of {refund.amount} again",
+            f"The payment provider is asked again under the same key, so it pays once. It said: {refund.failure}",
+            "",
+            refund_id,
+        )
+        for refund_id, refund in sorted(order.refunds.items())
+        if refund.failure and not refund.paid
+    ]
+
+
+def _cancel(order: Order) -> Action:
+    units = {line.line_id: order.cancelable(line) for line in order.lines}
+    number = sum(units.values())
+    if number:
+        return Action("cancel", "Cancel units", cancels(order, units))
+    reason = _over(order)
+    if not reason and any(order.called_off(line.line_id) for line in order.lines):
+        reason = "a cancellation waits for its answer already"
+    if not reason:
+        reason = "all its units are packed or gone: they can be returned once they are delivered"
+    return Action("cancel", "Cancel units", "", reason)
+
+
+def cancels(order: Order, units: Mapping[str, int]) -> str:
+    """What calling off so many units of each line will do."""
+    number = sum(units.values())
+    places = sorted(
+        {part.location for key, part in order.work.items() if any(units.get(line_id) for line_id in _units(order, key))}
+    )
+    at_once = "What no location holds is canceled at once"
+    told = f"{at_once}; {' and '.join(places)} put back what is not packed." if places else f"{at_once}."
+    back = order.worth(units)
+    money = "No money goes back: none was charged." if back is None else f"Up to {back} go back to the customer."
+    return f"Up to {_units_of(number)} will not be shipped. {told} {money}"
+
+
+def _return(order: Order) -> Action:
+    does = (
+        "The customer gets an RMA number if the return policy allows it. "
+        "Money goes back once the goods were received and inspected."
+    )
+    number = sum(order.returnable(line) for line in order.lines)
+    reason = "" if number else _over(order) or "nothing of it is at the customer that no return speaks for"
+    return Action("return", "Start a return", does, reason)
+
+
+def _units_of(number: int) -> str:
+    return f"{number} unit{'' if number == 1 else 's'}"

@@ -1,0 +1,152 @@
+"""Whatever services tell has a sentence that people understand; what may be done to an order says what it does."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+import re
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+import ordermill.contracts
+from ordermill.contracts.base import FAMILIES, Fact
+from services.console.order import _pretty
+from services.console.pictures.order import Order, Refund
+from services.console.possible import actions, cancels
+from services.console.queue import harmless
+from services.console.sentences import SENTENCES, sentence
+from services.console.timeline import who
+from tests.cli.life import usd
+from tests.domain.test_console_orders import Story, drawn, facts_of
+
+for module in pkgutil.iter_modules(ordermill.contracts.__path__):
+    importlib.import_module(f"ordermill.contracts.{module.name}")
+
+FACTS = sorted((each for each in FAMILIES.values() if issubclass(each, Fact)), key=lambda each: each.type)
+FACTS = [fact for fact in FACTS if fact.__module__.startswith("ordermill.contracts.")]
+TEXTS = ("teapot-1", "CE12345678", "USD", "US", "0" * 64, "0" * 32, "sealed.v1.c-1.AAAA")
+
+
+def sample(schema: dict[str, Any], definitions: dict[str, Any], turn: int) -> Any:
+    """A value that fits a JSON Schema; each `turn` takes the next of several choices."""
+    if "$ref" in schema:
+        return sample(definitions[schema["$ref"].rpartition("/")[2]], definitions, turn)
+    if "const" in schema:
+        return schema["const"]
+    if "enum" in schema:
+        return schema["enum"][turn % len(schema["enum"])]
+    if "anyOf" in schema:
+        return sample(schema["anyOf"][turn % len(schema["anyOf"])], definitions, turn)
+    match schema.get("type"):
+        case "object" if "properties" in schema:
+            return {name: sample(part, definitions, turn) for name, part in schema["properties"].items()}
+        case "object":
+            return {"1": sample(schema["additionalProperties"], definitions, turn)} if turn % 2 else {}
+        case "array" if "prefixItems" in schema:
+            return [sample(part, definitions, turn) for part in schema["prefixItems"]]
+        case "array":
+            return [sample(schema["items"], definitions, turn)] * (1 + turn % 2)
+        case "string" if schema.get("format") == "date-time":
+            return "2026-03-02T09:00:00Z"
+        case "string":
+            return next(text for text in TEXTS if re.search(schema.get("pattern", ""), text))
+        case "integer" | "number":
+            return max(1, schema.get("minimum", 1))
+        case "boolean":
+            return bool(turn % 2)
+        case "null":
+            return None
+    raise AssertionError(schema)
+
+
+def said(day: datetime) -> str:
+    return f"{day:%A}"
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.type)
+def test_every_fact_has_a_sentence_in_plain_words(fact: type[Fact]) -> None:
+    assert fact in SENTENCES
+    schema = fact.model_json_schema()
+    for turn in range(16):
+        made = fact.model_validate_json(json.dumps(sample(schema, schema.get("$defs", {}), turn)))
+        text = sentence(made, said)
+        assert text[0].isupper() or text[0].isdigit() or text.startswith("teapot-1"), text
+        assert not text.endswith(".")
+        assert "None" not in text and "oms." not in text and "<" not in text, text
+
+
+@pytest.mark.parametrize(
+    ("actor", "source", "name", "kind"),
+    [
+        ("user:Ann", "/ordermill/capture", "Ann", "person"),
+        ("timer:tracking", "/ordermill/tracking", "tracking's clock", "timer"),
+        ("effect:returns", "/ordermill/returns", "returns", "service"),
+        ("/ordermill/inventory", "/ordermill/routing", "routing", "service"),
+        ("/carriers/cedar", "/ordermill/tracking", "carriers/cedar", "outside"),
+        ("/shop", "/shop", "shop", "outside"),
+    ],
+)
+def test_who_did_it_is_a_person_a_clock_a_service_or_somebody_outside(
+    actor: str, source: str, name: str, kind: str
+) -> None:
+    assert who(actor, source) == (name, kind)
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", '=HYPERLINK("http://x")'])
+def test_no_cell_of_an_export_can_be_taken_for_a_formula(text: str) -> None:
+    assert harmless(text) == f"'{text}"
+
+
+def test_cells_that_are_no_formulas_stay_as_they_are() -> None:
+    assert [harmless(cell) for cell in ("Tea ×2", "A-1", "", -5)] == ["Tea ×2", "A-1", "", "-5"]
+
+
+def test_sealed_text_and_unseen_characters_of_an_event_are_shown_as_what_they_are() -> None:
+    shown = _pretty(json.dumps({"buyer": "sealed.v1.c-1.AbC_d-e", "note": "a\u202eb<script>"}).encode())
+    assert shown is not None
+    assert "AbC_d-e" not in shown
+    assert "sealed for c-1" in shown
+    assert "\\u202e" in shown and "&lt;script&gt;" in shown
+
+
+def possible(order: Order) -> dict[str, list[str]]:
+    """By what is possible, of what."""
+    found: dict[str, list[str]] = {}
+    for each in actions(order):
+        if each.possible:
+            assert each.does.endswith((".", "!", "?")) or "It said:" in each.does
+            found.setdefault(each.do, []).append(each.of)
+        else:
+            assert each.reason, each
+    return found
+
+
+async def test_what_may_be_done_follows_an_order_through_its_life() -> None:
+    story = Story(8, may_wait=False)
+    await story.begin()
+
+    async def order() -> Order:
+        return drawn((await facts_of(story.life))[story.order_id])
+
+    asked = await order()
+    (fulfillment_id,) = [key for key, held in asked.allocations.items() if held]
+    assert possible(asked) == {"reroute": [fulfillment_id], "cancel": [""]}
+    units = {line.line_id: asked.cancelable(line) for line in asked.lines}
+    assert cancels(asked, units) == (
+        "Up to 6 units will not be shipped. What no location holds is canceled at once; edison put back what is not "
+        "packed. Up to 94.10 USD go back to the customer."
+    )
+    await story.step("ship")
+    assert possible(await order()) == {}
+    await story.step("deliver")
+    assert possible(await order()) == {"return": [""]}
+    await story.step("cancel all")
+    assert possible(await order()) == {"return": [""]}
+
+
+def test_a_refund_that_failed_can_be_tried_again_and_one_under_way_not() -> None:
+    order = Order(refunds={"r-1": Refund(amount=usd(100), failure="closed"), "r-2": Refund(amount=usd(50))})
+    assert possible(order)["refund"] == ["r-1"]
