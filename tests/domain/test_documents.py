@@ -186,6 +186,10 @@ def test_the_zpl_barcode_is_the_tracking_number_in_pairs_of_digits() -> None:
         "tab\tline\nreturn\r\x00\x1b[2J",
         "\u202e5678 tracking",
         "^",
+        "<script>alert(1)</script>",
+        '=HYPERLINK("http://elsewhere.example")',
+        "😀 👩‍🚀",
+        "a\x00b",
     ],
 )
 def test_no_name_can_be_a_command(attack: str) -> None:
