@@ -21,10 +21,9 @@ from tests.conftest import LogDatabase
 from tests.integration.kafka import MONDAY, STOCK, Broker, arrived
 from tests.integration.shelf_service import Instance, Shelves
 from tests.integration.shelves import SHELF_VIEW
-from tests.integration.test_chassis import TOKEN, correct, eventually, instance, shelf_log
+from tests.integration.stand import eventually
+from tests.integration.test_chassis import TOKEN, correct
 from tests.integration.test_eventlog import commit
-
-__all__ = ["instance", "shelf_log"]
 
 
 def told(one: Instance) -> dict[str, float]:

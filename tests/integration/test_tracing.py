@@ -23,10 +23,10 @@ from tests.conftest import Databases
 from tests.integration.kafka import MONDAY, STOCK, Broker, arrived
 from tests.integration.shelf_service import Instance, Shelves
 from tests.integration.shelves import SHELVES, received, rows_of, take, task
-from tests.integration.test_chassis import Log, correct, eventually, in_a_minute, instance, shelf_log
+from tests.integration.stand import Log, eventually
+from tests.integration.test_chassis import correct, in_a_minute
 from tests.operations.collector import Collector, collecting
 
-__all__ = ["instance", "shelf_log"]
 ID, SPAN = "a" * 32, "b" * 16
 SENT = f"00-{ID}-{SPAN}-01"
 
