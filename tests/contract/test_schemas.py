@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,7 @@ class Repository:
         self.folder = folder
         self.schemas = folder / FOLDER
         self.made = made
+        shutil.copytree(SCHEMAS / "examples", self.schemas / "examples")
         write(self.schemas, made)
         self.git("init", "-q", "-b", "main")
         self.commit("first")
