@@ -44,3 +44,15 @@ document.addEventListener("htmx:afterRequest", (event) => {
 document.addEventListener("htmx:beforeSwap", (event) => {
   if (event.detail.xhr.status >= 400) event.detail.shouldSwap = true;
 });
+// The news of what a form did may take the form off the page before its answer comes; the notice is shown all the same.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (event.target.matches("[hx-swap=none]")) event.detail.target = document.body;
+});
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.requestConfig?.elt.isConnected !== false) return;
+  event.detail.shouldSwap = false;
+  const notice = new DOMParser().parseFromString(event.detail.serverResponse, "text/html").getElementById("notices");
+  if (!notice) return;
+  notice.removeAttribute("hx-swap-oob");
+  document.getElementById("notices").replaceWith(document.adoptNode(notice));
+});
