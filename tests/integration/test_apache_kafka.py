@@ -97,10 +97,16 @@ async def test_a_topic_that_somebody_made_otherwise_stays_as_it_is(broker: Broke
             return STOCK not in await admin.list_topics()
 
         await eventually(gone)
-        await admin.create_topics([NewTopic(STOCK, 7, 1, topic_configs={"retention.ms": "3600000"})])
+        made = await admin.create_topics([NewTopic(STOCK, 7, 1, topic_configs={"retention.ms": "3600000"})])
+        assert [code for _, code, *_ in made.topic_errors] == [0]
+
+        async def partitions() -> int:
+            (described,) = await admin.describe_topics([STOCK])
+            return len(described["partitions"])
+
+        assert await eventually(partitions) == 7  # the broker hears of what its controller has made a moment later
         await ensure_topics(broker.settings(), [STOCK])
-        (described,) = await admin.describe_topics([STOCK])
-        assert len(described["partitions"]) == 7
+        assert await partitions() == 7
     finally:
         await admin.close()
 
