@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 from uuid import uuid4
@@ -173,14 +174,20 @@ async def test_a_report_whose_answer_was_lost_is_sent_again_and_told_as_done(ope
     _placed, path, _mug, _ = await asked(stand, 1)
     page = await open_page(path, size=PHONE, offline=True)
     lost = []
+    back = asyncio.Event()
 
     async def lose(route: Route) -> None:
+        if lost:
+            await back.wait()
+            await route.continue_()
+            return
         lost.append(await (await route.fetch()).json())
         await route.abort()
 
-    await page.context.route("**/accept", lose, times=1)
+    await page.context.route("**/accept", lose)
     await page.get_by_role("button", name="Accept").click()
     await expect(page.get_by_text("Waiting to be sent (1)")).to_be_visible()
+    back.set()
     await expect(page.get_by_text("counts once")).to_be_visible()
     await expect(page.locator("#unsent")).to_be_hidden()
     assert [each["kind"] for each in lost] == ["done"]
