@@ -31,8 +31,19 @@ async def asked(stand: Stand, units: int = 2, spoons: int = 0, **more: Any) -> t
 async def steps(page: Page) -> list[str]:
     """Who did what, as the page tells it."""
     await page.reload()
+    told = await page.locator(".story li").all_text_contents()
+    return [re.sub(r"^.*?\d\d:\d\d(:\d\d)? ", "", " ".join(text.split())) for text in told]
+
+
+async def test_what_a_reader_opened_stays_open_when_news_comes(open_page, stand: Stand) -> None:
+    placed, path, *_ = await asked(stand, 1)
+    page = await open_page(path)
     await page.get_by_text("Who did what").click()
-    return [re.sub(r"^.*?\d\d:\d\d(:\d\d)? ", "", text) for text in await page.locator(".story li").all_inner_texts()]
+    await expect(page.locator(".story li").first).to_be_visible()
+    key = (await stand.fulfillments(placed))[0]["key"]
+    await stand.work({"do": "accept", "fulfillment_id": key})
+    await expect(page.locator(".story")).to_contain_text("accepted")
+    await expect(page.locator(".story li").first).to_be_visible()
 
 
 async def scan(page: Page, *codes: str) -> None:

@@ -56,3 +56,12 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   notice.removeAttribute("hx-swap-oob");
   document.getElementById("notices").replaceWith(document.adoptNode(notice));
 });
+// News that comes over a page leaves open what its reader has opened.
+let unfolded = [];
+const words = (details) => details.querySelector("summary")?.textContent.trim();
+document.addEventListener("htmx:sseBeforeMessage", (event) => {
+  unfolded = [...event.target.querySelectorAll("details[open]")].map(words);
+});
+document.addEventListener("htmx:sseMessage", (event) => {
+  for (const details of event.target.querySelectorAll("details")) if (unfolded.includes(words(details))) details.open = true;
+});
