@@ -2,9 +2,9 @@
 
     python read_log.py postgresql://role:password@host:port/database
 
-Written from the description in libs/ordermill/eventlog/records.py: dense sequence numbers from 1; each stream's versions
-contiguous from 1 and, by sequence number, in order; each event's hash over the one before it in its stream. Prints one
-line a fault and, last, how many events it read; exit status 1 if there was a fault.
+Written from the description in libs/ordermill/eventlog/records.py: dense sequence numbers from 1; each stream's
+versions contiguous from 1 and, by sequence number, in order; each event's hash over the one before it in its stream.
+Prints one line a fault and, last, how many events it read; exit status 1 if there was a fault.
 """
 
 import asyncio
