@@ -26,6 +26,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from ordermill.contracts.base import decode
+from ordermill.names import CONSOLE, SERVICES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -159,7 +160,7 @@ def _wait_until_ready(up: subprocess.Popen[bytes], folder: Path) -> None:
         time.sleep(0.2)
         try:
             known = json.loads((folder / "home" / "environment.json").read_text())
-            ports = [value for name, value in known.items() if name.endswith("_PORT")]
+            ports = [known[f"OMS_{name.upper()}_PORT"] for name in (*SERVICES, CONSOLE)]
             if all(httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200 for port in ports):
                 return
         except (OSError, ValueError, httpx.HTTPError):
