@@ -39,6 +39,9 @@ from .watch import Watch
 
 logger = structlog.get_logger(__name__)
 
+SHORTER_THAN_UVICORN = httpx.Limits(keepalive_expiry=2.0)
+"""A service closes what was idle for five seconds; a request on that very connection would be lost."""
+
 
 def run() -> None:
     """Run until SIGTERM or SIGINT."""
@@ -63,7 +66,7 @@ async def _serve(platform: PlatformSettings, settings: ConsoleSettings, own: Ser
     metrics = ConsoleMetrics(projecting)
     live = Live(dsn)
     headers = {"Authorization": f"Bearer {platform.api_token.get_secret_value()}"}
-    async with httpx.AsyncClient(headers=headers, timeout=20, trust_env=False) as http:
+    async with httpx.AsyncClient(headers=headers, timeout=20, trust_env=False, limits=SHORTER_THAN_UVICORN) as http:
         urls = _urls()
         watch = Watch(http, urls, projecting, live)
         doors = Doors(http, urls)

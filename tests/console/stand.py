@@ -68,7 +68,8 @@ class Stand:
         await eventually(self._is_there(known), 120)
         self.environment = json.loads(known.read_text())
         headers = {"Authorization": f"Bearer {self.environment['OMS_API_TOKEN']}", "X-Actor": "a-test"}
-        self.http = httpx.AsyncClient(headers=headers, timeout=20, trust_env=False)
+        limits = httpx.Limits(keepalive_expiry=2.0)
+        self.http = httpx.AsyncClient(headers=headers, timeout=20, trust_env=False, limits=limits)
         self._producer = AIOKafkaProducer(bootstrap_servers=self.environment["OMS_KAFKA"], acks="all")
         await eventually(self._ready, 60)
         await self._producer.start()

@@ -293,6 +293,7 @@ async def test_of_two_pickers_the_second_is_told_who_did_what(open_page, stand: 
     await scan(ann, mug, mug)
     await ann.get_by_role("button", name="All 2 picked").click()
     await expect(ann.get_by_role("heading", name="Pack")).to_be_visible()
+    await expect(ann.locator(".story")).to_contain_text("picked Ann")
     await bob.context.set_offline(False)
     told = bob.locator("#unsent").get_by_role("alert")
     await expect(told.first).to_contain_text("Nothing changed: Ann accepted it at")
