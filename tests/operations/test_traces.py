@@ -20,6 +20,18 @@ from tests.operations.place import Place, eventually
 SERVER, CLIENT, PRODUCER, CONSUMER = 2, 3, 4, 5
 DELIVERED = ShipmentDelivered.type
 CALLER = "11" * 16, "22" * 8
+STEPS = OrderCaptured, OrderReserved, OrderRouted, FulfillmentShipped, ShipmentDelivered, PurchaseDelivered
+REPORTS = 4
+"""Accepted, picked, packed and handed over."""
+SCANS = "process oms.carrier.events"
+
+
+def types_sent(spans: list[Seen]) -> set[object]:
+    return {span.attributes.get("cloudevents.event_type") for span in spans if span.kind == PRODUCER}
+
+
+def named(spans: list[Seen], name: str) -> list[Seen]:
+    return [span for span in spans if span.name == name]
 
 
 @pytest.fixture(scope="module")
@@ -32,37 +44,39 @@ async def story(place: Place, collector: Collector) -> list[Seen]:
     await place.deliver(number)
     eventually(lambda: place.status_of(order_id) == "delivered")
 
-    def everyone() -> list[Seen]:
+    def whole() -> list[Seen]:
+        """Each process sends its spans in its own time: the last to happen is not the last to come."""
         spans = collector.trace(CALLER[0])
-        told = [s for s in spans if s.service == "returns" and s.attributes.get("cloudevents.event_type") == DELIVERED]
-        sent = [
-            s for s in spans if s.kind == PRODUCER and s.attributes["cloudevents.event_type"] == PurchaseDelivered.type
-        ]
-        return spans if told and sent and {s.service for s in spans} == set(SERVICES) else []
+        known = {span.span_id for span in spans} | {CALLER[1]}
+        heard = {span.attributes.get("cloudevents.event_type") for span in spans if span.service == "returns"}
+        come = (
+            {fact.type for fact in STEPS} <= types_sent(spans)
+            and DELIVERED in heard
+            and {span.service for span in spans if span.name == "INSERT events"} == set(SERVICES)
+            and len(named(spans, "decide fulfillment")) >= REPORTS
+            and named(spans, SCANS)
+            and all(span.parent_id in known for span in spans)
+        )
+        return spans if come else []
 
-    return eventually(everyone)
+    return eventually(whole)
 
 
 async def test_an_order_is_one_trace_over_all_services_until_it_is_delivered(story: list[Seen]) -> None:
     assert {span.service for span in story} == set(SERVICES)
-    types = {span.attributes.get("cloudevents.event_type") for span in story if span.kind == PRODUCER}
-    expected = {OrderCaptured, OrderReserved, OrderRouted, FulfillmentShipped, ShipmentDelivered, PurchaseDelivered}
-    assert {fact.type for fact in expected} <= types
+    assert {fact.type for fact in STEPS} <= types_sent(story)
 
 
-async def test_every_span_has_its_parent_in_the_trace(story: list[Seen], collector: Collector) -> None:
-    def orphans() -> list[Seen]:
-        known = {span.span_id for span in collector.trace(CALLER[0])} | {CALLER[1]}
-        return [span for span in story if span.parent_id not in known]
-
-    eventually(lambda: not orphans())
+async def test_every_span_has_its_parent_in_the_trace(story: list[Seen]) -> None:
+    known = {span.span_id for span in story} | {CALLER[1]}
+    assert [span for span in story if span.parent_id not in known] == []
     roots = [span for span in story if span.parent_id == CALLER[1]]
     assert [(span.service, span.name, span.kind) for span in roots] == [("capture", "POST /orders", SERVER)]
 
 
 async def test_what_goes_over_kafka_goes_on_with_the_span_that_recorded_it(story: list[Seen]) -> None:
     by_id = {span.span_id: span for span in story}
-    received = [span for span in story if span.name == "process oms.capture.events" and span.service == "inventory"]
+    received = [span for span in named(story, "process oms.capture.events") if span.service == "inventory"]
     assert received
     for span in received:
         assert span.kind == CONSUMER
@@ -73,7 +87,7 @@ async def test_what_goes_over_kafka_goes_on_with_the_span_that_recorded_it(story
 
 async def test_database_calls_are_parts_of_the_work_that_makes_them(story: list[Seen]) -> None:
     by_id = {span.span_id: span for span in story}
-    written = [span for span in story if span.name == "INSERT events"]
+    written = named(story, "INSERT events")
     assert {span.service for span in written} == set(SERVICES)
     for span in written:
         assert span.kind == CLIENT
@@ -87,15 +101,14 @@ async def test_database_calls_are_parts_of_the_work_that_makes_them(story: list[
 async def test_people_and_carriers_are_steps_of_the_orders_trace_linked_to_how_they_came(
     story: list[Seen], collector: Collector
 ) -> None:
-    reports = [span for span in story if span.service == "fulfillment" and span.name == "decide fulfillment"]
-    assert len(reports) == 4
+    reports = named(story, "decide fulfillment")
+    assert len(reports) == REPORTS
     for span in reports:
         ((trace_id, span_id),) = span.links
         assert trace_id != CALLER[0]
         request = eventually(lambda t=trace_id, s=span_id: [x for x in collector.trace(t) if x.span_id == s])[0]
         assert request.name == "POST /work"
-    scans = [span for span in story if span.name == "process oms.carrier.events"]
-    assert len(scans) == 1
+    assert len(named(story, SCANS)) == 1
 
 
 async def test_effects_are_parts_of_the_trace(story: list[Seen]) -> None:
