@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException, Request, Response
@@ -19,6 +20,7 @@ from ordermill.contracts.routing import OrderUnroutable
 from ordermill.errors import NotFound
 from ordermill.ids import order_id_of
 from ordermill.keyring import Keyring, PostgresKeyStore
+from ordermill.payments import PaymentProvider
 from ordermill.payments.http import http_payments
 from ordermill.service.declare import Service, on
 from ordermill.service.http import Actor, IdempotencyKey, Key, Running, browse, document_or_404, new_router, shown
@@ -45,6 +47,16 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
     intake = Intake(Keyring(keys, b64decode(platform.master_key.get_secret_value())))
     payloads = Payloads(intake, settings.trusted_channels)
     folder = Folder(settings.inbox, platform.member, payloads) if settings.inbox else None
+    return replace(
+        core(intake, http_payments(outbound)),
+        outbound=outbound,
+        background=(folder.watch,) if folder else (),
+        routes=routes(intake, payloads, settings.shopify_secret),
+    )
+
+
+def core(intake: Intake, payments: PaymentProvider) -> Service:
+    """What it does with what comes in, whichever doors that comes through."""
     return Service(
         name="capture",
         deciders=(orders,),
@@ -61,11 +73,8 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
             on(ExchangeRequested, handlers.exchange),
         ),
         prepare=intake.prepare,
-        effects=(refunds(http_payments(outbound)),),
-        outbound=outbound,
+        effects=(refunds(payments),),
         views=(ORDERS,),
-        background=(folder.watch,) if folder else (),
-        routes=routes(intake, payloads, settings.shopify_secret),
     )
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Path, Response
@@ -13,12 +16,13 @@ from ordermill.contracts.fields import Id, Instant, LineQuantity, Part, Text
 from ordermill.contracts.fulfillment import PackedPackage, RejectReason
 from ordermill.contracts.inventory import AllocationRecalled, OrderAllocated
 from ordermill.keyring import Keyring, PostgresKeyStore
-from ordermill.network import read_network
+from ordermill.network import Network, read_network
 from ordermill.service.declare import Service, on
 from ordermill.service.http import Actor, Done, Key, Running, browse, done, new_router
 from ordermill.service.outbound import Outbound, OutboundSettings
 from ordermill.service.settings import PlatformSettings
 
+from .adapters.base import Carrier
 from .adapters.http import http_carriers
 from .answers import FulfillmentDocument
 from .domain import FULFILLMENT, Accept, Command, HandOver, Pack, Pick, Reject, RetryLabel
@@ -36,14 +40,17 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
     keyring = Keyring(keys, b64decode(platform.master_key.get_secret_value()))
     outbound = Outbound(OutboundSettings())
     carriers = http_carriers((carrier.id for carrier in network.carriers), settings, outbound)
+    return replace(core(carriers, network, keyring), outbound=outbound, routes=routes(Paper(network, keyring)))
+
+
+def core(carriers: Mapping[str, Carrier], network: Network, keyring: Keyring) -> Service:
+    """What it does with what comes in, whichever doors that comes through."""
     return Service(
         name="fulfillment",
         deciders=(FULFILLMENT,),
         consumes=(on(OrderAllocated, allocated), on(AllocationRecalled, recalled)),
         effects=(labels(carriers, network, keyring),),
-        outbound=outbound,
         views=(FULFILLMENTS,),
-        routes=routes(Paper(network, keyring)),
     )
 
 
@@ -117,7 +124,7 @@ def routes(paper: Paper) -> APIRouter:
         """Up to 1,000 reports, in order; each succeeds or fails by itself, and reporting again changes nothing."""
         now = service.engine.clock()
         outcomes = await service.execute_many(
-            (([work_decision(_command(report, now))], report.report_id) for report in work), actor
+            (([work_decision(command_of(report, now))], report.report_id) for report in work), actor
         )
         return [done(outcome) for outcome in outcomes]
 
@@ -144,7 +151,8 @@ def routes(paper: Paper) -> APIRouter:
     return router
 
 
-def _command(report: Any, now: Any) -> Command:
+def command_of(report: Any, now: datetime) -> Command:
+    """What one report asks for. `now` is when it came."""
     match report:
         case AcceptWork():
             return Accept(report.fulfillment_id)

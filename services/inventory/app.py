@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Body
@@ -37,6 +38,11 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
     settings = InventorySettings()
     network = read_network(platform.network_text())
     feeds = Feeds(network.location_ids, settings.backorder_cap)
+    return replace(core(feeds), routes=routes(feeds))
+
+
+def core(feeds: Feeds) -> Service:
+    """What it does with what comes in, whichever doors that comes through."""
     return Service(
         name="inventory",
         deciders=(STOCK, RESERVATION),
@@ -57,7 +63,6 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
         views=(STOCK_VIEW, RESERVATIONS),
         published=(AVAILABILITY,),
         contended=frozenset({STOCK.category}),
-        routes=routes(feeds),
     )
 
 

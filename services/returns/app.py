@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Response
@@ -12,6 +14,7 @@ from ordermill.contracts.capture import OrderCaptured, OrderLinesCanceled, Order
 from ordermill.contracts.fields import Id, LineQuantity, LocationId, Part, Text
 from ordermill.contracts.returns import ExchangeLine, InspectedLine, ReturnReason
 from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentDelivered
+from ordermill.payments import PaymentProvider
 from ordermill.payments.http import http_payments
 from ordermill.service.declare import Service, on
 from ordermill.service.http import Actor, Done, Running, browse, document_or_404, done, new_router, shown
@@ -31,6 +34,11 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
     outbound = Outbound(OutboundSettings())
     settings = ReturnsSettings()
     desk = Desk(read_policy(settings.policy_file or BUILT_IN))
+    return replace(core(desk, http_payments(outbound)), outbound=outbound, routes=routes(desk))
+
+
+def core(desk: Desk, payments: PaymentProvider) -> Service:
+    """What it does with what comes in, whichever doors that comes through."""
     facts = (OrderCaptured, OrderRevised, OrderLinesCanceled, ShipmentAnnounced, ShipmentDelivered)
     return Service(
         name="returns",
@@ -38,10 +46,8 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
         consumes=tuple(on(fact, desk.record) for fact in facts),
         set_timers=deadlines,
         timers={"expires": desk.expire},
-        effects=(desk.refunds(http_payments(outbound)),),
-        outbound=outbound,
+        effects=(desk.refunds(payments),),
         views=(RETURNS, PURCHASES),
-        routes=routes(desk),
     )
 
 
@@ -101,17 +107,7 @@ def routes(desk: Desk) -> APIRouter:
     @router.post("/returns", status_code=201, summary="Ask to send goods back", response_model=ReturnDocument)
     async def request(request: ReturnRequest, service: Running, actor: Actor) -> Response:
         """The return as it stands: authorized, or declined with every reason."""
-        command = RequestReturn(
-            return_id=request.return_id,
-            order_id=request.order_id,
-            lines=request.lines,
-            reason=request.reason,
-            wanted=request.wanted,
-            requested_at=service.engine.clock(),
-            by=request.by,
-            exchange_for=request.exchange_for,
-            note=request.note,
-        )
+        command = request_of(request, service.engine.clock())
         await service.execute([desk.decision(command)], actor)
         return shown(await document_or_404(service, RETURNS, request.return_id), 201)
 
@@ -121,13 +117,29 @@ def routes(desk: Desk) -> APIRouter:
     ) -> list[Done]:
         """Up to 1,000 reports, in order; each succeeds or fails by itself, and reporting again changes nothing."""
         now = service.engine.clock()
-        outcomes = await service.execute_many((([desk.decision(_command(one, now))], None) for one in work), actor)
+        outcomes = await service.execute_many((([desk.decision(command_of(one, now))], None) for one in work), actor)
         return [done(outcome) for outcome in outcomes]
 
     return router
 
 
-def _command(report: Any, now: Any) -> Command:
+def request_of(request: ReturnRequest, now: datetime) -> RequestReturn:
+    """What a request that came `now` asks for."""
+    return RequestReturn(
+        return_id=request.return_id,
+        order_id=request.order_id,
+        lines=request.lines,
+        reason=request.reason,
+        wanted=request.wanted,
+        requested_at=now,
+        by=request.by,
+        exchange_for=request.exchange_for,
+        note=request.note,
+    )
+
+
+def command_of(report: Any, now: datetime) -> Command:
+    """What one report asks for. `now` is when it came."""
     match report:
         case ReceiveWork():
             return ReceiveReturn(report.return_id, report.receipt_id, report.location, report.lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -38,6 +39,11 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
     settings = RoutingSettings()
     policy = settings.policy_file.read_text() if settings.policy_file else default_policy_text()
     network = platform.network_text()
+    return replace(core(policy, network, clock), routes=routes())
+
+
+def core(policy: str, network: str, clock: Clock) -> Service:
+    """What it does with what comes in, whichever doors that comes through. `policy` and `network` as TOML."""
     read_rules(policy, network)
     picture = Picture()
     planning = Planning(picture, clock)
@@ -60,7 +66,6 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
         timers={"retry": planning.retry},
         views=(PLAN_VIEW, POLICY_VIEW),
         startup=adopt_policy,
-        routes=routes(),
     )
 
 

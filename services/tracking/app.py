@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from dataclasses import replace
 
 from fastapi import APIRouter, Response
 
@@ -43,6 +44,11 @@ STEPS = (
 def build(platform: PlatformSettings, clock: Clock) -> Service:
     settings = TrackingSettings()
     deadlines = Deadlines(settings.late_after, settings.lost_after)
+    return replace(core(deadlines), routes=routes(b64decode(platform.link_secret.get_secret_value())))
+
+
+def core(deadlines: Deadlines) -> Service:
+    """What it does with what comes in, whichever doors that comes through."""
     return Service(
         name="tracking",
         deciders=(SHIPMENT, STATUS),
@@ -59,7 +65,6 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
         },
         views=(SHIPMENTS, ORDER_STATUS),
         published=(PUBLISHED_STATUS,),
-        routes=routes(b64decode(platform.link_secret.get_secret_value())),
     )
 
 

@@ -46,8 +46,7 @@ class Doors:
 
     def __init__(self, address: Address, network: Network, clock: Clock) -> None:
         self.locations = sorted(network.location_ids)
-        warehouses = [location.id for location in network.locations if location.kind is LocationKind.WAREHOUSE]
-        self.hubs = (warehouses[0], warehouses[-1])
+        self.hubs = hubs_of(network)
         self._address = address
         self._clock = clock
         self._producer: AIOKafkaProducer | None = None
@@ -111,7 +110,7 @@ class Doors:
         now = self._clock()
         sent = []
         for message in messages:
-            source, message_id, key = _named(message)
+            source, message_id, key = named(message)
             sent.append(
                 await producer.send(
                     message.topic, message.to_json(), key=key, headers=outside_headers(message, source, message_id, now)
@@ -176,7 +175,13 @@ def _render(name: str, order: OrderPlaced) -> bytes:
     return import_module("services.capture.adapters").render(name, order)  # type: ignore[no-any-return]
 
 
-def _named(message: Message) -> tuple[str, str, bytes]:
+def hubs_of(network: Network) -> tuple[str, str]:
+    """The two warehouses that have most of everything."""
+    warehouses = [location.id for location in network.locations if location.kind is LocationKind.WAREHOUSE]
+    return warehouses[0], warehouses[-1]
+
+
+def named(message: Message) -> tuple[str, str, bytes]:
     """Source, id and key of what the outside publishes; the same thing said again has the same id."""
     match message:
         case OrderPlaced():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from hashlib import blake2b
 
@@ -9,6 +10,7 @@ PER_MILLE = {
     "reject": 20,  # a location turns a fulfillment order down
     "short-pick": 20,  # one line is not all on the shelf
     "cancel": 20,  # the customer calls the order off, some before it is released, some after
+    "edit": 10,  # the customer changes how many of the first line are wanted, once or twice
     "unpaid": 15,  # payment comes an hour later
     "risky": 10,  # held for fraud risk until an agent looks at it
     "late": 50,  # the carrier takes two days longer than it should
@@ -29,6 +31,7 @@ PACK_AFTER = timedelta(minutes=25)
 HAND_OVER_AFTER = timedelta(minutes=90)
 PAY_AFTER = timedelta(hours=1)
 REVIEW_AFTER = timedelta(hours=2)
+EDIT_AFTER = timedelta(minutes=30)
 CANCEL_AFTER = timedelta(minutes=45)
 RESTOCK_AFTER = timedelta(hours=30)
 ASK_RETURN_AFTER = timedelta(days=2)
@@ -41,8 +44,8 @@ def draw(*what: str) -> int:
     return int.from_bytes(blake2b("\0".join(what).encode(), digest_size=8).digest(), "big") % 1000
 
 
-def happens(fate: str, *what: str) -> bool:
-    return draw(fate, *what) < PER_MILLE[fate]
+def happens(fate: str, *what: str, per_mille: Mapping[str, int] = PER_MILLE) -> bool:
+    return draw(fate, *what) < per_mille[fate]
 
 
 def between(low: float, high: float, *what: str) -> float:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -47,8 +47,7 @@ from ordermill.service.messages import envelope_of
 
 from . import rules
 from .baskets import Basket
-from .doors import Doors
-from .rules import between, draw, happens
+from .rules import PER_MILLE, between, draw, happens
 from .tally import Tally
 
 logger = structlog.get_logger(__name__)
@@ -63,6 +62,20 @@ class Step:
 
     door: str
     what: Any
+
+
+class Doors(Protocol):
+    """How the world reaches the product."""
+
+    @property
+    def locations(self) -> Sequence[str]: ...
+
+    @property
+    def hubs(self) -> tuple[str, str]: ...
+
+    async def go(self, door: str, items: Sequence[Any]) -> bool:
+        """Take all `items` through one kind of door; whether they got through."""
+        ...
 
 
 @dataclass(slots=True)
@@ -80,13 +93,22 @@ class _Work:
 class World:
     """Follows the product's facts and takes each thing's next step when its time has come."""
 
-    def __init__(self, doors: Doors, clock: Clock, speed: float, tally: Tally, delays: float = 1.0) -> None:
-        """`delays` scales how long people take; 0 makes them as fast as the product."""
+    def __init__(
+        self,
+        doors: Doors,
+        clock: Clock,
+        speed: float,
+        tally: Tally,
+        delays: float = 1.0,
+        fates: Mapping[str, int] = PER_MILLE,
+    ) -> None:
+        """`delays` scales how long people take; 0 makes them as fast as the product. `fates`: how often, per mille."""
         self.tally = tally
         self._doors = doors
         self._clock = clock
         self._retry = timedelta(seconds=RETRY_REAL_S * speed)
         self._delays = delays
+        self._fates = fates
         self._next: dict[str, tuple[datetime, Step]] = {}
         self._heap: list[tuple[datetime, str]] = []
         self._work: dict[str, _Work] = {}
@@ -151,6 +173,9 @@ class World:
         if heard is not None:
             heard(message, at)
 
+    def _happens(self, fate: str, *what: str) -> bool:
+        return happens(fate, *what, per_mille=self._fates)
+
     # Channels and stock
 
     def plan_stock(self, baskets: Iterable[Basket], batch: str) -> int:
@@ -162,7 +187,7 @@ class World:
         now, locations = self._clock(), self._doors.locations
         for sku, units in wanted.items():
             elsewhere = locations[draw(sku) % len(locations)]
-            if happens("scarce", sku):
+            if self._happens("scarce", sku):
                 shelves = {elsewhere: max(1, units // 2)}
             else:
                 shelves = dict.fromkeys(self._doors.hubs, units + 2) | {elsewhere: units // 2 + 1}
@@ -186,7 +211,7 @@ class World:
     def _captured(self, fact: OrderCaptured, at: datetime) -> None:
         self._order_is_known(fact.channel, fact.external_id)
         self._orders[fact.order_id] = fact
-        if fact.channel != "exchange" and happens("cancel", fact.external_id):
+        if fact.channel != "exchange" and self._happens("cancel", fact.external_id):
             whole = draw("whole", fact.external_id) < 600
             lines = () if whole else (LineChange(line_id=fact.lines[0].line_id, quantity=1),)
             canceled = OrderCanceled(
@@ -199,6 +224,24 @@ class World:
             )
             wait = rules.CANCEL_AFTER * between(0.1, 6, "cancel", fact.external_id) * self._delays
             self._once(f"cancel-{fact.order_id}", at + wait, Step("channel", canceled))
+
+        if fact.channel != "exchange" and fact.payment.status != "pending" and self._happens("edit", fact.external_id):
+            self._edit(fact, at)
+
+    def _edit(self, fact: OrderCaptured, at: datetime) -> None:
+        """Fewer or more of the first line; then, for some, the second change that so many systems get wrong."""
+        line, key = fact.lines[0], fact.external_id
+        for revision in (1, 2)[: 1 + draw("twice", key) % 2]:
+            quantity = max(0, line.quantity + (-1, 1, -2)[draw("edit", key, str(revision)) % 3])
+            changed = OrderChanged(
+                channel=fact.channel,
+                external_id=key,
+                revision=revision,
+                changed_at=at,
+                lines=(LineChange(line_id=line.line_id, quantity=quantity),),
+            )
+            wait = rules.EDIT_AFTER * between(0.1, 4, "edit", key, str(revision)) * self._delays
+            self._once(f"edit-{fact.order_id}-{revision}", at + wait, Step("channel", changed))
 
     def _held(self, fact: OrderHeld, at: datetime) -> None:
         order = self._orders.get(fact.order_id)
@@ -231,7 +274,7 @@ class World:
     def _asked_to_work(self, fact: FulfillmentCreated, at: datetime) -> None:
         fulfillment_id = fact.fulfillment_id
         self._work[fulfillment_id] = _Work(fact, {line.line_id: line.quantity for line in fact.lines})
-        if happens("reject", fulfillment_id):
+        if self._happens("reject", fulfillment_id):
             step: Json = {"do": "reject", "reason": "no-capacity"}
         else:
             step = {"do": "accept"}
@@ -286,7 +329,7 @@ class World:
             for line in work.created.lines
             if work.open.get(line.line_id)
         ]
-        if what["do"] == "pick" and happens("short-pick", what["fulfillment_id"]):
+        if what["do"] == "pick" and self._happens("short-pick", what["fulfillment_id"]):
             first = lines[0]
             lines = lines[1:] if first["quantity"] == 1 else [{**first, "quantity": 1}, *lines[1:]]
         if what["do"] == "pick":
@@ -304,12 +347,12 @@ class World:
         for package in fact.packages:
             number, carrier = package.tracking_number, package.carrier
             arrives = fact.deliver_by - timedelta(hours=between(2, 20, number))
-            if happens("late", number):
+            if self._happens("late", number):
                 arrives += timedelta(days=2)
             way = max(arrives - fact.shipped_at, timedelta(hours=4))
             codes = SCANS[carrier]
             for index, (part, code) in enumerate(codes):
-                if happens("lost", number) and index > 1:
+                if self._happens("lost", number) and index > 1:
                     break
                 scanned_at = fact.shipped_at + way * part
                 scan = ParcelScanned(
@@ -321,9 +364,9 @@ class World:
                     proof="photo" if index == len(codes) - 1 else "unknown",
                 )
                 key = f"scan-{scan.scan_id}"
-                behind = timedelta(hours=12) if happens("reorder", scan.scan_id) else timedelta(0)
+                behind = timedelta(hours=12) if self._happens("reorder", scan.scan_id) else timedelta(0)
                 self._once(key, scanned_at + behind, Step("scan", scan))
-                if happens("repeat", scan.scan_id):
+                if self._happens("repeat", scan.scan_id):
                     self._once(f"again-{scan.scan_id}", scanned_at + behind, Step("scan", scan))
 
     # Customers
@@ -331,7 +374,7 @@ class World:
     def _delivered(self, fact: ShipmentDelivered, at: datetime) -> None:
         self._done(f"scan-{fact.scan_id}")
         parcel = self._parcels.get(fact.shipment_id)
-        if parcel is None or not happens("return", parcel.order_id):
+        if parcel is None or not self._happens("return", parcel.order_id):
             return
         order = self._orders.get(parcel.order_id)
         return_id = f"ret-{parcel.order_id}"
@@ -339,7 +382,7 @@ class World:
             return
         line = parcel.lines[draw("line", parcel.order_id) % len(parcel.lines)]
         bought = next(each for each in order.lines if each.line_id == line.line_id)
-        exchange = happens("exchange", parcel.order_id)
+        exchange = self._happens("exchange", parcel.order_id)
         wanted: Json = {"wanted": "refund"}
         if exchange:
             other = {
@@ -370,7 +413,7 @@ class World:
         self._then(f"return-{fact.return_id}", due, Step("returns", ("/returns/work", [report])))
 
     def _return_received(self, fact: ReturnReceived, at: datetime) -> None:
-        disposition = "write-off" if happens("unfit", fact.return_id) else "restock"
+        disposition = "write-off" if self._happens("unfit", fact.return_id) else "restock"
         report = {
             "do": "inspect",
             "return_id": fact.return_id,
@@ -428,7 +471,7 @@ class World:
         return count
 
 
-ONCE = ("again-", "cancel-", "pay-", "review-")
+ONCE = ("again-", "cancel-", "edit-", "pay-", "review-")
 """Steps of which no fact that the world follows tells; that they got through the door must do."""
 
 SCANS: dict[str, tuple[tuple[float, str], ...]] = {

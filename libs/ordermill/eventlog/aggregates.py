@@ -31,7 +31,7 @@ class Aggregates:
 
     def __init__(self, deciders: tuple[Decider[Any], ...]) -> None:
         self._deciders = {decider.category: decider for decider in deciders}
-        self._adapters = {decider.category: TypeAdapter(type(decider.initial)) for decider in deciders}
+        self._adapters = {decider.category: _adapter(type(decider.initial)) for decider in deciders}
         self.code = {category: code_of(decider) for category, decider in self._deciders.items()}
 
     def decider(self, stream: str) -> Decider[Any]:
@@ -71,6 +71,11 @@ class Aggregates:
 
 
 @cache
+def _adapter(state: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(state)
+
+
+@cache
 def _contracts_code() -> bytes:
     folder = Path(inspect.getfile(import_module("ordermill.contracts"))).parent
     return b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
@@ -78,7 +83,11 @@ def _contracts_code() -> bytes:
 
 def code_of(decider: Decider[Any]) -> str:
     """Identifies the code that folds: the decider's package folder and the contracts. Other code, other snapshots."""
-    source = Path(inspect.getfile(decider.evolve))
+    return _code_beside(Path(inspect.getfile(decider.evolve)))
+
+
+@cache
+def _code_beside(source: Path) -> str:
     digest = sha256(_contracts_code())
     for path in sorted(source.parent.glob("*.py")):
         digest.update(path.read_bytes())

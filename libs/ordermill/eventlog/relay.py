@@ -130,9 +130,11 @@ class Relay:
         cluster = await self._publisher.cluster()
         cursor = await self._store.relay_cursor(self._shard, cluster)
         if await self._publisher.is_empty(f"oms.{self._service}.events"):
-            if cursor or await self._store.head():
-                logger.info("filling an empty broker", service=self._service)
             cursor = 0
+        if cursor == 0:
+            # Also where something is there already: whoever published it may not have come to the states.
+            if await self._store.head():
+                logger.info("filling an empty broker", service=self._service)
             await self._store.republish_all()
         self._cluster = cluster
         self.status.published = cursor

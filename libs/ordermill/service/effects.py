@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from random import Random
 from secrets import SystemRandom
 
 import structlog
@@ -36,10 +37,9 @@ IN_HAND = 32
 """Most effects of one lane that one instance has in hand."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _LONGEST_WISH_S = 0.25, 300.0, 3_600.0
 _GRACE_S = 5.0
-_random = SystemRandom()
 
 
-def pause_after(attempts: int, error: Exception) -> float:
+def pause_after(attempts: int, error: Exception, chance: Random) -> float:
     """Seconds until the next try, after `attempts` that failed before this one: twice as long each time, up to five
     minutes, with half of it left to chance, so that those who failed together don't come back together. Never sooner
     than the other side asked for, up to an hour.
@@ -49,7 +49,7 @@ def pause_after(attempts: int, error: Exception) -> float:
         pause = _FIRST_PAUSE_S
     else:
         pause = min(_FIRST_PAUSE_S * 2**attempts, _LONGEST_PAUSE_S)
-    return min(wish or 0.0, _LONGEST_WISH_S) + pause * _random.uniform(0.5, 1.0)
+    return min(wish or 0.0, _LONGEST_WISH_S) + pause * chance.uniform(0.5, 1.0)
 
 
 class EffectWorker:
@@ -62,6 +62,7 @@ class EffectWorker:
         submit: Callable[[Task], Awaitable[Outcome]],
         wall: Clock,
         attempts: Counted,
+        chance: Random | None = None,
     ) -> None:
         """`submit` commits a task, together with others that wait; `wall` times leases and pauses."""
         self.wake = asyncio.Event()
@@ -70,6 +71,7 @@ class EffectWorker:
         self._submit = submit
         self._wall = wall
         self._attempts = attempts
+        self._chance = chance or SystemRandom()
         self._declared = {effect.event.type: effect for effect in service.effects}
         self._in_hand: dict[str, tuple[Effect, asyncio.Task[None]]] = {}
         self._stopping = False
@@ -146,7 +148,7 @@ class EffectWorker:
             self._attempts.labels("given-up" if given_up else "failed").inc()
             if given_up:
                 return declared.give_up(event, error)
-            await self._postpone(effect, pause_after(effect.attempts, error), counts)
+            await self._postpone(effect, pause_after(effect.attempts, error, self._chance), counts)
             span.end(error=getattr(error, "code", type(error).__name__))
             return None
 
@@ -162,7 +164,8 @@ class EffectWorker:
             pause = min(pause * 2, 2.0)
         if outcome.error is not None:
             logger.error("an effect's answer failed", effect_id=effect.effect_id, error=str(outcome.error))
-            await self._postpone(effect, pause_after(effect.attempts, outcome.error), counts=True)
+            pause_s = pause_after(effect.attempts, outcome.error, self._chance)
+            await self._postpone(effect, pause_s, counts=True)
 
     async def _postpone(self, effect: Effect, pause_s: float, counts: bool) -> None:
         until = self._wall() + timedelta(seconds=pause_s)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from random import Random
 from time import time_ns
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
@@ -66,9 +67,18 @@ class RunningService:
     """What a declared service does with what comes in. Knows no Kafka and no HTTP: those call it."""
 
     def __init__(
-        self, service: Service, engine: Engine, metrics: Metrics, retries: int = 5, wall: Clock = system_clock
+        self,
+        service: Service,
+        engine: Engine,
+        metrics: Metrics,
+        retries: int = 5,
+        wall: Clock = system_clock,
+        chance: Random | None = None,
     ) -> None:
-        """`wall` times leases and pauses; the engine's clock, which a demo may speed up, all that is of the trade."""
+        """`wall` times leases and pauses; the engine's clock, which a demo may speed up, all that is of the trade.
+
+        `chance` spreads pauses; the system's if none is given.
+        """
         self.service = service
         self.engine = engine
         self.metrics = metrics
@@ -82,7 +92,7 @@ class RunningService:
         self._internal = {cls.topic for cls in BY_TYPE.values() if issubclass(cls, Fact)}
         if service.outbound is not None:
             service.outbound.register(metrics.registry)
-        self.effects = EffectWorker(service, engine, self._submit, wall, metrics.effect_attempts)
+        self.effects = EffectWorker(service, engine, self._submit, wall, metrics.effect_attempts, chance)
         self._submitted: list[tuple[Task, asyncio.Future[Outcome]]] = []
         self._submitter: asyncio.Task[None] | None = None
 

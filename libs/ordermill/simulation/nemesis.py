@@ -1,0 +1,133 @@
+"""What goes wrong, when and where. Each fault is drawn from the seed, counted, and written down, so that a run can be
+repeated with some of them left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+
+
+class Fault(StrEnum):
+    """Kinds of faults, by the name that `oms simulate --faults` takes."""
+
+    CRASH = "crash"
+    """A process ends at whatever it awaits, and another is started later."""
+    FREEZE = "freeze"
+    """A process stands still for longer than a consumer group waits for its members, then goes on."""
+    SLOW = "slow"
+    """Something takes seconds."""
+    DATABASE_AWAY = "database-away"
+    """A read or a commit is refused."""
+    COMMIT_UNANSWERED = "commit-unanswered"
+    """The database committed, and the answer was lost."""
+    CONFLICT = "conflict"
+    """A commit is refused as if another writer had been first."""
+    LEAD_LOST = "lead-lost"
+    """A relay's lock is gone, another leads, and the first has not noticed."""
+    SEND_FAILED = "send-failed"
+    """The broker took nothing or a part of a batch, and said no."""
+    SEND_UNANSWERED = "send-unanswered"
+    """The broker took a batch, and the answer was lost."""
+    OFFSETS_REFUSED = "offsets-refused"
+    """A batch is settled, and its offsets are not committed."""
+    REBALANCE = "rebalance"
+    """A group shares out its partitions anew, in the middle of batches."""
+    AMNESIA = "amnesia"
+    """The broker forgets everything and is another one afterwards."""
+    SCALE = "scale"
+    """A service runs as two or three instances."""
+    CLOCK = "clock"
+    """A process's clock jumps, forward or back."""
+    REPEAT = "repeat"
+    """A channel, carrier or location says something twice, under the same id or a new one."""
+    LATE = "late"
+    """What the outside says arrives much later, behind what it said afterwards."""
+    POISON = "poison"
+    """Records that nobody can read, among those of others."""
+    PROVIDER_AWAY = "provider-away"
+    """A provider does nothing, and says so or says nothing."""
+    PROVIDER_UNANSWERED = "provider-unanswered"
+    """A provider acted, and its answer was lost."""
+
+
+ODDS: dict[Fault, float] = {
+    Fault.CRASH: 0.006,
+    Fault.FREEZE: 0.002,
+    Fault.SLOW: 0.03,
+    Fault.DATABASE_AWAY: 0.01,
+    Fault.COMMIT_UNANSWERED: 0.03,
+    Fault.CONFLICT: 0.05,
+    Fault.LEAD_LOST: 0.01,
+    Fault.SEND_FAILED: 0.03,
+    Fault.SEND_UNANSWERED: 0.03,
+    Fault.OFFSETS_REFUSED: 0.05,
+    Fault.REBALANCE: 0.02,
+    Fault.AMNESIA: 0.002,
+    Fault.SCALE: 0.5,
+    Fault.CLOCK: 0.005,
+    Fault.REPEAT: 0.3,
+    Fault.LATE: 0.15,
+    Fault.POISON: 0.1,
+    Fault.PROVIDER_AWAY: 0.3,
+    Fault.PROVIDER_UNANSWERED: 0.3,
+}
+"""How often a fault strikes where it can: the chance at one opportunity, in a run that knows this kind at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Struck:
+    """One fault that struck. `number` names it in a repetition of the run."""
+
+    number: int
+    at_s: float
+    fault: Fault
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.at_s:9.3f} s  {self.fault.value:20} {self.where}  (number {self.number})"
+
+
+class Nemesis:
+    """Decides whether a fault strikes. A run knows some kinds only, so that each meets the others in every company."""
+
+    def __init__(
+        self,
+        random: Random,
+        kinds: Collection[Fault],
+        time: Callable[[], float],
+        until_s: float,
+        only: Collection[int] | None = None,
+    ) -> None:
+        """`until_s`: no fault strikes later. `only`: no others than these numbers, of those that would strike."""
+        self._known = [kind for kind in Fault if kind in kinds and random.random() < 0.5]
+        self._odds = {kind: ODDS[kind] * random.choice((0.3, 1.0, 3.0)) for kind in self._known}
+        self._random = random
+        self._time = time
+        self._until_s = until_s
+        self._only = only
+        self._count = 0
+        self.history: list[Struck] = []
+
+    @property
+    def over(self) -> bool:
+        return self._time() > self._until_s
+
+    def strikes(self, fault: Fault, where: str) -> bool:
+        odds = self._odds.get(fault)
+        if odds is None or self._time() > self._until_s or self._random.random() >= odds:
+            return False
+        self._count += 1
+        if self._only is not None and self._count not in self._only:
+            return False
+        self.history.append(Struck(self._count, self._time(), fault, where))
+        return True
+
+    def amount(self, low: float, high: float) -> float:
+        """How long, how far, how much."""
+        return self._random.uniform(low, high)
+
+    def one_of(self, count: int) -> int:
+        return self._random.randrange(count)

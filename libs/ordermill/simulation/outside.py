@@ -1,0 +1,187 @@
+"""The doors as the outside of a simulation uses them: the bus, and the same commands that the HTTP routes take."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from ordermill.contracts.base import Message
+from ordermill.contracts.capture import HoldReason
+from ordermill.contracts.channel import OrderPlaced
+from ordermill.decider import Decision
+from ordermill.demo.doors import hubs_of, named
+from ordermill.errors import OrdermillError
+from ordermill.service.messages import outside_headers
+from services.capture.app import HoldRequest
+from services.capture.domain import ReleaseHold
+from services.capture.handlers import Intake, order_decision
+from services.fulfillment.app import Work as FloorWork
+from services.fulfillment.app import command_of as floor_command
+from services.fulfillment.handlers import work_decision
+from services.returns.app import ReturnRequest, request_of
+from services.returns.app import Work as DeskWork
+from services.returns.app import command_of as desk_command
+from services.returns.handlers import Desk
+from services.returns.policy import BUILT_IN, read_policy
+
+from .nemesis import Fault, Nemesis
+from .place import Instance, Place, network
+from .process import MONDAY, SPEED
+
+ACTOR = "world"
+_FLOOR: TypeAdapter[list[Any]] = TypeAdapter(list[FloorWork])
+_DESK: TypeAdapter[list[Any]] = TypeAdapter(list[DeskWork])
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One record that the outside published, to be published again should the broker forget it."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+    at_ms: int
+
+
+class SimulatedDoors:
+    """Sends what the world does, and some of it twice or late. What was sent to a broker that forgot is sent again."""
+
+    def __init__(self, place: Place, random: Random, nemesis: Nemesis) -> None:
+        self.locations = sorted(network().location_ids)
+        self.hubs = hubs_of(network())
+        self.poison: list[Sent] = []
+        self._place = place
+        self._random = random
+        self._nemesis = nemesis
+        self._sent: list[Sent] = []
+        self._desk = Desk(read_policy(BUILT_IN))
+
+    async def go(self, door: str, items: Sequence[Any]) -> bool:
+        """Take all `items` through one kind of door; whether they got through."""
+        match door:
+            case "stock" | "scan" | "channel" | "canonical":
+                for message in items:
+                    self._publish(message)
+                return True
+            case "shopify" | "x12-850" | "pos-csv":
+                return await self._ask("capture", lambda at: self._order(at, items))
+            case "work":
+                return await self._ask("fulfillment", lambda at: self._floor(at, _FLOOR.validate_python(items)))
+            case "capture":
+                return await self._ask("capture", lambda at: self._release(at, items))
+            case _:
+                return await self._ask("returns", lambda at: self._returns(at, items))
+
+    def forgotten(self) -> None:
+        """The broker is a new one."""
+        for sent in self._sent:
+            self._place.bus.append(sent.topic, sent.key, sent.value, sent.headers, sent.at_ms)
+
+    def poison_somebody(self) -> None:
+        """Put a record that nobody can read onto a topic that somebody reads."""
+        topics = sorted({topic for i in self._place.instances.values() for topic in i.service.topics})
+        if not topics:
+            return
+        number = len(self.poison)
+        ours = (("ce_specversion", b"1.0"), ("ce_id", b"poison-%d" % number), ("ce_source", b"/nobody"))
+        types = [c.message.type.encode() for i in self._place.instances.values() for c in i.service.consumes]
+        known = ("ce_type", self._random.choice(sorted(types)))
+        value, headers = self._random.choice((
+            (b"{", (*ours, known)),
+            (b"{}", (*ours, known)),
+            (b"\xff\xfe", (*ours, known)),
+            (b"{}", (*ours, ("ce_type", b"oms.nobody.knows.v1"))),
+            (b"poison %d" % number, ()),
+        ))  # fmt: skip
+        topic = self._random.choice(topics)
+        sent = Sent(topic, b"poison-%d" % number, value, headers, self._now_ms())
+        self.poison.append(sent)
+        self._append(sent)
+
+    # Topics
+
+    def _publish(self, message: Message) -> None:
+        source, message_id, key = named(message)
+        headers = tuple(outside_headers(message, source, message_id, MONDAY))
+        sent = Sent(message.topic, key, message.to_json(), headers, self._now_ms())
+        where = f"{message.type} {message_id}"
+        if self._nemesis.strikes(Fault.REPEAT, where):
+            again = sent
+            if self._random.random() < 0.5:
+                anew = tuple(outside_headers(message, source, f"{message_id}-again", MONDAY))
+                again = Sent(sent.topic, key, sent.value, anew, sent.at_ms)
+            self._later(self._nemesis.amount(0, 3), again)
+        if self._nemesis.strikes(Fault.LATE, where):
+            self._later(self._nemesis.amount(0.5, 8), sent)
+        else:
+            self._append(sent)
+
+    def _later(self, seconds: float, sent: Sent) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._append, sent)
+
+    def _append(self, sent: Sent) -> None:
+        self._sent.append(sent)
+        self._place.bus.append(sent.topic, sent.key, sent.value, sent.headers, sent.at_ms)
+
+    def _now_ms(self) -> int:
+        return int(MONDAY.timestamp() * 1_000 + asyncio.get_running_loop().time() * SPEED * 1_000)
+
+    # Requests
+
+    async def _ask(self, service: str, work: Callable[[Instance], Awaitable[None]]) -> bool:
+        """Have one instance do it; False if there is none, or it dies meanwhile."""
+        ready = [instance for instance in self._place.of(service) if instance.running.consuming]
+        if not ready:
+            return False
+        instance = self._random.choice(ready)
+
+        async def request() -> bool:
+            await instance.process.point("take a request")
+            try:
+                await work(instance)
+            except OrdermillError:
+                return False
+            await instance.process.point("answer a request")
+            return True
+
+        task = instance.process.spawn(request())
+        await asyncio.wait([task], timeout=30)
+        return task.done() and not task.cancelled() and bool(task.result())
+
+    async def _order(self, at: Instance, orders: Sequence[OrderPlaced]) -> None:
+        intake = Intake(at.keyring)
+        await intake.prepare(orders)
+        await self._execute(at, [(order_decision(intake.command(o, at.engine.clock())), o.external_id) for o in orders])
+
+    async def _floor(self, at: Instance, reports: Sequence[Any]) -> None:
+        now = at.engine.clock()
+        await self._execute(at, [(work_decision(floor_command(report, now)), report.report_id) for report in reports])
+
+    async def _release(self, at: Instance, items: Sequence[tuple[str, Any]]) -> None:
+        for path, body in items:
+            order_id, asked = path.split("/")[2], HoldRequest.model_validate(body)
+            release = ReleaseHold(order_id, HoldReason(asked.reason), asked.note)
+            await self._execute(at, [(order_decision(release), None)])
+
+    async def _returns(self, at: Instance, items: Sequence[tuple[str, Any]]) -> None:
+        now = at.engine.clock()
+        for path, body in items:
+            commands: list[Any]
+            if path == "/returns":
+                commands = [request_of(ReturnRequest.model_validate(body), now)]
+            else:
+                commands = [desk_command(report, now) for report in _DESK.validate_python(body)]
+            await self._execute(at, [(self._desk.decision(command), None) for command in commands])
+
+    async def _execute(self, at: Instance, requests: Sequence[tuple[Decision, str | None]]) -> None:
+        """A refusal is an answer; what is not over yet is not."""
+        outcomes = await at.running.execute_many([([decision], key) for decision, key in requests], ACTOR)
+        for outcome in outcomes:
+            if outcome.error is not None and not isinstance(outcome.error, OrdermillError):
+                raise outcome.error
