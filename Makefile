@@ -5,7 +5,7 @@ ARGS ?=
 # Wheels that are taken for the files in them, without what their Python would need.
 ALONE := baskets scripts
 
-.PHONY: demo test check docs bench schemas lock clean
+.PHONY: demo test check docs bench simulate schemas lock clean
 
 demo: .venv/demo.ok
 	@exec $(BIN)/oms demo $(ARGS)
@@ -22,6 +22,11 @@ docs: .venv/dev.ok
 
 bench: .venv/dev.ok
 	@$(BIN)/python -m bench $(ARGS)
+
+# SEEDS runs of all six services under faults that each seed decides; ARGS as of `oms simulate --help`.
+SEEDS ?= 1000
+simulate: .venv/dev.ok
+	@$(BIN)/oms simulate --seeds $(SEEDS) $(ARGS)
 
 # What other programs rely on; refuses what would break one of them.
 schemas: .venv/dev.ok

@@ -37,6 +37,7 @@ from ordermill.service.metrics import Metrics
 from ordermill.service.run import SERVICES
 from ordermill.service.running import RunningService
 from ordermill.service.settings import PlatformSettings
+from ordermill.simulation.providers import MemoryPayments, memory_carriers
 from services.capture.domain import CancelOrder, CaptureOrder
 from services.capture.handlers import order_decision
 from services.fulfillment.domain import Accept, HandOver, Pack, Pick
@@ -46,7 +47,6 @@ from services.inventory.domain import decision as stock_decision
 from services.returns.domain import InspectReturn, ReceiveReturn, RequestReturn, to_decision
 from services.returns.policy import read_policy
 from services.tracking.domain import RecordScan, parcel_decision
-from tests.doubles import MemoryPayments, memory_carriers
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
 LOCATIONS = frozenset({"sparks", "edison", "chicago"})

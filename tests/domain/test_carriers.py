@@ -15,11 +15,11 @@ from ordermill.contracts.fields import Destination, Money
 from ordermill.contracts.personal import Person
 from ordermill.errors import Refused, Transient
 from ordermill.network import default_network_text, read_network
+from ordermill.simulation.providers import MemoryCarrier, memory_carriers
 from ordermill.simulator.carriers import check_digit, tracking_number, valid_tracking_number
 from services.fulfillment.adapters.base import Carrier, LabelRequest
 from services.fulfillment.addresses import PostalAddress, address_of, address_of_location
 from services.fulfillment.errors import CarrierRefused, CarrierUnavailable
-from tests.doubles import MemoryCarrier, memory_carriers
 
 NETWORK = read_network(default_network_text())
 PORTLAND = PostalAddress("Zoë Ångström", "", ("1200 SW Morrison St",), "Portland", "OR", "97205", "US")
@@ -147,9 +147,9 @@ async def test_the_price_is_the_network_s_for_weight_and_distance() -> None:
     far = await cedar.buy_label(REQUEST, "F1.1")  # Edison to Portland: zone 8
     assert far.cost == Money(minor=590 + 325, currency="USD")
     next_door = replace(PORTLAND, city="Edison", region="NJ", postal_code="08837")
-    near = await cedar.buy_label(replace(REQUEST, recipient=next_door, weight_g=1001), "F1.1")
+    near = await cedar.buy_label(replace(REQUEST, recipient=next_door, weight_g=1001), "F1.0")
     assert near.cost == Money(minor=590 + 61, currency="USD")
-    express = await cedar.buy_label(replace(REQUEST, service="express"), "F1.1")
+    express = await cedar.buy_label(replace(REQUEST, service="express"), "F1.2")
     assert express.cost == Money(minor=1490 + 700, currency="USD")
 
 

@@ -12,7 +12,7 @@ import pytest
 from ordermill.contracts.fields import Money
 from ordermill.errors import Transient
 from ordermill.payments import PaymentProvider, PaymentRefused, PaymentUnavailable
-from tests.doubles import MemoryPayments
+from ordermill.simulation.providers import MemoryPayments
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
 FIVE = Money(minor=501, currency="USD")

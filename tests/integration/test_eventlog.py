@@ -326,6 +326,15 @@ class TestPublications:
         (waiting,) = await store.unpublished(10)
         assert (waiting.data, waiting.revision) == (b"2", 2)
 
+    async def test_an_older_one_that_was_sent_behind_it_has_it_sent_again(self, store: Store) -> None:
+        """As a relay does that stood still while another led."""
+        await commit(store, publications={self.KEY: ("t", b"1")})
+        old = await store.unpublished(10)
+        await commit(store, publications={self.KEY: ("t", b"2")})
+        await store.published(await store.unpublished(10))
+        await store.published(old)
+        assert [waiting.data for waiting in await store.unpublished(10)] == [b"2"]
+
     async def test_all_wait_again_for_an_empty_broker(self, store: Store) -> None:
         keys = [("topic", f"shelf-{n}") for n in range(3)]
         await commit(store, publications=dict.fromkeys(keys, ("t", b"1")))
@@ -382,6 +391,10 @@ class TestTheRest:
                     await asyncio.wait_for(leading.wait(), 0.2)
         await asyncio.wait_for(leading.wait(), 5)
         await follower
+
+    async def test_who_leads_is_told_so(self, store: Store) -> None:
+        async with store.leadership("relay") as still_leads:
+            await still_leads()
 
     async def test_locks_on_streams_are_held_until_the_transaction_ends(self, store: Store) -> None:
         order: list[str] = []

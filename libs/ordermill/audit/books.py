@@ -41,6 +41,7 @@ from ordermill.contracts.inventory import (
     StockCountRecorded,
     StockLetGo,
     StockReceived,
+    StockReserved,
     StockRestocked,
     StockShippedOut,
     StockWrittenOff,
@@ -58,7 +59,7 @@ from ordermill.contracts.returns import (
     UnitsTakenBack,
 )
 from ordermill.contracts.routing import OrderRerouted, OrderRouted, OrderUnroutable, PolicyAdopted
-from ordermill.contracts.tracking import ShipmentAnnounced
+from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentDelivered, ShipmentScanned
 from ordermill.errors import OrdermillError
 from ordermill.money import goods_of, range_of_units
 
@@ -185,6 +186,8 @@ class CaptureBook(Book):
         self.refunds = _Effects(self, "refund")
         self.canceled_minor: Counter[str] = Counter()
         self.asked_minor: Counter[str] = Counter()
+        self.due_minor: Counter[str] = Counter()
+        """By order: by how much what is owed for it became less, each time, while it was charged."""
         self.simple: dict[str, bool] = {}
         """Whether the order was charged at once and never revised: then its refunds can be worked out anew."""
 
@@ -197,6 +200,9 @@ class CaptureBook(Book):
                 self.simple[event.order_id] = event.payment.status != "pending"
             case OrderRevised():
                 self.simple[event.order_id] = False
+                if event.revision <= state.revision:
+                    text = f"revision {event.revision} is applied after revision {state.revision}"
+                    self.wrong("lines", stream, text, seq)
             case OrderReleased():
                 count_units(self.released, event.order_id, event.lines)
             case OrderLinesCanceled():
@@ -211,7 +217,9 @@ class CaptureBook(Book):
                 self.refunds.done(event.refund_id, stream, seq, event.provider_reference, event.amount)
             case CancellationRefundFailed():
                 self.refunds.failed(event.refund_id, stream, seq)
-        self.orders[stream] = self.domain.evolve(state, event)
+        after = self.orders[stream] = self.domain.evolve(state, event)
+        if state.charged and after.charged:
+            self.due_minor[after.order_id] += max(0, state.owed_minor - after.owed_minor)
 
 
 class InventoryBook(Book):
@@ -238,8 +246,12 @@ class InventoryBook(Book):
     def take(self, seq: int, stream: str, event: Any) -> None:
         category, _, key = stream.partition("-")
         if category == "stock":
-            self.stocks[key] = self.domain.STOCK.evolve(self.stocks.get(key, self.domain.STOCK.initial), event)
+            stock = self.stocks.get(key, self.domain.STOCK.initial)
+            self.stocks[key] = self.domain.STOCK.evolve(stock, event)
             self._take_stock(event)
+            if isinstance(event, StockReserved) and event.quantity > stock.available:
+                text = f"{event.quantity} units are promised to {event.order_id}, {stock.available} were available"
+                self.wrong("oversell", stream, text, seq)
             return
         before = self.reservations.get(key, self.domain.RESERVATION.initial)
         self.reservations[key] = self.domain.RESERVATION.evolve(before, event)
@@ -400,7 +412,10 @@ class TrackingBook(Book):
 
     def take(self, seq: int, stream: str, event: Any) -> None:
         shipment = self._domain.SHIPMENT
-        self.shipments[stream] = shipment.evolve(self.shipments.get(stream, shipment.initial), event)
+        before = self.shipments.get(stream, shipment.initial)
+        if isinstance(event, ShipmentScanned | ShipmentDelivered) and event.scan_id in before.scans:
+            self.wrong("lines", stream, f"scan {event.scan_id} counts a second time", seq)
+        self.shipments[stream] = shipment.evolve(before, event)
         if isinstance(event, ShipmentAnnounced):
             if event.shipment_id in self.announced:
                 self.wrong("lines", stream, "the parcel is announced a second time", seq)

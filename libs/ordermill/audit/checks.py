@@ -228,6 +228,9 @@ class Books:
                 owed_back = Money(minor=capture.canceled_minor[order_id], currency=order.total.currency)
                 text = f"{owed_back} are owed for canceled units, refunds of {asked} minor units are requested"
                 capture.wrong("money", stream, text)
+            if asked != capture.due_minor[order_id]:
+                text = f"what is owed fell by {capture.due_minor[order_id]} minor units, {asked} are refunded for it"
+                capture.wrong("money", stream, text)
             kept = order.owed_minor - given
             if kept < 0:
                 text = f"{order.owed_minor} minor units are owed for what was not canceled, {given} of it went back"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from . import adapt, deploy, dlq, doctor, log, migrate, orders, rebuild, returns, run, stock
+from . import adapt, deploy, dlq, doctor, log, migrate, orders, rebuild, returns, run, simulate, stock
 from .terminal import Oms
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.add_typer(log.app, name="log")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(rebuild.app)
 app.add_typer(doctor.app)
+app.add_typer(simulate.app)
 app.add_typer(migrate.app)
 app.add_typer(deploy.app, name="deploy")
 

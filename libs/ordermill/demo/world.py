@@ -114,6 +114,8 @@ class World:
         self._work: dict[str, _Work] = {}
         self._orders: dict[str, OrderCaptured] = {}
         self._known: set[tuple[str, str]] = set()
+        self._absorbed: set[str] = set()
+        """Ids of facts: a relay may tell one again, behind others that it told since."""
         self._parcels: dict[str, ShipmentAnnounced] = {}
         self._returns: dict[str, ReturnRequested] = {}
         self._heard: dict[type[Message], Callable[[Any, datetime], None]] = {
@@ -167,6 +169,9 @@ class World:
         except OrdermillError as error:
             logger.error("a fact that the world can't read", topic=record.topic, error=str(error))
             return
+        if envelope.id in self._absorbed:
+            return
+        self._absorbed.add(envelope.id)
         at = envelope.happened_at or self._clock()
         self.tally.count(message, at)
         heard = self._heard.get(type(message))

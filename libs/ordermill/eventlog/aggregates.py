@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Hashable
 from functools import cache
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from pydantic import TypeAdapter
 
@@ -31,7 +32,7 @@ class Aggregates:
 
     def __init__(self, deciders: tuple[Decider[Any], ...]) -> None:
         self._deciders = {decider.category: decider for decider in deciders}
-        self._adapters = {decider.category: _adapter(type(decider.initial)) for decider in deciders}
+        self._adapters = {decider.category: _adapter(cast(Hashable, type(decider.initial))) for decider in deciders}
         self.code = {category: code_of(decider) for category, decider in self._deciders.items()}
 
     def decider(self, stream: str) -> Decider[Any]:
@@ -71,8 +72,8 @@ class Aggregates:
 
 
 @cache
-def _adapter(state: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(state)
+def _adapter(state: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(cast(Any, state))
 
 
 @cache

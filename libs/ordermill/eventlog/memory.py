@@ -23,6 +23,7 @@ from .store import (
     Effect,
     Publication,
     Snapshot,
+    StillLeads,
     Timer,
     Transaction,
     VersionConflict,
@@ -153,16 +154,15 @@ class MemoryStore:
     async def published(self, sent: Sequence[Publication]) -> None:
         for publication in sent:
             now, _ = self._publications[publication.topic, publication.key]
-            if now.revision == publication.revision:
-                self._publications[publication.topic, publication.key] = (now, False)
+            self._publications[publication.topic, publication.key] = (now, now.revision != publication.revision)
 
     async def republish_all(self) -> None:
         self._publications = {key: (publication, True) for key, (publication, _) in self._publications.items()}
 
     @asynccontextmanager
-    async def leadership(self, name: str) -> AsyncIterator[None]:
+    async def leadership(self, name: str) -> AsyncIterator[StillLeads]:
         async with self._leaders.setdefault(name, asyncio.Lock()):
-            yield
+            yield _always
 
     async def backlog(self, due: datetime) -> Backlog:
         overdue = [timer.due_at for timer, _ in self._timers.values() if timer.due_at <= due]
@@ -223,6 +223,10 @@ class MemoryStore:
             self._publications[topic, subject] = (Publication(topic, subject, type_name, data, revision), True)
         self._snapshots.update({snapshot.stream: snapshot for snapshot in changes.snapshots})
         self._blobs.update(changes.blobs)
+
+
+async def _always() -> None:
+    return None
 
 
 class _MemoryTransaction:

@@ -22,6 +22,7 @@ from .store import (
     Effect,
     LogUnavailable,
     Publication,
+    StillLeads,
     Timer,
     Transaction,
     Unstorable,
@@ -30,6 +31,8 @@ from .store import (
 from .writing import COLUMNS, E_COLUMNS, PostgresTransaction, statement, view_table
 
 __all__ = ["PostgresStore", "statement", "translated", "view_table"]
+
+LOCK_ANSWERS_IN_S = 5.0
 
 # The limits that keep one stuck writer from holding back the sequencer, and so every reader.
 _TIMEOUTS = {
@@ -336,10 +339,10 @@ class PostgresStore:
         async with self._connection(fast=True) as connection:
             await connection.execute(
                 # One that a writer holds right now is about to be newer than what was sent: leave it.
-                """UPDATE publications p SET dirty = false FROM (
-                       SELECT s.topic, s.key FROM publications s
+                """UPDATE publications p SET dirty = p.revision <> sent.revision FROM (
+                       SELECT s.topic, s.key, w.revision FROM publications s
                        JOIN unnest($1::text[], $2::text[], $3::bigint[]) AS w (topic, key, revision)
-                         ON s.topic = w.topic AND s.key = w.key AND s.revision = w.revision
+                         ON s.topic = w.topic AND s.key = w.key
                        FOR UPDATE OF s SKIP LOCKED) AS sent
                    WHERE p.topic = sent.topic AND p.key = sent.key""",
                 [p.topic for p in sent],
@@ -352,14 +355,20 @@ class PostgresStore:
             await connection.execute("UPDATE publications SET dirty = true WHERE NOT dirty")
 
     @asynccontextmanager
-    async def leadership(self, name: str) -> AsyncIterator[None]:
+    async def leadership(self, name: str) -> AsyncIterator[StillLeads]:
+        """The lock is the connection's: it is gone with it, and only whoever uses the connection hears of that."""
         with translated():
             connection = await asyncpg.connect(self._dsn, server_settings={"application_name": f"ordermill {name}"})
+
+        async def still_leads() -> None:
+            with translated():
+                await connection.execute("SELECT 1", timeout=LOCK_ANSWERS_IN_S)
+
         try:
             with translated():
                 while not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name):
                     await asyncio.sleep(0.5)
-            yield
+            yield still_leads
         finally:
             connection.terminate()
 

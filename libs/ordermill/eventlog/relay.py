@@ -19,12 +19,13 @@ from ordermill.errors import Transient
 from ordermill.tracing import sampled, start, tracing
 
 from .records import SequencedRow
-from .store import Changes, Publication, Store
+from .store import Changes, Publication, StillLeads, Store
 
 logger = structlog.get_logger(__name__)
 
 
 CLUSTER_CHECK_S = 1.0
+"""How often a relay makes sure that the broker is the one it knows, and that it still leads."""
 LONGEST_PACE_S = 0.15
 EAGER_STEPS = 8
 """So many looks in quick succession after the last sign of life."""
@@ -112,10 +113,10 @@ class Relay:
         pause = 0.2
         while True:
             try:
-                async with self._store.leadership(f"relay-{self._shard[0]}-{self._shard[1]}"):
+                async with self._store.leadership(f"relay-{self._shard[0]}-{self._shard[1]}") as still_leads:
                     self.status.leading = True
                     pause = 0.2
-                    await self._lead()
+                    await self._lead(still_leads)
             except Exception as error:
                 if isinstance(error, Transient):
                     logger.warning("relay starts over", service=self._service, error=str(error), pause_s=pause)
@@ -126,7 +127,7 @@ class Relay:
             finally:
                 self.status.leading = False
 
-    async def _lead(self) -> None:
+    async def _lead(self, still_leads: StillLeads) -> None:
         cluster = await self._publisher.cluster()
         cursor = await self._store.relay_cursor(self._shard, cluster)
         if await self._publisher.is_empty(f"oms.{self._service}.events"):
@@ -146,6 +147,7 @@ class Relay:
             began = loop.time()
             if began - looked_at > CLUSTER_CHECK_S:
                 looked_at = began
+                await still_leads()
                 if await self._publisher.cluster() != cluster:
                     raise BrokerReplaced(self._service)
             published = await self.step()

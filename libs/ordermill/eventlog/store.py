@@ -5,7 +5,7 @@ A transaction reads all it needs before its first write; that is what keeps the 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -149,6 +149,10 @@ class Backlog:
     dead_letters: int = 0
 
 
+StillLeads = Callable[[], Awaitable[None]]
+"""Raises LogUnavailable if another may be the leader by now."""
+
+
 class Store(Protocol):
     """One service's log."""
 
@@ -212,14 +216,16 @@ class Store(Protocol):
         """The latest states under these (topic, key), published or not."""
         ...
 
-    async def published(self, sent: Sequence[Publication]) -> None: ...
+    async def published(self, sent: Sequence[Publication]) -> None:
+        """These are on their topics. One that has a newer revision by now is due again: it may lie behind that."""
+        ...
 
     async def republish_all(self) -> None:
         """Mark every latest state as not published (the broker is empty)."""
         ...
 
-    def leadership(self, name: str) -> AbstractAsyncContextManager[None]:
-        """Be the only holder of `name` over all instances; waits for it."""
+    def leadership(self, name: str) -> AbstractAsyncContextManager[StillLeads]:
+        """Be the only holder of `name` over all instances; waits for it. Ask now and then whether it still is so."""
         ...
 
     async def backlog(self, due: datetime) -> Backlog:

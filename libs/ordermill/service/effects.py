@@ -142,7 +142,7 @@ class EffectWorker:
             return answer
         except Exception as error:
             counts = not isinstance(error, Transient) or error.counts
-            if not isinstance(error, Transient):
+            if not isinstance(error, Transient | TimeoutError):
                 logger.exception("an effect failed", effect_id=effect.effect_id)
             given_up = counts and effect.attempts + 1 >= declared.attempts
             self._attempts.labels("given-up" if given_up else "failed").inc()

@@ -15,8 +15,15 @@ from ordermill.eventlog.relay import topics_of
 from ordermill.simulator.ledger import Entry
 
 from .bus import Bus, header
+from .nemesis import Fault
 from .outside import SimulatedDoors
 from .place import Instance, Place
+
+_REPEATING = {
+    Fault.CRASH, Fault.FREEZE, Fault.DATABASE_AWAY, Fault.COMMIT_UNANSWERED, Fault.LEAD_LOST, Fault.SEND_FAILED,
+    Fault.SEND_UNANSWERED, Fault.AMNESIA,
+}  # fmt: skip
+"""Faults after which a relay says again what it may have said."""
 
 
 async def findings(place: Place, doors: SimulatedDoors, settled: bool) -> list[str]:
@@ -26,20 +33,25 @@ async def findings(place: Place, doors: SimulatedDoors, settled: bool) -> list[s
     async def read_ledger() -> Sequence[Entry]:
         return place.ledger.entries()
 
+    calm = not any(struck.fault in _REPEATING for struck in place.nemesis.history)
     books = await audit(place.logs, settled=True, read_ledger=read_ledger)
     found += [str(violation) for violation in books.violations]
     for service, log in place.logs.items():
         wrong = await verify_store(log, place.rules[service])
         found += [f"{service}: {violation}" for violation in wrong]
-        found += [f"{service}: {text}" for text in _published(service, log, place.bus)]
+        found += [f"{service}: {text}" for text in _published(service, log, place.bus, calm)]
         found += [f"{service}: {text}" for text in _states(log, place.bus)]
         found += [f"{service}: effect {key} waits for ever" for key in log._effects]
+    for service in place.logs:
+        leaders = [instance.process.name for instance in place.of(service) if instance.relay.status.leading]
+        if settled and len(leaders) > 1:
+            found.append(f"{service}: {' and '.join(leaders)} lead one relay")
     for instance in place.instances.values():
         found += [f"{instance.process.name}: {text}" for text in _remembered(instance, place)]
     return found + list(_letters(place, doors))
 
 
-def _published(service: str, log: MemoryStore, bus: Bus) -> Iterator[str]:
+def _published(service: str, log: MemoryStore, bus: Bus, calm: bool) -> Iterator[str]:
     """What is on the topics is what is in the log, each stream in its order. Repetitions are no news.
 
     On a broker that replaced another, what was under way at that moment may stand before its predecessors; the whole
@@ -58,6 +70,8 @@ def _published(service: str, log: MemoryStore, bus: Bus) -> Iterator[str]:
     for topic, stream in sorted(wanted.keys() | there.keys()):
         in_log, came = wanted.get((topic, stream), []), there.get((topic, stream), [])
         on_topic = list(dict.fromkeys(came))
+        if calm and len(came) > len(on_topic):
+            yield f"topic {topic}, {stream}: {len(came) - len(on_topic)} events are there twice, and no fault had that"
         if in_log != on_topic and not (bus.replaced and in_log == list(dict.fromkeys(reversed(came)))[::-1]):
             lost, strange = len(set(in_log) - set(on_topic)), len(set(on_topic) - set(in_log))
             what = f"{lost} events not there, {strange} that are not in the log" if lost or strange else "out of order"
@@ -100,7 +114,6 @@ def _letters(place: Place, doors: SimulatedDoors) -> Iterator[str]:
         if times > 1:
             yield f"{service}: dead letter {key.decode()} is kept {times} times"
     for sent in doors.poison:
-        if not sent.headers:
-            for service, rules in place.topics.items():
-                if sent.topic in rules and not kept[service, sent.key]:
-                    yield f"{service}: {sent.key.decode()} on {sent.topic} was neither handled nor kept"
+        for service in sent.keepers:
+            if not kept[service, sent.key]:
+                yield f"{service}: {sent.key.decode()} on {sent.topic} was neither handled nor kept"

@@ -19,6 +19,7 @@ from ordermill.eventlog.store import (
     LogUnavailable,
     Publication,
     Snapshot,
+    StillLeads,
     Timer,
     Transaction,
     VersionConflict,
@@ -35,6 +36,8 @@ class FaultyStore:
 
     def __init__(self, log: MemoryStore, process: Process, nemesis: Nemesis) -> None:
         self.log = log
+        self.conflicts = 0
+        """How many more commits are refused as if others had been first."""
         self._process = process
         self._nemesis = nemesis
 
@@ -57,7 +60,7 @@ class FaultyStore:
             yield _FaultyTransaction(self, inner, self._nemesis, self._process.name)
 
     @asynccontextmanager
-    async def leadership(self, name: str) -> AsyncIterator[None]:
+    async def leadership(self, name: str) -> AsyncIterator[StillLeads]:
         """The lock is a connection's: should that break, another may lead before this one knows."""
         await self._process.point("lead")
         held = self.log.leadership(name)
@@ -72,9 +75,14 @@ class FaultyStore:
                     released = True
                     await held.__aexit__(None, None, None)
 
+        async def still_leads() -> None:
+            await self._process.point("ask whether it leads")
+            if released:
+                raise LogUnavailable("another leads")
+
         losing = self._process.spawn(lose())
         try:
-            yield
+            yield still_leads
         finally:
             losing.cancel()
             if not released:
@@ -166,6 +174,9 @@ class _FaultyTransaction:
         return await self._store.read_from("read snapshots", lambda: self._inner.snapshots(streams, code))
 
     async def commit(self, changes: Changes) -> None:
-        if self._nemesis.strikes(Fault.CONFLICT, self._name):
+        if self._store.conflicts == 0 and self._nemesis.strikes(Fault.CONFLICT, self._name):
+            self._store.conflicts = 1 + self._nemesis.one_of(12)
+        if self._store.conflicts:
+            self._store.conflicts -= 1
             raise VersionConflict("as told by a fault")
         await self._store.write_to("commit", lambda: self._inner.commit(changes))

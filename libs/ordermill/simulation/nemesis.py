@@ -4,6 +4,7 @@ repeated with some of them left out.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,7 +25,7 @@ class Fault(StrEnum):
     COMMIT_UNANSWERED = "commit-unanswered"
     """The database committed, and the answer was lost."""
     CONFLICT = "conflict"
-    """A commit is refused as if another writer had been first."""
+    """Commits are refused as if another writer had been first each time."""
     LEAD_LOST = "lead-lost"
     """A relay's lock is gone, another leads, and the first has not noticed."""
     SEND_FAILED = "send-failed"
@@ -59,7 +60,7 @@ ODDS: dict[Fault, float] = {
     Fault.SLOW: 0.03,
     Fault.DATABASE_AWAY: 0.01,
     Fault.COMMIT_UNANSWERED: 0.03,
-    Fault.CONFLICT: 0.05,
+    Fault.CONFLICT: 0.02,
     Fault.LEAD_LOST: 0.01,
     Fault.SEND_FAILED: 0.03,
     Fault.SEND_UNANSWERED: 0.03,
@@ -79,36 +80,47 @@ ODDS: dict[Fault, float] = {
 
 @dataclass(frozen=True, slots=True)
 class Struck:
-    """One fault that struck. `number` names it in a repetition of the run."""
+    """One fault that struck. Kind and number name it in a repetition of the run."""
 
-    number: int
-    at_s: float
     fault: Fault
+    number: int
+    """Among the opportunities of its kind at which it struck."""
+    at_s: float
     where: str
 
+    @property
+    def name(self) -> str:
+        return f"{self.fault.value}#{self.number}"
+
     def __str__(self) -> str:
-        return f"{self.at_s:9.3f} s  {self.fault.value:20} {self.where}  (number {self.number})"
+        return f"{self.at_s:9.3f} s  {self.name:22} {self.where}"
 
 
 class Nemesis:
-    """Decides whether a fault strikes. A run knows some kinds only, so that each meets the others in every company."""
+    """Decides whether a fault strikes. A run knows some kinds only, so that each meets the others in every company.
+
+    Each kind draws from a source of its own: leaving one out leaves the others' draws as they are.
+    """
 
     def __init__(
         self,
-        random: Random,
+        seed: int,
         kinds: Collection[Fault],
         time: Callable[[], float],
         until_s: float,
-        only: Collection[int] | None = None,
+        only: Collection[str] | None = None,
     ) -> None:
-        """`until_s`: no fault strikes later. `only`: no others than these numbers, of those that would strike."""
-        self._known = [kind for kind in Fault if kind in kinds and random.random() < 0.5]
-        self._odds = {kind: ODDS[kind] * random.choice((0.3, 1.0, 3.0)) for kind in self._known}
-        self._random = random
+        """`until_s`: no fault strikes later. `only`: no others than those of these names, of those that would."""
+        self._random = {kind: Random(f"{seed} {kind.value}") for kind in Fault if kind in kinds}
+        self._odds: dict[Fault, float] = {}
+        for kind, random in self._random.items():
+            if random.random() < 0.5:
+                self._odds[kind] = ODDS[kind] * random.choice((0.3, 1.0, 3.0))
+        self._amounts = Random(f"{seed} amounts")
         self._time = time
         self._until_s = until_s
         self._only = only
-        self._count = 0
+        self._counts = Counter[Fault]()
         self.history: list[Struck] = []
 
     @property
@@ -117,17 +129,18 @@ class Nemesis:
 
     def strikes(self, fault: Fault, where: str) -> bool:
         odds = self._odds.get(fault)
-        if odds is None or self._time() > self._until_s or self._random.random() >= odds:
+        if odds is None or self._random[fault].random() >= odds or self._time() > self._until_s:
             return False
-        self._count += 1
-        if self._only is not None and self._count not in self._only:
+        self._counts[fault] += 1
+        struck = Struck(fault, self._counts[fault], self._time(), where)
+        if self._only is not None and struck.name not in self._only:
             return False
-        self.history.append(Struck(self._count, self._time(), fault, where))
+        self.history.append(struck)
         return True
 
     def amount(self, low: float, high: float) -> float:
         """How long, how far, how much."""
-        return self._random.uniform(low, high)
+        return self._amounts.uniform(low, high)
 
     def one_of(self, count: int) -> int:
-        return self._random.randrange(count)
+        return self._amounts.randrange(count)

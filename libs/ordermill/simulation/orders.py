@@ -17,7 +17,7 @@ CURRENCY = "USD"
 
 _PLACES = (("NY", "10001"), ("CA", "94103"), ("TX", "73301"), ("WA", "98101"), ("FL", "33101"))
 FATES = {
-    "reject": 100, "short-pick": 150, "cancel": 250, "edit": 250, "unpaid": 200, "risky": 100, "late": 200, "lost": 60,
+    "reject": 100, "short-pick": 150, "cancel": 250, "edit": 400, "unpaid": 200, "risky": 100, "late": 200, "lost": 120,
     "repeat": 200, "reorder": 200, "return": 350, "exchange": 400, "unfit": 300, "scarce": 400, "no-backorder": 400,
 }  # fmt: skip
 """How many of a thousand meet what `ordermill.demo.rules` names: many, since few orders must meet all of it."""
@@ -36,7 +36,7 @@ def _order(random: Random, number: int, external_id: str, skus: list[str]) -> Ba
     region, postal_code = random.choice(_PLACES)
     name = f"Customer {number}"
     person = Person(name=name, street=("1 Sample Street",), city="Sample", email=f"{number}@example.com")
-    bought = random.sample(skus, random.randint(1, min(3, len(skus))))
+    bought = random.choices(skus, k=random.randint(1, 3))
     lines = tuple(_line(random, str(index), sku) for index, sku in enumerate(bought, 1))
     tax_included = random.random() < 0.3
     shipping = random.choice((0, 499, 1))
@@ -57,7 +57,7 @@ def _order(random: Random, number: int, external_id: str, skus: list[str]) -> Ba
         payment=Payment(status=status, reference=f"pay-{external_id}"),
         service_level=random.choice((ServiceLevel.STANDARD, ServiceLevel.EXPEDITED)),
         allow_backorder=random.random() < 0.6,
-        risk="high" if random.random() < 0.1 else "low",
+        risk="high" if random.random() < 0.3 else "low",
     )
     return Basket(number, after, order)
 

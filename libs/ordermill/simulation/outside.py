@@ -10,12 +10,14 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from ordermill.contracts.base import Message
+from ordermill.contracts.base import Fact, Message
 from ordermill.contracts.capture import HoldReason
 from ordermill.contracts.channel import OrderPlaced
+from ordermill.contracts.routing import OrderRouted
 from ordermill.decider import Decision
 from ordermill.demo.doors import hubs_of, named
-from ordermill.errors import OrdermillError
+from ordermill.errors import OrdermillError, Refused
+from ordermill.ids import derived_id
 from ordermill.service.messages import outside_headers
 from services.capture.app import HoldRequest
 from services.capture.domain import ReleaseHold
@@ -29,11 +31,18 @@ from services.returns.app import command_of as desk_command
 from services.returns.handlers import Desk
 from services.returns.policy import BUILT_IN, read_policy
 
+from .bus import Record, header
 from .nemesis import Fault, Nemesis
 from .place import Instance, Place, network
 from .process import MONDAY, SPEED
 
 ACTOR = "world"
+
+
+def _is(record: Record, fact: type[Fact]) -> bool:
+    return header(record, "ce_type") == fact.type
+
+
 _FLOOR: TypeAdapter[list[Any]] = TypeAdapter(list[FloorWork])
 _DESK: TypeAdapter[list[Any]] = TypeAdapter(list[DeskWork])
 
@@ -47,6 +56,8 @@ class Sent:
     value: bytes
     headers: tuple[tuple[str, bytes], ...]
     at_ms: int
+    keepers: tuple[str, ...] = ()
+    """Services that must keep it as a dead letter."""
 
 
 class SimulatedDoors:
@@ -100,9 +111,25 @@ class SimulatedDoors:
             (b"poison %d" % number, ()),
         ))  # fmt: skip
         topic = self._random.choice(topics)
-        sent = Sent(topic, b"poison-%d" % number, value, headers, self._now_ms())
+        sent = Sent(
+            topic, b"poison-%d" % number, value, headers, self._now_ms(), () if headers else self._readers(topic)
+        )
+        plans = [r for records in self._place.bus.records(OrderRouted.topic) for r in records if _is(r, OrderRouted)]
+        if plans and self._random.random() < 0.4:
+            sent = self._stray(self._random.choice(plans), number, ours)
         self.poison.append(sent)
         self._append(sent)
+
+    def _stray(self, plan: Record, number: int, ours: tuple[tuple[str, bytes], ...]) -> Sent:
+        """A plan, sound in itself, for an order that nobody knows."""
+        stray = OrderRouted.from_json(plan.value or b"").model_copy(
+            update={"order_id": derived_id("stray", str(number))}
+        )
+        headers = (*ours, ("ce_type", OrderRouted.type.encode()))
+        return Sent(OrderRouted.topic, b"poison-%d" % number, stray.to_json(), headers, self._now_ms(), ("inventory",))
+
+    def _readers(self, topic: str) -> tuple[str, ...]:
+        return tuple(service for service, topics in self._place.topics.items() if topic in topics)
 
     # Topics
 
@@ -180,8 +207,8 @@ class SimulatedDoors:
             await self._execute(at, [(self._desk.decision(command), None) for command in commands])
 
     async def _execute(self, at: Instance, requests: Sequence[tuple[Decision, str | None]]) -> None:
-        """A refusal is an answer; what is not over yet is not."""
+        """A refusal is an answer; that nobody knows is none."""
         outcomes = await at.running.execute_many([([decision], key) for decision, key in requests], ACTOR)
         for outcome in outcomes:
-            if outcome.error is not None and not isinstance(outcome.error, OrdermillError):
+            if outcome.error is not None and not isinstance(outcome.error, Refused):
                 raise outcome.error

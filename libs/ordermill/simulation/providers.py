@@ -9,7 +9,7 @@ from ordermill.contracts.fields import Money
 from ordermill.network import Network
 from ordermill.payments import PaymentRefused, PaymentUnavailable, Refunded
 from ordermill.simulator.carriers import CarrierDesk, LabelOrder, SoldLabel
-from ordermill.simulator.errors import Declined
+from ordermill.simulator.errors import Declined, KeyReused
 from ordermill.simulator.ledger import Act, Ledger
 from ordermill.simulator.payments import RefundOrder, SentRefund, refund
 from services.fulfillment.adapters.base import BoughtLabel, LabelRequest
@@ -42,7 +42,7 @@ class MemoryCarrier:
 
         try:
             answer = self._ledger.once(self.name, idempotency_key, order.model_dump_json(), sell)
-        except Declined as error:
+        except (Declined, KeyReused) as error:
             raise CarrierRefused(self.name, str(error)) from None
         return BoughtLabel(**SoldLabel.model_validate_json(answer).model_dump())
 
@@ -71,7 +71,7 @@ class MemoryPayments:
         content = order.model_dump_json(exclude={"requested_at"})
         try:
             answer = self._ledger.once(PAYMENTS, idempotency_key, content, send)
-        except Declined as error:
+        except (Declined, KeyReused) as error:
             raise PaymentRefused(str(error)) from None
         sent = SentRefund.model_validate_json(answer)
         return Refunded(sent.reference, sent.refunded_at)

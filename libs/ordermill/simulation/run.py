@@ -56,9 +56,9 @@ def simulate(
     seed: int,
     count: int = 4,
     faults: Collection[Fault] = tuple(Fault),
-    only: Collection[int] | None = None,
+    only: Collection[str] | None = None,
 ) -> Run:
-    """`count` orders under those kinds of faults. `only`: no others than the faults of these numbers."""
+    """`count` orders under those kinds of faults. `only`: no others than the faults of these names."""
     random = Random(f"ordermill {seed} {count}")
     loop = SimulatedLoop(Random(random.getrandbits(64)))
     loop.set_task_factory(task_factory)
@@ -75,10 +75,10 @@ def simulate(
 
 
 async def _run(
-    seed: int, count: int, random: Random, faults: Collection[Fault], only: Collection[int] | None, defects: list[str]
+    seed: int, count: int, random: Random, faults: Collection[Fault], only: Collection[str] | None, defects: list[str]
 ) -> Run:
     loop = asyncio.get_running_loop()
-    nemesis = Nemesis(Random(random.getrandbits(64)), faults, loop.time, FAULTS_FOR_S, only)
+    nemesis = Nemesis(random.getrandbits(64), faults, loop.time, FAULTS_FOR_S, only)
     place = Place(random, nemesis)
     doors = SimulatedDoors(place, random, nemesis)
     baskets = orders(random, count)

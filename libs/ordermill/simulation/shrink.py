@@ -2,42 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from .nemesis import Fault
 from .run import Run, simulate
 
-Try = Callable[[int, Collection[int] | None], Run]
 
+def shrink(bad: Run, faults: Collection[Fault] = tuple(Fault), tries: int = 150) -> Run:
+    """The smallest bad run found within so many tries: whole kinds of faults are left out first, then single ones.
 
-def shrink(bad: Run, faults: Collection[Fault] = tuple(Fault), tries: int = 200) -> tuple[Run, list[int]]:
-    """The smallest bad run found within so many tries, and the numbers of the faults that it needs."""
+    Its faults, given to `simulate` as `only`, are the run again.
+    """
     left = tries
 
-    def attempt(count: int, only: Collection[int] | None) -> Run | None:
+    def attempt(count: int, only: Collection[str]) -> Run | None:
         nonlocal left
         left -= 1
         run = simulate(bad.seed, count, faults, only)
         return run if _kinds(run) & _kinds(bad) else None
 
-    best, needed = bad, [struck.number for struck in bad.struck]
+    best = bad
     for count in range(1, bad.orders):
-        if (fewer := attempt(count, None)) is not None:
-            best, needed = fewer, [struck.number for struck in fewer.struck]
+        if (fewer := attempt(count, [struck.name for struck in best.struck])) is not None:
+            best = fewer
             break
-    size = max(1, len(needed) // 2)
-    while left > 0 and needed:
-        shorter = None
-        for start in range(0, len(needed), size):
-            without = needed[:start] + needed[start + size :]
-            if left > 0 and (shorter := attempt(best.orders, without)) is not None:
-                best, needed = shorter, [struck.number for struck in shorter.struck]
+    for kind in Fault:
+        others = [struck.name for struck in best.struck if struck.fault is not kind]
+        if len(others) < len(best.struck) and (fewer := attempt(best.orders, others)) is not None:
+            best = fewer
+    size = max(1, len(best.struck) // 2)
+    while left > 0 and best.struck:
+        names = [struck.name for struck in best.struck]
+        for start in range(0, len(names), size):
+            if left > 0 and (fewer := attempt(best.orders, names[:start] + names[start + size :])) is not None:
+                best = fewer
                 break
-        if shorter is None:
+        else:
             if size == 1:
                 break
             size = max(1, size // 2)
-    return best, needed
+    return best
 
 
 def _kinds(run: Run) -> set[str]:

@@ -1,0 +1,174 @@
+"""Ways to break the product, each as an edit of one function's text: what a tired programmer might have written."""
+
+from __future__ import annotations
+import __future__
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from textwrap import dedent
+from types import FunctionType
+from typing import Any
+
+from ordermill.eventlog.engine import Engine, _Batch
+from ordermill.eventlog.memory import MemoryStore, _MemoryTransaction
+from ordermill.eventlog.records import SequencedRow
+from ordermill.eventlog.relay import Relay
+from ordermill.eventlog.store import Changes
+from ordermill.service.effects import EffectWorker
+from ordermill.service.running import RunningService
+from ordermill.simulation import Fault
+from ordermill.simulation.bus import BusPublisher, Consumer
+from ordermill.simulation.log import FaultyStore
+from services.capture.domain import decisions as capture
+from services.inventory.domain import decisions as inventory
+from services.returns import domain as returns
+from services.routing.planner import OrderToPlan
+from services.tracking import domain as tracking
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`function` with `old` replaced by `new`."""
+
+    name: str
+    function: Callable[..., Any]
+    old: str
+    new: str
+    faults: tuple[Fault, ...] = tuple(Fault)
+    """Under which it shows."""
+
+    @contextmanager
+    def at_large(self) -> Iterator[None]:
+        """The product is broken in this way meanwhile."""
+        function = inspect.unwrap(self.function)
+        assert isinstance(function, FunctionType)
+        text = dedent(inspect.getsource(function))
+        assert text.count(self.old) == 1, f"{self.name}: {text.count(self.old)} places to break, one expected"
+        broken = _without_decorators(text.replace(self.old, self.new))
+        code = compile(broken, f"<{self.name}>", "exec", __future__.annotations.compiler_flag)
+        scope: dict[str, Any] = {}
+        function.__globals__["_publish_at_once"] = _publish_at_once
+        exec(code, function.__globals__, scope)
+        sound = function.__code__
+        function.__code__ = scope[function.__name__].__code__
+        try:
+            yield
+        finally:
+            function.__code__ = sound
+            del function.__globals__["_publish_at_once"]
+
+
+def _without_decorators(text: str) -> str:
+    lines = text.splitlines(keepends=True)
+    first = next(number for number, line in enumerate(lines) if line.startswith(("def ", "async def ")))
+    return "".join(lines[first:])
+
+
+async def _publish_at_once(engine: Engine, changes: Changes) -> None:
+    (relay,) = (notify.__self__ for notify in engine.on_commit if isinstance(notify.__self__, Relay))
+    await relay._publisher.send_events(relay._service, [SequencedRow(0, row) for row in changes.rows])
+
+
+MUTANTS = (
+    # The chassis
+    Mutant("the inbox is not asked", _MemoryTransaction.seen, "self._store._inbox.intersection(keys)", "set()"),
+    Mutant("the inbox is not asked nor kept", _Batch._stage, "changes.inbox.append(cause.message)", "pass"),
+    Mutant("offsets are committed first", Consumer.poll, "return found", "self.commit(found); return found"),
+    Mutant("a message is given up at the first trouble", RunningService._settle, "item.attempts += 1", "return None"),
+    Mutant(
+        "a message that failed is passed by", RunningService._settle, "return item, self._letter(item)", "return None"
+    ),
+    Mutant("what was only read is trusted", Engine._run_once, "if only_read and", "if False and"),
+    Mutant("conflicts are not decided again", Engine.run, "for attempt in range(5)", "for attempt in range(1)"),
+    Mutant("versions are not checked", MemoryStore._apply, "if row.version != head + 1:", "if False:"),
+    Mutant(
+        "a timer is gone once it is claimed",
+        MemoryStore.due_timers,
+        "self._timers[timer.stream, timer.name] = (timer, lease_until)",
+        "del self._timers[timer.stream, timer.name]",
+    ),
+    Mutant(
+        "an effect is gone once it is claimed",
+        MemoryStore.due_effects,
+        "self._effects[effect.effect_id] = (effect, lease_until)",
+        "del self._effects[effect.effect_id]",
+    ),
+    Mutant(
+        "each try of an effect has a key of its own",
+        EffectWorker._ask,
+        "declared.perform(event, effect.effect_id,",
+        'declared.perform(event, f"{effect.effect_id}-{effect.attempts}",',
+    ),
+    Mutant(
+        "an unanswered effect is given up at once",
+        EffectWorker._ask,
+        "effect.attempts + 1 >= declared.attempts",
+        "True",
+    ),
+    Mutant(
+        "the cursor moves before the broker answers",
+        Relay.step,
+        "await self._publisher.send_events(self._service, rows)",
+        "await self._store.move_relay_cursor(self._shard, self._cluster, rows[-1].seq); "
+        "await self._publisher.send_events(self._service, rows)",
+    ),
+    Mutant(
+        "events are published before they are committed",
+        Engine._run_once,
+        "await transaction.commit(changes)",
+        "await _publish_at_once(self, changes); await transaction.commit(changes)",
+    ),
+    Mutant("a new broker is not noticed", BusPublisher.cluster, "return self._cluster", "return 'the only one'"),
+    Mutant("an emptied broker gets no states", Relay._lead, "await self._store.republish_all()", "pass"),
+    Mutant(
+        "two relays work on one shard",
+        FaultyStore.leadership,
+        "await held.__aenter__()\n    released = False",
+        "released = True",
+        (Fault.SCALE, Fault.SLOW),
+    ),
+    Mutant("a relay never asks whether it leads", Relay._lead, "await still_leads()", "pass"),
+    # The trade
+    Mutant("one more is sold than there is", inventory._reserve, "available >= wanted", "available + 1 >= wanted"),
+    Mutant("a claim forgets what it took", inventory._reserve, "left[sku] = available - wanted", "pass"),
+    Mutant(
+        "a split is forgotten",
+        OrderToPlan.plan_of,
+        "return Plan(tuple(shipments),",
+        "return Plan(tuple(shipments[:1]),",
+    ),
+    Mutant("an older change wins", capture._change, "stale = command.revision <= order.revision", "stale = False"),
+    Mutant(
+        "less is bought, and nothing goes back",
+        capture._revise,
+        "if order.charged and after.charged and",
+        "if False and",
+    ),
+    Mutant(
+        "all refunds of an order have one id",
+        capture._refund,
+        'derived_id("refund", order.order_id, *cause)',
+        'derived_id("refund", order.order_id, order.order_id)',
+    ),
+    Mutant(
+        "a return is refunded twice",
+        returns._settle,
+        "return [*events, (stream, refund)]",
+        'return [*events, (stream, refund), (stream, refund.model_copy(update={"refund_id": "again"}))]',
+    ),
+    Mutant(
+        "a scan counts each time it is told",
+        tracking.decide,
+        "[] if command.scan_id in shipment.scans else _scan",
+        "_scan",
+    ),
+    Mutant(
+        "a delivery before its announcement is dropped",
+        tracking._scan,
+        "if command.milestone is not Milestone.DELIVERED or",
+        "if not shipment.order_id or command.milestone is not Milestone.DELIVERED or",
+    ),
+)
+"""Each is caught by the simulation: see `test_mutants.py`."""

@@ -1,0 +1,250 @@
+"""The bus in memory behaves as a broker does: the same rules over both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from ordermill.eventlog.records import SequencedRow
+from ordermill.eventlog.relay import Publisher
+from ordermill.names import SERVICES
+from ordermill.service.kafka import Subscriptions, follow
+from ordermill.service.publisher import KafkaPublisher
+from ordermill.service.topics import all_topics
+from ordermill.simulation.bus import Bus, BusPublisher, NotYours
+from tests.brokers import server
+from tests.integration.kafka import Broker
+from tests.integration.shelves import received, rows_of
+
+NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
+TOPIC = received(1).topic
+Handle = Callable[[Sequence[Any]], Awaitable[None]]
+Stop = Callable[[], Awaitable[None]]
+
+
+class Wire(Protocol):
+    """What the product needs of a broker."""
+
+    def publisher(self) -> Publisher: ...
+
+    async def subscribe(self, member: str, handle: Handle) -> Stop:
+        """Join the group of `inventory` and handle polls of TOPIC, committing each when `handle` has returned."""
+        ...
+
+    def follow(self, absorb: Callable[[Any], None]) -> Stop: ...
+
+    async def replace(self) -> None:
+        """Another broker stands in this one's place and knows nothing."""
+        ...
+
+
+class InMemory:
+    def __init__(self) -> None:
+        self._bus = Bus(4)
+
+    def publisher(self) -> Publisher:
+        return BusPublisher(self._bus, lambda: NOW)
+
+    async def subscribe(self, member: str, handle: Handle) -> Stop:
+        consumer = self._bus.join("oms.inventory", [TOPIC])
+
+        async def work() -> None:
+            while True:
+                if records := await consumer.poll(500):
+                    await handle(records)
+                    consumer.commit(records)
+
+        task = asyncio.create_task(work())
+
+        async def stop() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            self._bus.leave(consumer)
+
+        return stop
+
+    def follow(self, absorb: Callable[[Any], None]) -> Stop:
+        follower = self._bus.follow([TOPIC])
+
+        async def work() -> None:
+            while True:
+                for record in await follower.poll():
+                    absorb(record)
+
+        return _stopping(asyncio.create_task(work()))
+
+    async def replace(self) -> None:
+        self._bus.forget()
+
+
+class OnKafka:
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._publishers: list[KafkaPublisher] = []
+
+    def publisher(self) -> Publisher:
+        self._publishers.append(KafkaPublisher(self._broker.settings(), lambda: NOW, all_topics(SERVICES)))
+        return self._publishers[-1]
+
+    async def subscribe(self, member: str, handle: Handle) -> Stop:
+        subscriptions = Subscriptions(self._broker.settings(), "inventory", member, [TOPIC], 1, handle)
+        await subscriptions.start()
+        return subscriptions.stop
+
+    def follow(self, absorb: Callable[[Any], None]) -> Stop:
+        return _stopping(asyncio.create_task(follow(self._broker.settings(), [TOPIC], absorb, asyncio.Event())))
+
+    async def replace(self) -> None:
+        self._broker.restart()
+        await self._broker.make_topics()
+
+    async def close(self) -> None:
+        for publisher in self._publishers:
+            await publisher.stop()
+        await self._broker.close()
+
+
+def _stopping(task: asyncio.Task[None]) -> Stop:
+    async def stop() -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    return stop
+
+
+@pytest.fixture(params=["memory", "broker"])
+async def wire(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Wire]:
+    if request.param == "memory":
+        yield InMemory()
+        return
+    with server(tmp_path) as one:
+        broker = Broker(one)
+        await broker.make_topics()
+        kafka = OnKafka(broker)
+        try:
+            yield kafka
+        finally:
+            await kafka.close()
+
+
+def events(count: int, streams: int = 7) -> list[SequencedRow]:
+    """Of several streams, in one log's order."""
+    by_stream = [rows_of(f"stock-{n}", *(received(k + 1) for k in range(count // streams + 1))) for n in range(streams)]
+    mixed = [rows[k] for k in range(count // streams + 1) for rows in by_stream][:count]
+    return [SequencedRow(seq, row) for seq, row in enumerate(mixed, 1)]
+
+
+def said(record: Any) -> tuple[str, int]:
+    found = {name: value.decode() for name, value in record.headers}
+    return found["ce_subject"], int(found["ce_streamversion"])
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_a_group_gets_everything_once_and_each_stream_in_its_order(wire: Wire) -> None:
+    got: list[tuple[str, int]] = []
+
+    async def handle(records: Sequence[Any]) -> None:
+        got.extend(said(record) for record in records)
+
+    stops = [await wire.subscribe(member, handle) for member in ("a", "b")]
+    sent = events(40)
+    publisher = wire.publisher()
+    for start in range(0, 40, 8):
+        await publisher.send_events("inventory", sent[start : start + 8])
+    await until(lambda: len(got) >= 40)
+    for stop in stops:
+        await stop()
+    assert sorted(got) == sorted((s.row.stream, s.row.version) for s in sent)
+    for stream in {stream for stream, _ in got}:
+        versions = [version for each, version in got if each == stream]
+        assert versions == sorted(versions)
+
+
+async def test_in_memory_who_lost_a_partition_in_the_middle_of_a_batch_can_t_settle_it() -> None:
+    """Kafka says so in the answer to the commit, which `test_chassis.py` shows; the next owner gets the batch again."""
+    bus = Bus(1)
+    await BusPublisher(bus, lambda: NOW).send_events("inventory", events(5))
+    first = bus.join("oms.inventory", [TOPIC])
+    batch = await first.poll(500)
+    bus.leave(first)
+    second = bus.join("oms.inventory", [TOPIC])
+    with pytest.raises(NotYours):
+        first.commit(batch)
+    assert await second.poll(500) == batch
+    assert await first.poll(500) == []
+    second.commit(batch)
+    assert bus.lag() == 0
+
+
+async def test_a_group_that_comes_back_goes_on_where_it_was(wire: Wire) -> None:
+    got: list[tuple[str, int]] = []
+
+    async def handle(records: Sequence[Any]) -> None:
+        got.extend(said(record) for record in records)
+
+    publisher, sent = wire.publisher(), events(20)
+    await publisher.send_events("inventory", sent[:10])
+    stop = await wire.subscribe("a", handle)
+    await until(lambda: len(got) == 10)
+    await stop()
+    await publisher.send_events("inventory", sent[10:])
+    stop = await wire.subscribe("a", handle)
+    await until(lambda: len(got) >= 20)
+    await stop()
+    assert len(got) == len(set(got)) == 20
+
+
+async def test_a_follower_reads_all_from_the_start_whatever_groups_have_settled(wire: Wire) -> None:
+    async def handle(records: Sequence[Any]) -> None:
+        return None
+
+    stop = await wire.subscribe("a", handle)
+    await wire.publisher().send_events("inventory", events(9))
+    await stop()
+    read: list[tuple[str, int]] = []
+    stop = wire.follow(lambda record: read.append(said(record)))
+    await until(lambda: len(read) >= 9)
+    await stop()
+    assert len(set(read)) == 9
+
+
+async def test_a_broker_that_replaced_another_is_another_cluster_and_empty(wire: Wire) -> None:
+    publisher = wire.publisher()
+    before = await publisher.cluster()
+    assert await publisher.is_empty(TOPIC)
+    await publisher.send_events("inventory", events(3))
+    assert not await publisher.is_empty(TOPIC)
+    read: list[tuple[str, int]] = []
+    stop = wire.follow(lambda record: read.append(said(record)))
+    await until(lambda: len(read) == 3)
+    await wire.replace()
+    fresh = wire.publisher()
+    assert await fresh.cluster() != before
+    assert await fresh.is_empty(TOPIC)
+    await fresh.send_events("inventory", events(3))
+    await until(lambda: len(read) == 6)
+    await stop()
+
+
+async def test_who_sent_before_and_finds_another_broker_counts_it_as_empty_once(wire: Wire) -> None:
+    """It may have sent there unknowingly: what is there is not the whole."""
+    publisher = wire.publisher()
+    await publisher.cluster()
+    await publisher.send_events("inventory", events(2))
+    await wire.replace()
+    await wire.publisher().send_events("inventory", events(2)[1:])
+    await publisher.cluster()
+    assert await publisher.is_empty(TOPIC)
+    assert not await publisher.is_empty(TOPIC)

@@ -1,0 +1,115 @@
+"""What the simulation is: one seed one run, faults of every kind, findings that can be repeated and shrunk."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from random import Random
+
+import pytest
+
+from ordermill.simulation import Fault, shrink, simulate
+from ordermill.simulation.loop import AllWait, SimulatedLoop
+
+from .mutants import MUTANTS
+
+SEEDS = range(10_001, 10_041)
+
+
+def oms(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ordermill.cli", "simulate", *arguments]
+    settings = os.environ | environment
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=settings, check=False)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_everything_holds_under_faults(seed: int) -> None:
+    assert simulate(seed).findings == ()
+
+
+def test_a_seed_is_one_run_to_the_byte_whatever_the_process() -> None:
+    runs = [oms("--seed", "5", "--json", PYTHONHASHSEED=hashing).stdout for hashing in ("0", "1")]
+    assert runs[0] == runs[1]
+    assert json.loads(runs[0])["digest"] == simulate(5).digest
+    assert simulate(5).digest != simulate(6).digest
+
+
+def test_without_faults_nothing_strikes_and_everything_holds() -> None:
+    run = simulate(3, faults=())
+    assert (run.struck, run.findings) == ((), ())
+    assert run.events > 100
+
+
+def test_every_kind_of_fault_strikes_in_some_run() -> None:
+    struck: Counter[Fault] = Counter()
+    for seed in SEEDS:
+        struck.update(each.fault for each in simulate(seed).struck)
+        if len(struck) == len(Fault):
+            break
+    assert set(struck) == set(Fault)
+
+
+def test_a_run_can_be_repeated_with_those_faults_only_that_are_named() -> None:
+    whole = simulate(7)
+    some = [struck.name for struck in whole.struck][: len(whole.struck) // 2]
+    again = simulate(7, only=some)
+    assert {struck.name for struck in again.struck} <= set(some)
+    assert simulate(7, only=some).digest == again.digest
+
+
+def test_a_bad_run_shrinks_to_a_short_story_that_is_bad_again() -> None:
+    (mutant,) = (mutant for mutant in MUTANTS if mutant.name == "an effect is gone once it is claimed")
+    with mutant.at_large():
+        bad = next(run for seed in range(1, 50) if (run := simulate(seed, count=6)).findings)
+        short = shrink(bad)
+        again = simulate(short.seed, short.orders, only=[struck.name for struck in short.struck])
+    assert short.findings and again.findings == short.findings
+    assert short.orders <= bad.orders
+    assert len(short.struck) < len(bad.struck)
+
+
+def test_the_command_says_how_many_held_and_refuses_faults_that_are_none() -> None:
+    fine = oms("--seeds", "2", "--orders", "2", "--faults", "crash,conflict")
+    assert fine.returncode == 0 and "2 seeds" in fine.stdout and "all held" in fine.stdout
+    wrong = oms("--faults", "crsh")
+    assert wrong.returncode == 2 and "there are crash, freeze" in wrong.stderr
+
+
+class TestLoop:
+    """Time jumps, and a seed decides who is first."""
+
+    def test_days_pass_at_once(self) -> None:
+        loop = SimulatedLoop(Random(1))
+        loop.run_until_complete(asyncio.sleep(100_000))
+        assert loop.time() == 100_000
+        loop.close()
+
+    def test_who_is_ready_runs_in_an_order_that_the_seed_decides(self) -> None:
+        def order(seed: int) -> list[int]:
+            found: list[int] = []
+
+            async def one(number: int) -> None:
+                await asyncio.sleep(0)
+                found.append(number)
+
+            async def everybody() -> None:
+                await asyncio.gather(*(one(number) for number in range(8)))
+
+            loop = SimulatedLoop(Random(seed))
+            loop.run_until_complete(everybody())
+            loop.close()
+            return found
+
+        assert order(1) == order(1)
+        assert len({tuple(order(seed)) for seed in range(20)}) > 10
+
+    def test_that_everybody_waits_for_nobody_is_told(self) -> None:
+        loop = SimulatedLoop(Random(1))
+        with pytest.raises(AllWait):
+            loop.run_until_complete(asyncio.Event().wait())
+        asyncio.all_tasks(loop).pop().cancel()
+        loop.close()
