@@ -29,6 +29,13 @@ def difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[
     return {name: after[name] - before.get(name, 0.0) for name in after}
 
 
+def machine_s() -> float:
+    """CPU seconds that all cores have worked so far, for whomever."""
+    ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    idle, waiting = ticks[3:5]
+    return (sum(ticks) - idle - waiting) / _TICKS_PER_S
+
+
 def memory_mb(pids: Pids) -> dict[str, dict[str, float]]:
     """Resident (shared pages counted in each) and proportional (each shared page split among its users) memory."""
     found = {}

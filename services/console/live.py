@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from math import inf
 
 import asyncpg
 import orjson
@@ -16,16 +18,27 @@ logger = structlog.get_logger(__name__)
 
 CHANNEL = "console"
 _LARGEST_NOTE = 7_500  # PostgreSQL takes notifications below 8,000 bytes
+_MOST_NOTES = 20
 _PACE_S = 0.1
+_ALIKE_FOR_S = 1.0
 _HEARTBEAT_S = 15.0
+_FORM_ID = re.compile(r'name="form_id" value="[0-9a-f]*"')
 
 
-def changed(keys: Iterable[str]) -> str:
-    """A notification's text: `table:key` of all that changed, or only the tables where that is too much."""
-    text = orjson.dumps(sorted(set(keys))).decode()
-    if len(text) <= _LARGEST_NOTE:
-        return text
-    return orjson.dumps(sorted({key.partition(":")[0] for key in keys})).decode()
+def notes(keys: Iterable[str]) -> list[str]:
+    """Notifications' texts: `table:key` of all that changed, or only the tables where that is too much."""
+    found: list[list[str]] = [[]]
+    room = _LARGEST_NOTE
+    for key in sorted(set(keys)):
+        size = len(orjson.dumps(key)) + 1
+        if size > room:
+            found.append([])
+            room = _LARGEST_NOTE
+        found[-1].append(key)
+        room -= size
+    if len(found) > _MOST_NOTES:
+        found = [sorted({key.partition(":")[0] for key in keys})]
+    return [orjson.dumps(each).decode() for each in found if each]
 
 
 class Watcher:
@@ -36,10 +49,9 @@ class Watcher:
         self._tables = frozenset(each.partition(":")[0] for each in self._interests)
         self._news = asyncio.Event()
 
-    def hear(self, keys: list[str]) -> None:
-        if any(
-            key in self._interests or key.partition(":")[0] in self._interests or key in self._tables for key in keys
-        ):
+    def hear(self, things: frozenset[str], tables: frozenset[str]) -> None:
+        """`things`: `table:key` of what changed and its table; `tables`: of which anything may have changed."""
+        if not (self._interests.isdisjoint(things) and self._tables.isdisjoint(tables)):
             self._news.set()
 
     def shows(self, interest: str) -> bool:
@@ -60,6 +72,8 @@ class Live:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._watchers: set[Watcher] = set()
+        self._rendered: dict[Hashable, tuple[float, asyncio.Task[str]]] = {}
+        """By what makes pages alike, since when their HTML is being made; none from before the last news."""
         self.stopping = False
 
     @contextmanager
@@ -77,6 +91,7 @@ class Live:
         self._tell_all()
 
     def _tell_all(self) -> None:
+        self._rendered.clear()
         for watcher in self._watchers:
             watcher._news.set()
 
@@ -85,8 +100,20 @@ class Live:
 
     def tell(self, keys: list[str]) -> None:
         """News of this process alone: what no table holds."""
+        self._rendered.clear()
+        things = frozenset(keys) | {key.partition(":")[0] for key in keys}
+        tables = frozenset(key for key in keys if ":" not in key)
         for watcher in self._watchers:
-            watcher.hear(keys)
+            watcher.hear(things, tables)
+
+    async def rendered(self, alike: Hashable, render: Callable[[], Awaitable[str]]) -> str:
+        """`render`'s HTML, or a like page's that is not older than a second and the last news."""
+        now = asyncio.get_running_loop().time()
+        began, made = self._rendered.get(alike, (-inf, None))
+        if made is None or now - began > _ALIKE_FOR_S:
+            made = asyncio.ensure_future(_run(render))
+            self._rendered[alike] = (now, made)
+        return await asyncio.shield(made)  # a reader who leaves does not take it from the others
 
     def watched(self, interest: str) -> bool:
         """Whether an open page here shows this."""
@@ -112,10 +139,19 @@ class Live:
             await asyncio.sleep(0.5)
 
 
+async def _run(render: Callable[[], Awaitable[str]]) -> str:
+    return await render()
+
+
 def stream(
-    request: Request, interests: Iterable[str], render: Callable[[], Awaitable[str]], live: Live
+    request: Request,
+    interests: Iterable[str],
+    render: Callable[[], Awaitable[str]],
+    live: Live,
+    alike: Hashable = None,
 ) -> StreamingResponse:
-    """Server-sent events: `render`'s HTML whenever it is another than before, at most ten times a second.
+    """Server-sent events: `render`'s HTML whenever more than the ids of its forms has changed, at most ten times a
+    second. Pages of the same `alike`, if not None, have the same HTML: it is made once for all of them.
 
     The page connects with `hx-ext="sse" sse-connect="…" sse-swap="page"`.
     """
@@ -124,9 +160,9 @@ def stream(
         with live.watch(*interests) as watcher:
             shown = ""
             while not live.stopping:
-                html = await render()
-                if html != shown:
-                    shown = html
+                html = await (render() if alike is None else live.rendered(alike, render))
+                if (without_ids := _FORM_ID.sub("", html)) != shown:
+                    shown = without_ids
                     lines = "".join(f"data: {line}\n" for line in html.splitlines())
                     yield f"event: page\n{lines}\n".encode()
                 await asyncio.sleep(_PACE_S)

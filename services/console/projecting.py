@@ -21,7 +21,7 @@ from ordermill.errors import Poison
 from ordermill.eventlog.postgres import translated
 from ordermill.eventlog.store import LogUnavailable, VersionConflict
 
-from .live import CHANNEL, changed
+from .live import CHANNEL, notes
 from .picture import Document, Picture
 from .told import Told, told
 
@@ -40,14 +40,13 @@ FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text
               happened_at, order_id, data, place)
 ON CONFLICT (message) DO NOTHING RETURNING message
 """
-_ADOPT = """
-UPDATE events SET order_id = known.order_id
-FROM (SELECT stream, min(order_id) AS order_id FROM events WHERE stream = ANY ($1) GROUP BY stream) AS known
-WHERE events.stream = known.stream AND events.order_id IS NULL AND known.order_id IS NOT NULL
-RETURNING events.message, events.order_id
-"""
 _OF_ONE_ORDER = ("shipment-", "parcel-")
 """Streams whose facts do not all name their order; the one that does may come before or after the others."""
+_ORDERS_OF = """
+SELECT stream, min(order_id) AS order_id, count(*) - count(order_id) AS without
+FROM events WHERE stream = ANY ($1) GROUP BY stream
+"""
+_ADOPT = "UPDATE events SET order_id = $2 WHERE stream = $1 AND order_id IS NULL"
 _NAMES = """
 INSERT INTO names (kind, value, order_id) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
 ON CONFLICT DO NOTHING
@@ -143,12 +142,14 @@ class Projecting:
                     touched += [f"{picture.table}:{key}" for key in await self._draw(connection, picture, fresh)]
                 await self._name(connection, fresh)
                 touched += {f"events:{item.order_id}" for item in fresh if item.order_id and not item.is_state}
-                if fresh:
-                    await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, changed(touched))
+                await connection.execute(
+                    "SELECT pg_notify($1, note) FROM unnest($2::text[]) note", CHANNEL, notes(touched)
+                )
 
     async def _keep(self, connection: Any, heard: Sequence[Told]) -> list[Told]:
         """Those not seen before, kept. States of compacted topics are not: only the pictures made of them count."""
-        events = sorted((item for item in heard if not item.is_state), key=lambda item: item.key)
+        events = sorted((item for item in heard if not item.is_state), key=lambda item: item.key.int)
+        late = await self._name_orders(connection, events) if events else {}
         place = {item.key: number for number, item in enumerate(heard)}
         columns = [
             [getattr(item, name) for item in events]
@@ -159,13 +160,23 @@ class Projecting:
         ]  # fmt: skip
         places = [place[item.key] for item in events]
         known = {row[0] for row in await connection.fetch(_INSERT, *columns, places)} if events else set()
-        fresh = [item for item in heard if item.is_state or item.key in known]
-        parcels = sorted({item.stream for item in fresh if item.stream.startswith(_OF_ONE_ORDER)})
-        if parcels:
-            adopted = dict(await connection.fetch(_ADOPT, parcels))
-            for item in fresh:
-                item.order_id = adopted.get(item.key, item.order_id)
-        return fresh
+        if late:
+            await connection.executemany(_ADOPT, sorted(late.items()))
+        return [item for item in heard if item.is_state or item.key in known]
+
+    async def _name_orders(self, connection: Any, events: Sequence[Told]) -> dict[str, str]:
+        """Give a parcel's facts their order, if any of them names it; by stream, that of facts kept without one."""
+        parcels = [item for item in events if item.stream.startswith(_OF_ONE_ORDER)]
+        if not parcels:
+            return {}
+        rows = await connection.fetch(_ORDERS_OF, sorted({item.stream for item in parcels}))
+        orders = {row["stream"]: row["order_id"] for row in rows if row["order_id"] is not None}
+        for item in parcels:
+            if item.order_id is not None:
+                orders.setdefault(item.stream, item.order_id)
+        for item in parcels:
+            item.order_id = item.order_id or orders.get(item.stream)
+        return {row["stream"]: orders[row["stream"]] for row in rows if row["without"] and row["stream"] in orders}
 
     async def _draw(self, connection: Any, picture: Picture[Any], fresh: Sequence[Told]) -> Iterable[str]:
         asked: dict[str, list[Told]] = defaultdict(list)

@@ -53,11 +53,13 @@ async def queue(request: Request, me: Me, this: This, filters: Wanted) -> Respon
 
 @router.get("/orders/live", summary="The queue's rows, as they change")
 async def live(request: Request, me: Me, this: This, filters: Wanted) -> Response:
+    zone = zone_of(request)
+
     async def html() -> str:
-        shown = await find(this, filters, zone_of(request))
+        shown = await find(this, filters, zone)
         return render(request, "queue/rows.html", filters=filters, shown=shown, **_words())
 
-    return stream(request, ["orders"], html, this.live)
+    return stream(request, ["orders"], html, this.live, alike=(live, filters, zone.key))
 
 
 def _words() -> dict[str, Any]:

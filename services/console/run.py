@@ -21,9 +21,9 @@ from ordermill.names import CONSOLE, SERVICES, url_of
 from ordermill.network import read_network
 from ordermill.service.kafka import Subscriptions, ensure_topics
 from ordermill.service.logs import configure_logging
-from ordermill.service.run import Server, clock_of, kafka_of, traced, until
+from ordermill.service.run import Server, clock_of, kafka_of, spare_the_collector, traced, until
 from ordermill.service.settings import PlatformSettings, ServiceSettings, settings_of
-from ordermill.service.topics import all_topics
+from ordermill.service.topics import all_topics, policy_of
 
 from .app import application
 from .conservation import Conservation
@@ -98,6 +98,7 @@ async def _serve(platform: PlatformSettings, settings: ConsoleSettings, own: Ser
             )
         )
         work = (server.serve(), live.listen(), watch.run(), conservation.run())
+        spare_the_collector()
         background = [asyncio.create_task(each) for each in work]
         try:
             await _consume(stop, platform, projecting, metrics)
@@ -140,7 +141,7 @@ async def _consume(
     if await until(stop, lambda: ensure_topics(kafka, all_topics(SERVICES))) is None and stop.is_set():
         return
     group = f"{CONSOLE}-{await generation(projecting.pool)}"
-    topics = sorted(set(all_topics(SERVICES)) - EFFECT_TOPICS)
+    topics = _topics()
     subscriptions = Subscriptions(kafka, group, platform.member, topics, 1, projecting.handle)
     await until(stop, subscriptions.start)
     projecting.progress.consuming = True
@@ -152,6 +153,13 @@ async def _consume(
     logger.info("stopping")
     projecting.progress.consuming = False
     await subscriptions.stop()
+
+
+def _topics() -> list[str]:
+    """Those of all facts, and of such states as pictures are made of."""
+    drawn = {message.topic for picture in PICTURES for message in picture.messages}
+    every = set(all_topics(SERVICES)) - EFFECT_TOPICS
+    return sorted(topic for topic in every if topic in drawn or not policy_of(topic).compacted)
 
 
 async def _connect(dsn: str) -> asyncpg.Pool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -38,18 +37,14 @@ class Told:
     data: bytes | None
     message: Message | None
     order_id: str | None = None
-
-    @property
-    def is_state(self) -> bool:
-        """The latest of a compacted topic rather than something that happened."""
-        family = FAMILIES.get(self.type.rpartition(".")[0])
-        return family is not None and not issubclass(family, Fact) and self.source.startswith("/ordermill/")
+    is_state: bool = False
+    """The latest of a compacted topic rather than something that happened."""
 
 
 def told(record: Any, wanted: frozenset[type[Message]], now: datetime) -> Told:
     """Raises Poison where a record makes no sense; whoever it was meant for keeps it as a dead letter."""
     envelope = envelope_of(record.headers)
-    headers = _texts(record.headers)
+    headers = envelope.texts
     family = BY_TYPE.get(envelope.type) or FAMILIES.get(envelope.type.rpartition(".")[0])
     personal = family is not None and issubclass(family, ChannelMessage | DeadLettered)
     needed = family in wanted or (family is not None and issubclass(family, ChannelMessage))
@@ -70,6 +65,7 @@ def told(record: Any, wanted: frozenset[type[Message]], now: datetime) -> Told:
         data=None if personal else record.value,
         message=message,
         order_id=_order_of(message, record.value),
+        is_state=family is not None and not issubclass(family, Fact) and envelope.source.startswith("/ordermill/"),
     )
 
 
@@ -80,7 +76,3 @@ def _order_of(message: Message | None, data: bytes | None) -> str | None:
         return getattr(message, "order_id", None)
     found = orjson.loads(data or b"{}")
     return found.get("order_id") if isinstance(found, dict) else None
-
-
-def _texts(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, str]:
-    return {name: value.decode() for name, value in headers if value is not None and name.startswith("ce_")}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
@@ -85,6 +85,8 @@ class Envelope:
     happened_at: datetime | None
     trace: str | None = None
     """A W3C traceparent; None where there is none, or none that is well formed."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """All headers of CloudEvents', by their names on the wire."""
 
     @property
     def inbox_key(self) -> UUID:
@@ -113,13 +115,11 @@ def record_key(record: Any) -> UUID:
 
 def envelope_of(headers: Sequence[tuple[str, bytes | None]]) -> Envelope:
     """Raises NotACloudEvent."""
-    found: dict[str, str] = {}
-    for name, value in headers:
-        if name.startswith("ce_") and value is not None:
-            try:
-                found[name] = value.decode()
-            except UnicodeDecodeError:
-                raise NotACloudEvent(f"header {name} is not UTF-8") from None
+    try:
+        found = {name: value.decode() for name, value in headers if value is not None and name.startswith("ce_")}
+    except UnicodeDecodeError as error:
+        name = next(name for name, value in headers if value == error.object)
+        raise NotACloudEvent(f"header {name} is not UTF-8") from None
     try:
         message_id, source, type_name = found["ce_id"], found["ce_source"], found["ce_type"]
     except KeyError as missing:
@@ -136,7 +136,7 @@ def envelope_of(headers: Sequence[tuple[str, bytes | None]]) -> Envelope:
         trace = next((v.decode("latin-1") for name, v in headers if name == "traceparent" and v is not None), "")
     happened_at = _time(found.get("ce_time"))
     known = trace if TRACEPARENT.fullmatch(trace) else None
-    return Envelope(message_id, source, type_name, correlation or message_id, happened_at, known)
+    return Envelope(message_id, source, type_name, correlation or message_id, happened_at, known, found)
 
 
 def _time(text: str | None) -> datetime | None:

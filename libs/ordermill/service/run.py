@@ -122,7 +122,7 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         )
         await until(stop, subscriptions.start)
         running.consuming = True
-        _spare_the_collector()
+        spare_the_collector()
         logger.info("consuming", topics=service.topics)
         if service.timers:
             start(running.timers_loop())
@@ -154,7 +154,7 @@ async def _close(publisher: KafkaPublisher, service: Service, store: PostgresSto
     logger.info("stopped")
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """States are trees of many small immutable objects: the collector finds nothing in them, and walks long."""
     gc.collect()
     gc.freeze()
