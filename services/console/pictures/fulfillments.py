@@ -195,12 +195,13 @@ def _label(work: Fulfillment, fact: LabelRequested | PackageLabeled | LabelFaile
         case LabelRequested():
             package.carrier, package.service, package.label_id = fact.carrier, fact.service, fact.label_id
             package.label, package.failure = "requested", None
+            package.tracking_number = package.cost = None
         case PackageLabeled():
             package.carrier, package.service, package.cost = fact.carrier, fact.service, fact.cost
             package.label, package.failure, package.tracking_number = "bought", None, fact.tracking_number
             return f"box {fact.package}: {fact.tracking_number}"
         case LabelFailed():
-            package.label, package.failure = "failed", fact.reason
+            package.label, package.failure = "failed", fact.reason or None
             return f"box {fact.package}: {fact.reason}"
     return f"box {fact.package}: {fact.carrier} {fact.service}"
 
