@@ -116,6 +116,8 @@ class World:
         self._known: set[tuple[str, str]] = set()
         self._absorbed: set[str] = set()
         """Ids of facts: a relay may tell one again, behind others that it told since."""
+        self._waits: dict[tuple[str, str], int] = {}
+        """How often an order's line has had to wait for goods: each time, more must come."""
         self._parcels: dict[str, ShipmentAnnounced] = {}
         self._returns: dict[str, ReturnRequested] = {}
         self._heard: dict[type[Message], Callable[[Any, datetime], None]] = {
@@ -268,7 +270,9 @@ class World:
         for line in fact.lines:
             place = self._doors.locations[draw(line.sku, "restock") % len(self._doors.locations)]
             due = at + rules.RESTOCK_AFTER * between(0.5, 1.5, line.sku) * self._delays
-            self._arrives(line.sku, place, line.quantity + 2, f"restock-{fact.order_id}-{line.line_id}", due)
+            wait = self._waits[fact.order_id, line.line_id] = self._waits.get((fact.order_id, line.line_id), 0) + 1
+            reference = f"restock-{fact.order_id}-{line.line_id}-{wait}"
+            self._arrives(line.sku, place, line.quantity + 2, reference, due)
 
     def _arrives(self, sku: str, location: str, quantity: int, reference: str, at: datetime) -> None:
         arrived = StockArrived(location=location, sku=sku, reference=reference, happened_at=at, quantity=quantity)
