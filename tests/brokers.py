@@ -166,7 +166,8 @@ class Container:
     def _start(self) -> None:
         self._cluster = "k" + urlsafe_b64encode(uuid4().bytes).decode()[1:22]
         self._container = DockerContainer(IMAGE).with_envs(**self._environment())
-        self._container.with_bind_ports(9092, ("127.0.0.1", self._port))
+        # Straight to Docker's client, which takes an address too: with_bind_ports would listen beyond loopback.
+        self._container.ports["9092/tcp"] = ("127.0.0.1", self._port)  # type: ignore[assignment]
         self._container.start()
         self._wait()
 

@@ -13,8 +13,8 @@ CONSOLE = "console"
 SIMULATOR = "simulator"
 """No part of the product: carriers and a payment provider to try it with, as a process that services call over HTTP."""
 
-SURFACES = SERVICES
-"""What programs may speak HTTP with, each with a published OpenAPI document."""
+SURFACES = (*SERVICES, CONSOLE)
+"""What speaks HTTP, each with a published OpenAPI document."""
 
 
 def url_of(service: str, environment: Mapping[str, str]) -> str | None:

@@ -13,11 +13,12 @@ from starlette.responses import Response
 from ordermill.contracts.returns import ReturnReason
 from ordermill.errors import Refused
 
+from .described import form
 from .order import OrderId, load
 from .pages import Console, Notice, This, answer, page, zone_of
 from .pictures.order import Order
 from .possible import Action, Do, action
-from .security import Fields, Form, Me, Session
+from .security import Fields, Me, Once, Session
 from .timeline import Act, acts_since, seen_to
 
 router = APIRouter()
@@ -40,8 +41,21 @@ async def ask(request: Request, me: Me, this: This, order_id: OrderId, do: Do, o
     )
 
 
-@router.post("/orders/{order_id}/do/{do}", summary="Do it")
-async def act(request: Request, me: Me, this: This, order_id: OrderId, do: Do, form: Form) -> Response:
+@router.post(
+    "/orders/{order_id}/do/{do}",
+    summary="Do it",
+    openapi_extra=form(
+        "seen",
+        seen={"type": "string", "format": "date-time", "description": "Up to when the page's sender knew the order."},
+        of="Which hold, fulfillment order, package or refund is meant.",
+        note="Kept with what is done.",
+        elsewhere="`no`: the same location may be chosen again.",
+        reason="Why goods come back.",
+        carrier="`carrier/service` of a label; empty: as before.",
+        others="`units-<line id>`: how many units of that line.",
+    ),
+)
+async def act(request: Request, me: Me, this: This, order_id: OrderId, do: Do, form: Once) -> Response:
     back = f"/orders/{order_id}"
     order, wanted = await load(this, order_id), form["of"]
     zone = zone_of(request)

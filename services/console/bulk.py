@@ -14,10 +14,11 @@ from starlette.responses import Response
 from ordermill.errors import OrdermillError
 
 from . import acting
+from .described import form, several
 from .pages import Console, This, page
 from .pictures.order import Order
 from .possible import Action, actions
-from .security import Form, Me, Session
+from .security import Form, Me, Once, Session
 
 router = APIRouter()
 MOST = 200
@@ -29,6 +30,8 @@ VERBS = {
     "cancel": ("Cancel", "called off"),
     "reroute": ("Route again", "being routed again"),
 }
+
+TICKED = several(f"Ids of up to {MOST} orders.", MOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +49,11 @@ def _chosen(do: str) -> BulkDo:
 
 
 async def _ticked(this: Console, keys: Sequence[str]) -> list[Order]:
-    wanted = list(dict.fromkeys(key.replace("\x00", "") for key in keys))
-    if not wanted:
+    if not keys:
         raise HTTPException(422, "no order was ticked: tick the ones you mean in the queue")
-    if len(wanted) > MOST:
-        raise HTTPException(422, f"{len(wanted)} orders ticked: at most {MOST} at once")
+    if len(keys) > MOST:
+        raise HTTPException(422, f"{len(keys)} orders ticked: at most {MOST} at once")
+    wanted = list(dict.fromkeys(keys))
     rows = await this.pool.fetch("SELECT key, doc FROM orders WHERE key = ANY($1)", wanted)
     found = {row["key"]: Order.model_validate_json(row["doc"]) for row in rows}
     return [found[key] for key in wanted if key in found]
@@ -63,15 +66,23 @@ def _plan(order: Order, do: BulkDo) -> tuple[list[Action], str]:
     return possible, "" if possible else wanted[0].reason
 
 
-@router.post("/orders/bulk", summary="What an action will do to the ticked orders")
+@router.post(
+    "/orders/bulk",
+    summary="What an action will do to the ticked orders",
+    openapi_extra=form("do", "order", form_id=False, do=[*VERBS], order=TICKED),
+)
 async def ask(request: Request, me: Me, this: This, form: Form) -> Response:
     do = _chosen(form["do"])
     planned = [(order, *_plan(order, do)) for order in await _ticked(this, form.all("order"))]
     return page(request, "queue/bulk.html", do=do, verb=VERBS[do][0], planned=planned)
 
 
-@router.post("/orders/bulk/do", summary="Do it, and say what became of each")
-async def act(request: Request, me: Me, this: This, form: Form) -> Response:
+@router.post(
+    "/orders/bulk/do",
+    summary="Do it, and say what became of each",
+    openapi_extra=form("do", "order", do=[*VERBS], order=TICKED, note="Kept with each order."),
+)
+async def act(request: Request, me: Me, this: This, form: Once) -> Response:
     do = _chosen(form["do"])
     gate = asyncio.Semaphore(AT_ONCE)
 

@@ -20,6 +20,7 @@ from ordermill.customer import order_of_token
 from ordermill.errors import OrdermillError, Refused
 from ordermill.geo import locate
 
+from .described import form
 from .pages import ZONE_COOKIE, Console, Notice, This, answer, page, zone_of
 from .pictures.order import Order
 from .security import Fields, Forged
@@ -119,7 +120,15 @@ async def track(token: str, request: Request, this: This) -> Response:
     return await _shown(request, this, token, order, 200)
 
 
-@router.post("/track/{token}/returns", summary="The customer wants to send something back")
+@router.post(
+    "/track/{token}/returns",
+    summary="The customer wants to send something back",
+    openapi_extra=form(
+        csrf=False,
+        reason=[*REASONS],
+        others="`units-<line id>`: how many units of that line.",
+    ),
+)
 async def start_return(token: str, request: Request, this: This) -> Response:
     order = await _order(this, token)
     if order is None:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
 from ordermill.contracts.fulfillment import RejectReason
 from ordermill.errors import NotFound
 from ordermill.network import Location
 
+from .described import ELSEWHERE, PAPER, EventStream, Script
 from .live import stream
 from .pages import HERE, Console, This, page, render
 from .pictures.fulfillments import FULFILLMENTS, STEPS, Fulfillment
@@ -84,7 +86,7 @@ def way_name(this: Console, carrier: str, service: str) -> str:
 # Where
 
 
-@router.get("/floor", summary="Which location this device works at")
+@router.get("/floor", summary="Which location this device works at", responses=ELSEWHERE)
 async def choose(request: Request, me: Me, this: This, choose: Annotated[str | None, Query()] = None) -> Response:
     known = request.cookies.get(LOCATION_COOKIE, "")
     if known in this.network.by_id and choose is None:
@@ -99,14 +101,25 @@ async def choose(request: Request, me: Me, this: This, choose: Annotated[str | N
     return page(request, "floor/choose.html", places=places, work=work, known=known)
 
 
-@router.get("/floor-worker.js", summary="Keeps the floor's pages usable without a connection")
+@router.get("/floor-worker.js", summary="Keeps the floor's pages usable without a connection", response_class=Script)
 async def worker() -> Response:
     return FileResponse(HERE / "static" / "floor-worker.js", media_type="text/javascript")
 
 
-@router.get("/floor-session", summary="Who is logged in, for reports that waited for a connection")
-async def session(me: Me) -> Response:
-    return JSONResponse({"name": me.name, "csrf": me.csrf})
+class Who(BaseModel):
+    """Who is logged in, and what their forms must hold."""
+
+    name: str
+    csrf: str
+
+
+@router.get(
+    "/floor-session",
+    summary="Who is logged in, for reports that waited for a connection",
+    response_class=JSONResponse,
+)
+async def session(me: Me) -> Who:
+    return Who(name=me.name, csrf=me.csrf)
 
 
 @router.get("/floor-offline", summary="What is shown for a page that this device does not keep")
@@ -159,14 +172,14 @@ async def work_list(request: Request, me: Me, this: This, location: At, step: Ch
     return sent
 
 
-@router.get("/floor/{location}/live", summary="A location's work, as it changes")
+@router.get("/floor/{location}/live", summary="A location's work, as it changes", response_class=EventStream)
 async def live_list(request: Request, me: Me, this: This, location: At, step: Chosen = "") -> Response:
     place(this, location)
 
     async def html() -> str:
         return render(request, "floor/rows.html", wanted=step, **await _listed(this, location, step))
 
-    return stream(request, ["fulfillments"], html, this.live)
+    return await stream(request, ["fulfillments"], html, this.live)
 
 
 @router.get("/floor/{location}/find", summary="The work that a scanned number belongs to")
@@ -221,12 +234,16 @@ async def manifest(request: Request, me: Me, this: This, location: At, carrier: 
     return page(request, "floor/manifest.html", **await _manifest(this, location, carrier))
 
 
-@router.get("/floor/{location}/manifest/{carrier}/live", summary="The parcels that wait, as they change")
+@router.get(
+    "/floor/{location}/manifest/{carrier}/live",
+    summary="The parcels that wait, as they change",
+    response_class=EventStream,
+)
 async def live_manifest(request: Request, me: Me, this: This, location: At, carrier: WorkId) -> Response:
     async def html() -> str:
         return render(request, "floor/parcels.html", **await _manifest(this, location, carrier))
 
-    return stream(request, ["fulfillments"], html, this.live)
+    return await stream(request, ["fulfillments"], html, this.live)
 
 
 # One fulfillment order
@@ -265,7 +282,11 @@ async def one(request: Request, me: Me, this: This, location: At, fulfillment_id
     return page(request, "floor/work.html", said="", **await shown(this, work, boxes))
 
 
-@router.get("/floor/{location}/{fulfillment_id}/live", summary="One fulfillment order, as it changes")
+@router.get(
+    "/floor/{location}/{fulfillment_id}/live",
+    summary="One fulfillment order, as it changes",
+    response_class=EventStream,
+)
 async def live_one(
     request: Request, me: Me, this: This, location: At, fulfillment_id: WorkId, boxes: Boxes = 1
 ) -> Response:
@@ -275,10 +296,15 @@ async def live_one(
         work = await work_at(this, location, fulfillment_id)
         return render(request, "floor/steps.html", **await shown(this, work, boxes))
 
-    return stream(request, [f"fulfillments:{fulfillment_id}"], html, this.live)
+    return await stream(request, [f"fulfillments:{fulfillment_id}"], html, this.live)
 
 
-@router.get("/floor/{location}/{fulfillment_id}/packages/{package}/{paper}", summary="A label or packing slip")
+@router.get(
+    "/floor/{location}/{fulfillment_id}/packages/{package}/{paper}",
+    summary="A label or packing slip",
+    response_class=Response,
+    responses=PAPER,
+)
 async def paper(
     me: Me,
     this: This,

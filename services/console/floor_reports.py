@@ -13,12 +13,13 @@ from starlette.responses import JSONResponse, Response
 from ordermill.contracts.fulfillment import RejectReason
 from ordermill.errors import NotFound, Refused
 
+from .described import TOLD, What, form, several
 from .floor import At, WorkId, place, shown, way_name, work_at
 from .pages import Console, Notice, This, answer, page
 from .pictures.fulfillments import FULFILLMENTS, Fulfillment, Line
 from .pictures.steps import Step
 from .reading import document, document_when
-from .security import Fields, Form, Me, Session
+from .security import Fields, Me, Once, Session
 
 router = APIRouter()
 _DID = {
@@ -42,6 +43,7 @@ _SAID = {
     "shipped": "handed it over",
     "lines-canceled": "called units off",
 }
+SEEN = "The version of the work that the page showed."
 _GTIN = re.compile(r"\d{8}|\d{12,14}")
 
 
@@ -54,7 +56,8 @@ class NotCounted(Refused):
 def tell(request: Request, notice: Notice, back: str) -> Response:
     """To a device that keeps its reports: what became of this one, as JSON. To a form: a notice on the page."""
     if "application/json" in request.headers.get("accept", ""):
-        return JSONResponse({"kind": notice.kind, "text": notice.text}, 409 if notice.kind == "refused" else 200)
+        told = What(kind=notice.kind, text=notice.text)
+        return JSONResponse(told.model_dump(), 409 if notice.kind == "refused" else 200)
     return answer(request, notice, back)
 
 
@@ -102,16 +105,26 @@ async def _judged(
     return tell(request, notice, f"/floor/{location}/{key}")
 
 
-@router.post("/floor/{location}/{fulfillment_id}/accept", summary="The location will do it")
-async def accept(request: Request, me: Me, form: Form, this: This, location: At, fulfillment_id: WorkId) -> Response:
+@router.post(
+    "/floor/{location}/{fulfillment_id}/accept",
+    summary="The location will do it",
+    responses=TOLD,
+    openapi_extra=form(seen=SEEN),
+)
+async def accept(request: Request, me: Me, form: Once, this: This, location: At, fulfillment_id: WorkId) -> Response:
     def make(work: Fulfillment) -> tuple[dict[str, Any], str]:
         return {"do": "accept"}, f"{work.external_id} is yours to pick."
 
     return await _judged(request, this, me, form, location, fulfillment_id, make)
 
 
-@router.post("/floor/{location}/{fulfillment_id}/reject", summary="The location will not do it")
-async def reject(request: Request, me: Me, form: Form, this: This, location: At, fulfillment_id: WorkId) -> Response:
+@router.post(
+    "/floor/{location}/{fulfillment_id}/reject",
+    summary="The location will not do it",
+    responses=TOLD,
+    openapi_extra=form(seen=SEEN, reason="Why.", note="More of why."),
+)
+async def reject(request: Request, me: Me, form: Once, this: This, location: At, fulfillment_id: WorkId) -> Response:
     def make(work: Fulfillment) -> tuple[dict[str, Any], str]:
         if form["reason"] not in set(RejectReason):
             raise NotCounted("Say why: choose one of the reasons.")
@@ -151,8 +164,18 @@ def count_scan(work: Fulfillment, found: Mapping[str, int], code: str) -> tuple[
     raise NotCounted(f"Too many: all {sum(line.left for line in lines)} of {code} are counted. Put this one back.")
 
 
-@router.post("/floor/{location}/{fulfillment_id}/pick", summary="What was found, and what was not there")
-async def pick(request: Request, me: Me, form: Form, this: This, location: At, fulfillment_id: WorkId) -> Response:
+@router.post(
+    "/floor/{location}/{fulfillment_id}/pick",
+    summary="What was found, and what was not there",
+    responses=TOLD,
+    openapi_extra=form(
+        seen=SEEN,
+        do="`count`: one unit more of `scan`, nothing is reported; `short`: what is not counted is not there.",
+        scan="What was scanned.",
+        others="`found:<line id>`: units found.",
+    ),
+)
+async def pick(request: Request, me: Me, form: Once, this: This, location: At, fulfillment_id: WorkId) -> Response:
     if form["do"] == "count":
         return await _count(request, this, form, location, fulfillment_id)
 
@@ -188,8 +211,15 @@ async def _count(request: Request, this: Console, form: Fields, location: str, f
 # Packing and labels
 
 
-@router.post("/floor/{location}/{fulfillment_id}/pack", summary="What is in which box")
-async def pack(request: Request, me: Me, form: Form, this: This, location: At, fulfillment_id: WorkId) -> Response:
+@router.post(
+    "/floor/{location}/{fulfillment_id}/pack",
+    summary="What is in which box",
+    responses=TOLD,
+    openapi_extra=form(
+        seen=SEEN, others="`box:<number>:weight`: grams of a box; `box:<number>:<line id>`: units in it."
+    ),
+)
+async def pack(request: Request, me: Me, form: Once, this: This, location: At, fulfillment_id: WorkId) -> Response:
     def make(work: Fulfillment) -> tuple[dict[str, Any], str]:
         packages = boxes_of(work, form)
         labels = "The label is" if len(packages) == 1 else f"{len(packages)} labels are"
@@ -227,9 +257,14 @@ def _quantities(parts: Iterable[tuple[Line, int]]) -> list[dict[str, Any]]:
     return [{"line_id": line.line_id, "sku": line.sku, "quantity": units} for line, units in parts if units]
 
 
-@router.post("/floor/{location}/{fulfillment_id}/label/{package}", summary="Ask for a label again")
+@router.post(
+    "/floor/{location}/{fulfillment_id}/label/{package}",
+    summary="Ask for a label again",
+    responses=TOLD,
+    openapi_extra=form(seen=SEEN, way="`carrier/service`."),
+)
 async def retry_label(
-    request: Request, me: Me, form: Form, this: This, location: At, fulfillment_id: WorkId, package: int
+    request: Request, me: Me, form: Once, this: This, location: At, fulfillment_id: WorkId, package: int
 ) -> Response:
     def make(work: Fulfillment) -> tuple[dict[str, Any], str]:
         carrier, _, service = form["way"].partition("/")
@@ -244,16 +279,26 @@ async def retry_label(
 # Handing over
 
 
-@router.post("/floor/{location}/{fulfillment_id}/hand-over", summary="The carrier has it")
-async def hand_over(request: Request, me: Me, form: Form, this: This, location: At, fulfillment_id: WorkId) -> Response:
+@router.post(
+    "/floor/{location}/{fulfillment_id}/hand-over",
+    summary="The carrier has it",
+    responses=TOLD,
+    openapi_extra=form(seen=SEEN),
+)
+async def hand_over(request: Request, me: Me, form: Once, this: This, location: At, fulfillment_id: WorkId) -> Response:
     def make(work: Fulfillment) -> tuple[dict[str, Any], str]:
         return {"do": "hand-over"}, f"{work.external_id} is on its way; its customer is told."
 
     return await _judged(request, this, me, form, location, fulfillment_id, make)
 
 
-@router.post("/floor/{location}/manifest/{carrier}", summary="The carrier has all of these")
-async def hand_over_all(request: Request, me: Me, form: Form, this: This, location: At, carrier: WorkId) -> Response:
+@router.post(
+    "/floor/{location}/manifest/{carrier}",
+    summary="The carrier has all of these",
+    responses=TOLD,
+    openapi_extra=form(work=several("Ids of fulfillment orders.")),
+)
+async def hand_over_all(request: Request, me: Me, form: Once, this: This, location: At, carrier: WorkId) -> Response:
     """Those that the page listed, and no others: a parcel labeled meanwhile is not in the carrier's hands."""
     place(this, location)
     keys = list(dict.fromkeys(form.all("work")))[:1_000]

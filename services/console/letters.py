@@ -16,7 +16,9 @@ from starlette.responses import Response
 from ordermill.contracts.service import DeadLettered
 from ordermill.errors import OrdermillError, Refused
 from ordermill.names import SERVICES
+from ordermill.service.http import WITHOUT_NUL
 
+from .described import REFUSES, Bytes, EventStream, form, several
 from .live import stream
 from .pages import Console, Notice, This, answer, page, render
 from .pictures.letters import Letter
@@ -28,6 +30,8 @@ PAGE = 100
 _BYTES_SHOWN = 4_096
 _A_ROW = 16
 ServiceName = Annotated[str, Path(pattern=f"^({'|'.join(SERVICES)})$")]
+LETTERS = several("Dead letters, as `service:id`.")
+BACK = "The page to go back to."
 LetterId = Annotated[str, Path(max_length=120, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
 
 
@@ -54,8 +58,8 @@ class Filters:
     """Which letters are listed."""
 
     status: Annotated[Literal["waiting", "redriven", "dropped", "all"], Query()] = "waiting"
-    service: Annotated[str, Query(max_length=40)] = ""
-    code: Annotated[str, Query(max_length=120)] = ""
+    service: Annotated[str, Query(max_length=40, pattern=WITHOUT_NUL)] = ""
+    code: Annotated[str, Query(max_length=120, pattern=WITHOUT_NUL)] = ""
 
     def href(self, **changes: str) -> str:
         return f"{PATH}?{urlencode({'status': self.status, 'service': self.service, 'code': self.code} | changes)}"
@@ -106,20 +110,28 @@ async def letters(request: Request, me: Me, this: This, filters: Annotated[Filte
     return page(request, "machine/letters.html", **await _listed(this, filters))
 
 
-@router.get(f"{PATH}/live", summary="The list of dead letters, as it changes")
+@router.get(f"{PATH}/live", summary="The list of dead letters, as it changes", response_class=EventStream)
 async def live(request: Request, me: Me, this: This, filters: Annotated[Filters, Depends()]) -> Response:
     async def html() -> str:
         return render(request, "machine/letters_rows.html", **await _listed(this, filters))
 
-    return stream(request, ["letters"], html, this.live)
+    return await stream(request, ["letters"], html, this.live)
 
 
-@router.post(f"{PATH}/redrive", summary="Have dead letters handled after all")
+@router.post(
+    f"{PATH}/redrive",
+    summary="Have dead letters handled after all",
+    openapi_extra=form(form_id=False, letter=LETTERS, back=BACK),
+)
 async def redrive(request: Request, form: Form, me: Me, this: This) -> Response:
     return await _each(request, this, me, form.all("letter"), "redrive", {}, form["back"])
 
 
-@router.post(f"{PATH}/drop", summary="Decide that dead letters need no handling")
+@router.post(
+    f"{PATH}/drop",
+    summary="Decide that dead letters need no handling",
+    openapi_extra=form(form_id=False, letter=LETTERS, note="Why, kept with each.", back=BACK),
+)
 async def drop(request: Request, form: Form, me: Me, this: This) -> Response:
     if not form["note"]:
         raise NoteMissing
@@ -164,7 +176,7 @@ async def _who_was_first(this: Console, letter: Letter) -> str:
     return f"{letter.service} {letter.letter_id[:13]} was {shown['status']} by {by}{at}{note}."
 
 
-@router.get(f"{PATH}/{{service}}/{{letter_id}}", summary="One dead letter, whole")
+@router.get(f"{PATH}/{{service}}/{{letter_id}}", summary="One dead letter, whole", responses=REFUSES)
 async def letter(service: ServiceName, letter_id: LetterId, request: Request, me: Me, this: This) -> Response:
     shown = await this.doors.get(service, f"/letters/{quote(letter_id)}")
     kept = DeadLettered.model_validate(shown["letter"])
@@ -185,7 +197,12 @@ async def letter(service: ServiceName, letter_id: LetterId, request: Request, me
     )
 
 
-@router.get(f"{PATH}/{{service}}/{{letter_id}}/body", summary="A dead letter's body, byte for byte, as a file")
+@router.get(
+    f"{PATH}/{{service}}/{{letter_id}}/body",
+    summary="A dead letter's body, byte for byte, as a file",
+    response_class=Bytes,
+    responses=REFUSES,
+)
 async def letter_body(service: ServiceName, letter_id: LetterId, me: Me, this: This) -> Response:
     content, _ = await this.doors.file(service, f"/letters/{quote(letter_id)}/body")
     name = re.sub(r"[^A-Za-z0-9.-]", "-", letter_id)

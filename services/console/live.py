@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
+from weakref import WeakSet
 
 import asyncpg
 import orjson
@@ -71,19 +72,27 @@ class Live:
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
-        self._watchers: set[Watcher] = set()
+        self._watchers: WeakSet[Watcher] = WeakSet()
         self._rendered: dict[Hashable, tuple[float, asyncio.Task[str]]] = {}
         """By what makes pages alike, since when their HTML is being made; none from before the last news."""
         self.stopping = False
 
-    @contextmanager
-    def watch(self, *interests: str) -> Iterator[Watcher]:
+    def begin(self, *interests: str) -> Watcher:
+        """Until `end`, or until nobody has it any more: a stream may be given up before it was asked for anything."""
         watcher = Watcher(interests)
         self._watchers.add(watcher)
+        return watcher
+
+    def end(self, watcher: Watcher) -> None:
+        self._watchers.discard(watcher)
+
+    @contextmanager
+    def watch(self, *interests: str) -> Iterator[Watcher]:
+        watcher = self.begin(*interests)
         try:
             yield watcher
         finally:
-            self._watchers.discard(watcher)
+            self.end(watcher)
 
     def stop(self) -> None:
         """Let all open streams end, so that the server can."""
@@ -143,7 +152,7 @@ async def _run(render: Callable[[], Awaitable[str]]) -> str:
     return await render()
 
 
-def stream(
+async def stream(
     request: Request,
     interests: Iterable[str],
     render: Callable[[], Awaitable[str]],
@@ -153,14 +162,20 @@ def stream(
     """Server-sent events: `render`'s HTML whenever more than the ids of its forms has changed, at most ten times a
     second. Pages of the same `alike`, if not None, have the same HTML: it is made once for all of them.
 
-    The page connects with `hx-ext="sse" sse-connect="…" sse-swap="page"`.
+    The page connects with `hx-ext="sse" sse-connect="…" sse-swap="page"`. Raises what the first `render` raises.
     """
+    watcher = live.begin(*interests)
+
+    async def rendered() -> str:
+        return await (render() if alike is None else live.rendered(alike, render))
+
+    html = await rendered()
 
     async def events() -> AsyncIterator[bytes]:
-        with live.watch(*interests) as watcher:
-            shown = ""
+        nonlocal html
+        shown = ""
+        try:
             while not live.stopping:
-                html = await (render() if alike is None else live.rendered(alike, render))
                 if (without_ids := _FORM_ID.sub("", html)) != shown:
                     shown = without_ids
                     lines = "".join(f"data: {line}\n" for line in html.splitlines())
@@ -168,5 +183,8 @@ def stream(
                 await asyncio.sleep(_PACE_S)
                 while not await watcher.news(_HEARTBEAT_S):
                     yield b": still here\n\n"
+                html = await rendered()
+        finally:
+            live.end(watcher)
 
     return StreamingResponse(events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})

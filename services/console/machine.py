@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from .described import EventStream, form
 from .letters import waiting_by_service
 from .live import stream
 from .pages import Console, Notice, This, answer, page, render
@@ -36,15 +37,15 @@ async def machine(request: Request, me: Me, this: This) -> Response:
     return page(request, "machine/page.html", **await _now(this))
 
 
-@router.get(f"{PATH}/live", summary="The machine room, as it changes")
+@router.get(f"{PATH}/live", summary="The machine room, as it changes", response_class=EventStream)
 async def live(request: Request, me: Me, this: This) -> Response:
     async def html() -> str:
         return render(request, "machine/now.html", **await _now(this))
 
-    return stream(request, [TOPIC, "letters"], html, this.live)
+    return await stream(request, [TOPIC, "letters"], html, this.live)
 
 
-@router.post(f"{PATH}/conservation", summary="Check now that all adds up")
+@router.post(f"{PATH}/conservation", summary="Check now that all adds up", openapi_extra=form(form_id=False))
 async def check(request: Request, form: Form, me: Me, this: This) -> Response:
     if this.conservation.ask():
         notice = Notice("done", "The check begins now; this page shows what it finds.")

@@ -26,8 +26,7 @@ class ConsoleMetrics(CommonMetrics):
             ),
         ):
             Gauge(name, text, registry=self.registry).set_function(read)
-        self.ready.set_function(lambda: int(self.is_ready))
+        self.ready.set_function(lambda: int(self.is_ready()))
 
-    @property
     def is_ready(self) -> bool:
         return self._projecting.progress.consuming and self._projecting.healthy

@@ -17,6 +17,7 @@ from ordermill.customer import customer_token
 from ordermill.errors import NotFound
 from ordermill.keyring import BadSeal
 
+from .described import PAPER, EventStream
 from .live import stream
 from .pages import Console, This, page, render, zone_of
 from .pictures.order import Order
@@ -107,7 +108,7 @@ async def show(
     return page(request, "order/page.html", **shown, link=str(request.base_url).rstrip("/") + link)
 
 
-@router.get("/orders/{order_id}/live", summary="An order, as it changes")
+@router.get("/orders/{order_id}/live", summary="An order, as it changes", response_class=EventStream)
 async def live(
     request: Request, me: Me, this: This, order_id: OrderId, everything: Annotated[bool, Query(alias="all")] = False
 ) -> Response:
@@ -116,10 +117,15 @@ async def live(
     async def html() -> str:
         return render(request, "order/body.html", **await _shown(request, this, order_id, everything))
 
-    return stream(request, [f"orders:{order_id}", f"events:{order_id}"], html, this.live)
+    return await stream(request, [f"orders:{order_id}", f"events:{order_id}"], html, this.live)
 
 
-@router.get("/orders/{order_id}/papers/{fulfillment_id}/{package}/{paper}", summary="A label or packing slip")
+@router.get(
+    "/orders/{order_id}/papers/{fulfillment_id}/{package}/{paper}",
+    summary="A label or packing slip",
+    response_class=Response,
+    responses=PAPER,
+)
 async def paper(
     me: Me,
     this: This,

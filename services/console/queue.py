@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
+from .described import ELSEWHERE, Csv, EventStream, form
 from .filters import HIGHEST, SORT_WORDS, Filters, choices, every, find, names_of
 from .live import stream
 from .pages import Console, Notice, This, answer, page, render, zone_of
@@ -51,7 +52,7 @@ async def queue(request: Request, me: Me, this: This, filters: Wanted) -> Respon
     )
 
 
-@router.get("/orders/live", summary="The queue's rows, as they change")
+@router.get("/orders/live", summary="The queue's rows, as they change", response_class=EventStream)
 async def live(request: Request, me: Me, this: This, filters: Wanted) -> Response:
     zone = zone_of(request)
 
@@ -59,7 +60,7 @@ async def live(request: Request, me: Me, this: This, filters: Wanted) -> Respons
         shown = await find(this, filters, zone)
         return render(request, "queue/rows.html", filters=filters, shown=shown, **_words())
 
-    return stream(request, ["orders"], html, this.live, alike=(live, filters, zone.key))
+    return await stream(request, ["orders"], html, this.live, alike=(live, filters, zone.key))
 
 
 def _words() -> dict[str, Any]:
@@ -69,7 +70,7 @@ def _words() -> dict[str, Any]:
 # Search
 
 
-@router.get("/find", summary="Look for an order by any id that a person may hold")
+@router.get("/find", summary="Look for an order by any id that a person may hold", responses=ELSEWHERE | {404: {}})
 async def search(request: Request, me: Me, this: This, q: Annotated[str, Query(max_length=200)] = "") -> Response:
     """One hit opens the order, several are listed. What fits as a whole counts before what only begins so."""
     names = names_of(this.keyring, q)
@@ -106,10 +107,25 @@ async def _views(this: Console, me: Session) -> list[Any]:
     )
 
 
-@router.post("/views", summary="Save the filters under a name")
+@router.post(
+    "/views",
+    summary="Save the filters under a name",
+    openapi_extra=form(
+        "name",
+        form_id=False,
+        name={
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 60,
+            "pattern": r"[^\s\x00]",
+            "description": "What to call it. A view of that name is replaced.",
+        },
+        query="The filters, as they stand in the queue's address.",
+    ),
+)
 async def save(request: Request, me: Me, this: This, form: Form) -> Response:
     name = form["name"]
-    if not 1 <= len(name) <= 60 or "\x00" in name:
+    if not 1 <= len(name) <= 60:
         raise HTTPException(422, "a view needs a name of up to 60 characters")
     known = {field: value for field, value in parse_qsl(form["query"]) if field in Filters.__dataclass_fields__}
     filters = Filters(**{field: value[:200] for field, value in known.items()})
@@ -129,7 +145,7 @@ async def save(request: Request, me: Me, this: This, form: Form) -> Response:
     return answer(request, Notice("done", f"“{name}” is saved; it stands above the queue"), filters.but())
 
 
-@router.post("/views/remove", summary="Remove a saved view")
+@router.post("/views/remove", summary="Remove a saved view", openapi_extra=form(form_id=False, name="Which."))
 async def remove(request: Request, me: Me, this: This, form: Form) -> Response:
     done = await this.pool.execute(
         "UPDATE saved_views SET removed = true WHERE owner = $1 AND name = $2 AND NOT removed", me.name, form["name"]
@@ -142,7 +158,7 @@ async def remove(request: Request, me: Me, this: This, form: Form) -> Response:
 # A file
 
 
-@router.get("/orders.csv", summary="The filtered queue as a file for spreadsheets")
+@router.get("/orders.csv", summary="The filtered queue as a file for spreadsheets", response_class=Csv)
 async def export(request: Request, me: Me, this: This, filters: Wanted) -> Response:
     rows = await every(this, filters, zone_of(request), MOST_IN_A_FILE)
     headers = {"Content-Disposition": 'attachment; filename="orders.csv"'}

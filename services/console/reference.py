@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from ordermill.errors import NotFound
 from ordermill.schemas.compare import resolve
@@ -185,7 +185,7 @@ async def http(request: Request, me: Me, surface: str) -> Response:
 
 
 def _operation(document: Json, path: str, method: str, told: Json) -> Json:
-    body = told.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+    body = next((each["schema"] for each in told.get("requestBody", {}).get("content", {}).values()), None)
     return {
         "method": method.upper(),
         "path": path,
@@ -220,7 +220,7 @@ def _example(document: Json, body: Json | None) -> str | None:
     return None
 
 
-@router.get("/files/{part}/{name}", summary="A file as it is published")
+@router.get("/files/{part}/{name}", summary="A file as it is published", response_class=JSONResponse)
 async def file(me: Me, part: str, name: str) -> Response:
     return Response(pretty(read(f"{part}/{name}")), media_type="application/json")
 

@@ -12,14 +12,16 @@ from ordermill.contracts.fields import MINOR_DIGITS
 from ordermill.contracts.returns import Disposition, ReturnReason
 from ordermill.errors import NotFound, Refused
 from ordermill.ids import order_id_of
+from ordermill.service.http import WITHOUT_NUL
 
+from .described import ELSEWHERE, REFUSES, EventStream, form
 from .doors import NotThere
 from .live import stream
 from .pages import Console, Notice, This, answer, page, render
 from .pictures.order import Order
 from .pictures.returns import RETURNS, STATES, Return
 from .reading import document, document_when
-from .security import Fields, Form, Me, Session
+from .security import Fields, Me, Once, Session
 
 router = APIRouter()
 PAGE = 100
@@ -91,14 +93,15 @@ async def _orders_of(this: Console, code: str) -> list[str]:
 
 
 State = Annotated[str, Query(max_length=20)]
-Code = Annotated[str, Query(max_length=200)]
+SEEN = "The return's version that the page showed."
+Code = Annotated[str, Query(max_length=200, pattern=WITHOUT_NUL)]
 
 
 def _code(text: str) -> str:
     return text.replace("\0", "").strip()
 
 
-@router.get("/returns", summary="Returns, by what they wait for")
+@router.get("/returns", summary="Returns, by what they wait for", responses=ELSEWHERE)
 async def returns(request: Request, me: Me, this: This, state: State = "", q: Code = "") -> Response:
     """A number that names one return opens it."""
     found = await _rows(this, state, _code(q))
@@ -107,12 +110,12 @@ async def returns(request: Request, me: Me, this: This, state: State = "", q: Co
     return page(request, "returns/list.html", **found)
 
 
-@router.get("/returns/live", summary="Returns, as they change")
+@router.get("/returns/live", summary="Returns, as they change", response_class=EventStream)
 async def live_list(request: Request, me: Me, this: This, state: State = "", q: Code = "") -> Response:
     async def html() -> str:
         return render(request, "returns/rows.html", **await _rows(this, state, _code(q)))
 
-    return stream(request, ["returns"], html, this.live)
+    return await stream(request, ["returns"], html, this.live)
 
 
 # One return
@@ -146,7 +149,7 @@ async def one(request: Request, me: Me, this: This, return_id: ReturnId) -> Resp
     return page(request, "returns/page.html", **await _shown(this, return_id))
 
 
-@router.get("/returns/{return_id}/live", summary="One return, as it changes")
+@router.get("/returns/{return_id}/live", summary="One return, as it changes", response_class=EventStream)
 async def live_one(request: Request, me: Me, this: This, return_id: ReturnId) -> Response:
     await _known(this, return_id)
     orders = f"orders:{order_id_of('exchange', return_id)}"
@@ -154,7 +157,7 @@ async def live_one(request: Request, me: Me, this: This, return_id: ReturnId) ->
     async def html() -> str:
         return render(request, "returns/parts.html", **await _shown(this, return_id))
 
-    return stream(request, [f"returns:{return_id}", orders], html, this.live)
+    return await stream(request, [f"returns:{return_id}", orders], html, this.live)
 
 
 # What people do with it
@@ -197,8 +200,12 @@ async def _known(this: Console, return_id: str) -> Return:
     return back
 
 
-@router.post("/returns/{return_id}/receive", summary="Goods came in")
-async def receive(request: Request, me: Me, form: Form, this: This, return_id: ReturnId) -> Response:
+@router.post(
+    "/returns/{return_id}/receive",
+    summary="Goods came in",
+    openapi_extra=form(seen=SEEN, location="Where.", others="`units:<line id>`: how many units of that line."),
+)
+async def receive(request: Request, me: Me, form: Once, this: This, return_id: ReturnId) -> Response:
     back = await _known(this, return_id)
     counts = [(line, _units(form, f"units:{line.line_id}")) for line in back.lines]
     lines = [{"line_id": line.line_id, "sku": line.sku, "quantity": units} for line, units in counts if units]
@@ -210,8 +217,16 @@ async def receive(request: Request, me: Me, form: Form, this: This, return_id: R
     return answer(request, await _work(this, me, form, back, body, done), f"/returns/{return_id}")
 
 
-@router.post("/returns/{return_id}/inspect", summary="What the goods are fit for")
-async def inspect(request: Request, me: Me, form: Form, this: This, return_id: ReturnId) -> Response:
+@router.post(
+    "/returns/{return_id}/inspect",
+    summary="What the goods are fit for",
+    openapi_extra=form(
+        seen=SEEN,
+        location="Where.",
+        others="`<disposition>:<line id>`: how many units of that line; `note:<line id>`: what is the matter.",
+    ),
+)
+async def inspect(request: Request, me: Me, form: Once, this: This, return_id: ReturnId) -> Response:
     back = await _known(this, return_id)
     location = form["location"]
     lines = [
@@ -234,16 +249,18 @@ async def inspect(request: Request, me: Me, form: Form, this: This, return_id: R
     return answer(request, await _work(this, me, form, back, body, done), f"/returns/{return_id}")
 
 
-@router.post("/returns/{return_id}/close", summary="Nothing more will come")
-async def close(request: Request, me: Me, form: Form, this: This, return_id: ReturnId) -> Response:
+@router.post("/returns/{return_id}/close", summary="Nothing more will come", openapi_extra=form(seen=SEEN))
+async def close(request: Request, me: Me, form: Once, this: This, return_id: ReturnId) -> Response:
     back = await _known(this, return_id)
     done = "Nothing more is expected: what came is credited, the rest stays with the customer."
     notice = await _work(this, me, form, back, {"do": "close"}, done)
     return answer(request, notice, f"/returns/{return_id}")
 
 
-@router.post("/returns/{return_id}/retry-refund", summary="Ask the payment provider again")
-async def retry_refund(request: Request, me: Me, form: Form, this: This, return_id: ReturnId) -> Response:
+@router.post(
+    "/returns/{return_id}/retry-refund", summary="Ask the payment provider again", openapi_extra=form(seen=SEEN)
+)
+async def retry_refund(request: Request, me: Me, form: Once, this: This, return_id: ReturnId) -> Response:
     back = await _known(this, return_id)
     done = "The payment provider is asked again, under the same number: it pays once."
     notice = await _work(this, me, form, back, {"do": "retry-refund"}, done)
@@ -264,7 +281,7 @@ async def _purchase(this: Console, order_id: str) -> dict[str, Any]:
     return purchase
 
 
-@router.get("/returns/new/{order_id}", summary="Start a return")
+@router.get("/returns/new/{order_id}", summary="Start a return", responses=REFUSES)
 async def new(request: Request, me: Me, this: This, order_id: OrderId) -> Response:
     purchase = await _purchase(this, order_id)
     order = await this.pool.fetchrow("SELECT external_id, channel FROM orders WHERE key = $1", order_id)
@@ -283,8 +300,21 @@ async def new(request: Request, me: Me, this: This, order_id: OrderId) -> Respon
     )
 
 
-@router.post("/returns/new/{order_id}", summary="Ask for a return, for the customer")
-async def ask(request: Request, me: Me, form: Form, this: This, order_id: OrderId) -> Response:
+@router.post(
+    "/returns/new/{order_id}",
+    summary="Ask for a return, for the customer",
+    openapi_extra=form(
+        reason="Why it comes back.",
+        wanted="`exchange`: other goods; else the money.",
+        exchange_sku="What other goods.",
+        exchange_title="Their title.",
+        exchange_units="How many units of them.",
+        exchange_price="The price of one, like 12.99, in the order's currency.",
+        note="More of why.",
+        others="`units:<line id>`: how many units of that line.",
+    ),
+)
+async def ask(request: Request, me: Me, form: Once, this: This, order_id: OrderId) -> Response:
     """Recorded and answered by the policy at once. The form's id names the return, so it is asked for once."""
     purchase = await _purchase(this, order_id)
     lines = [

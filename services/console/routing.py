@@ -14,10 +14,13 @@ from ordermill.contracts.base import decode
 from ordermill.contracts.routing import CostParts, PolicyAdopted
 from ordermill.errors import NotFound, OrdermillError
 from ordermill.geo import Point
+from ordermill.service.http import WITHOUT_NUL
 
+from .described import EventStream
 from .live import stream
 from .maps import draw_map, labels, way
 from .movements import who
+from .order import OrderId
 from .pages import Console, This, page, render
 from .pictures.routes import Route
 from .security import Me
@@ -140,12 +143,12 @@ async def routing(request: Request, me: Me, this: This, filters: Annotated[Filte
     return page(request, "routing/page.html", **await overview(this, filters))
 
 
-@router.get("/routing/live", summary="Routing, as it changes")
+@router.get("/routing/live", summary="Routing, as it changes", response_class=EventStream)
 async def live(request: Request, me: Me, this: This, filters: Annotated[Filters, Depends()]) -> Response:
     async def html() -> str:
         return render(request, "routing/overview.html", **await overview(this, filters))
 
-    return stream(request, ["routes"], html, this.live)
+    return await stream(request, ["routes"], html, this.live)
 
 
 @router.get("/routing/policies/{policy_hash}", summary="A policy, as it was adopted")
@@ -217,17 +220,17 @@ async def shown(this: Console, order_id: str, plan_id: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-PlanId = Annotated[str, Query(max_length=140)]
+PlanId = Annotated[str, Query(max_length=140, pattern=WITHOUT_NUL)]
 
 
 @router.get("/orders/{order_id}/routing", summary="Where an order ships from, and why")
-async def of_order(request: Request, order_id: str, me: Me, this: This, plan: PlanId = "") -> Response:
+async def of_order(request: Request, order_id: OrderId, me: Me, this: This, plan: PlanId = "") -> Response:
     return page(request, "routing/order.html", **await shown(this, order_id, plan))
 
 
-@router.get("/orders/{order_id}/routing/live", summary="An order's routing, as it changes")
-async def of_order_live(request: Request, order_id: str, me: Me, this: This, plan: PlanId = "") -> Response:
+@router.get("/orders/{order_id}/routing/live", summary="An order's routing, as it changes", response_class=EventStream)
+async def of_order_live(request: Request, order_id: OrderId, me: Me, this: This, plan: PlanId = "") -> Response:
     async def html() -> str:
         return render(request, "routing/order_live.html", **await shown(this, order_id, plan))
 
-    return stream(request, [f"routes:{order_id}"], html, this.live)
+    return await stream(request, [f"routes:{order_id}"], html, this.live)

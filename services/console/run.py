@@ -86,9 +86,11 @@ async def _serve(platform: PlatformSettings, settings: ConsoleSettings, own: Ser
             watch=watch,
             conservation=conservation,
         )
+        app = application(settings, platform.api_token.get_secret_value(), metrics, metrics.is_ready)
+        app.state.console = console
         server = Server(
             uvicorn.Config(
-                application(console, metrics),
+                app,
                 host=own.host,
                 port=own.port,
                 lifespan="off",

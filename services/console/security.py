@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, HTTPException, Request, Security
+from fastapi.security import APIKeyCookie
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from starlette.datastructures import FormData, MutableHeaders
 from starlette.responses import Response
@@ -30,6 +32,8 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
+
+_FORM_ID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9-]{16,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,12 @@ class Sessions:
             return None
 
 
-def logged_in(request: Request) -> Session:
+_cookie = APIKeyCookie(
+    name=COOKIE, scheme_name="session", auto_error=False, description="Set by `/login`; it ends after some hours."
+)
+
+
+def logged_in(request: Request, _: Annotated[str | None, Security(_cookie)]) -> Session:
     """Raises LoginNeeded."""
     sessions: Sessions = request.app.state.sessions
     session = sessions.of(request)
@@ -107,26 +116,30 @@ Me = Annotated[Session, Depends(logged_in)]
 
 
 class Fields:
-    """A form's fields, as text without surrounding space. What is missing is empty; each name counts once."""
+    """A form's fields, as text without surrounding space, and without NULs, which PostgreSQL's text can't hold.
+
+    What is missing is empty; each name counts once.
+    """
 
     def __init__(self, data: FormData) -> None:
-        self._data = data
+        self._items = [
+            (name, value.replace("\x00", "")) for name, value in data.multi_items() if isinstance(value, str)
+        ]
 
     def __getitem__(self, name: str) -> str:
-        value = self._data.get(name, "")
-        return value.strip() if isinstance(value, str) else ""
+        return next((value.strip() for value in reversed(self.all(name))), "")
 
     def all(self, name: str) -> list[str]:
-        return [value for value in self._data.getlist(name) if isinstance(value, str)]
+        return [value for known, value in self._items if known == name]
 
     def items(self) -> list[tuple[str, str]]:
-        return [(name, value) for name, value in self._data.multi_items() if isinstance(value, str)]
+        return self._items
 
     @property
     def form_id(self) -> str:
         """The same however often this very form is sent: the idempotency key of what it asks for. 422 without."""
-        found = self["form_id"]
-        if not 16 <= len(found) <= 64 or not found.isascii() or not found.replace("-", "").isalnum():
+        found = next(reversed(self.all("form_id")), "")
+        if not _FORM_ID.fullmatch(found):
             raise HTTPException(422, "the form has no id: load the page again and repeat what you did")
         return found
 
@@ -142,6 +155,15 @@ async def checked_form(request: Request, me: Me) -> Fields:
 
 
 Form = Annotated[Fields, Depends(checked_form)]
+
+
+def with_id(form: Form) -> Fields:
+    """A form that asks for something once."""
+    _ = form.form_id
+    return form
+
+
+Once = Annotated[Fields, Depends(with_id)]
 
 
 class SecurityHeaders:

@@ -11,9 +11,11 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from ordermill.errors import NotFound
+from ordermill.service.http import WITHOUT_NUL, Key
 
 from . import movements
 from .charts import step_chart, thinned
+from .described import EventStream
 from .live import stream
 from .pages import Console, This, page, render, zone_of
 from .pictures.stock import Number, Shelf, Sku
@@ -68,9 +70,9 @@ class NoSuchSku(NotFound):
 class Filters:
     """What of the stock is listed."""
 
-    q: Annotated[str, Query(max_length=64)] = ""
+    q: Annotated[str, Query(max_length=64, pattern=WITHOUT_NUL)] = ""
     show: Literal["", "low", "negative", "backordered"] = ""
-    at: Annotated[str, Query(max_length=40)] = ""
+    at: Annotated[str, Query(max_length=40, pattern=WITHOUT_NUL)] = ""
     low: Annotated[int, Query(ge=0, le=1_000_000)] = LOW
     sort: Literal["sku", "atp", "changed"] = "sku"
     page: Annotated[int, Query(ge=1, le=10_000)] = 1
@@ -136,12 +138,12 @@ async def stock(request: Request, me: Me, this: This, filters: Annotated[Filters
     return page(request, "stock/page.html", locations=this.network.locations, **found)
 
 
-@router.get("/live/stock", summary="The list of SKUs, as it changes")
+@router.get("/live/stock", summary="The list of SKUs, as it changes", response_class=EventStream)
 async def live(request: Request, me: Me, this: This, filters: Annotated[Filters, Depends()]) -> Response:
     async def html() -> str:
         return render(request, "stock/rows.html", **await listed(this, filters))
 
-    return stream(request, ["stock"], html, this.live)
+    return await stream(request, ["stock"], html, this.live)
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class View:
     """What of one SKU is shown: which number's movements, at which location, over which time."""
 
     show: Number | None = None
-    at: Annotated[str, Query(max_length=40)] = ""
+    at: Annotated[str, Query(max_length=40, pattern=WITHOUT_NUL)] = ""
     span: Literal["day", "week", "month", "all"] = "all"
     page: Annotated[int, Query(ge=1, le=1_000)] = 1
 
@@ -179,14 +181,14 @@ async def shown(request: Request, this: Console, key: str, view: View) -> dict[s
 
 
 @router.get("/stock/{key:path}", summary="One SKU")
-async def one(request: Request, key: str, me: Me, this: This, view: Annotated[View, Depends()]) -> Response:
+async def one(request: Request, key: Key, me: Me, this: This, view: Annotated[View, Depends()]) -> Response:
     found = await shown(request, this, key, view)
     return page(request, "stock/sku.html", locations=this.network.locations, **found)
 
 
-@router.get("/live/stock/{key:path}", summary="One SKU, as it changes")
-async def one_live(request: Request, key: str, me: Me, this: This, view: Annotated[View, Depends()]) -> Response:
+@router.get("/live/stock/{key:path}", summary="One SKU, as it changes", response_class=EventStream)
+async def one_live(request: Request, key: Key, me: Me, this: This, view: Annotated[View, Depends()]) -> Response:
     async def html() -> str:
         return render(request, "stock/sku_live.html", **await shown(request, this, key, view))
 
-    return stream(request, [f"stock:{key}"], html, this.live)
+    return await stream(request, [f"stock:{key}"], html, this.live)

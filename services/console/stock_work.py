@@ -14,9 +14,10 @@ from starlette.responses import Response
 from ordermill.errors import Refused
 
 from . import movements
+from .described import form
 from .pages import Console, Notice, This, answer, page
 from .pictures.stock import Sku
-from .security import Fields, Form, Me, Session
+from .security import Fields, Me, Once, Session
 
 router = APIRouter()
 MOST_LINES = 1_000
@@ -72,8 +73,12 @@ async def ask(this: Console, me: Session, path: str, line: dict[str, Any], done:
     return Notice("done", done)
 
 
-@router.post("/stock/receive", summary="Goods came in")
-async def receive(request: Request, form: Form, me: Me, this: This) -> Response:
+@router.post(
+    "/stock/receive",
+    summary="Goods came in",
+    openapi_extra=form(sku="What.", location="Where.", quantity="How many units."),
+)
+async def receive(request: Request, form: Once, me: Me, this: This) -> Response:
     line = _line(this, form, form.form_id) | {"quantity": units_in("units", form["quantity"], 1)}
     notice = await ask(
         this, me, "/stock/receive", line,
@@ -82,8 +87,12 @@ async def receive(request: Request, form: Form, me: Me, this: This) -> Response:
     return answer(request, notice, f"/stock/{line['sku']}")
 
 
-@router.post("/stock/adjust", summary="Units were found or lost")
-async def adjust(request: Request, form: Form, me: Me, this: This) -> Response:
+@router.post(
+    "/stock/adjust",
+    summary="Units were found or lost",
+    openapi_extra=form(sku="Of what.", location="Where.", delta="How many units more, or less (-3).", reason="Why."),
+)
+async def adjust(request: Request, form: Once, me: Me, this: This) -> Response:
     line = _line(this, form, form.form_id) | {"delta": units_in("change", form["delta"], -1_000_000)}
     if not line["delta"]:
         raise WrongField("change 0: say how many were found (3) or lost (-3)")
@@ -139,13 +148,22 @@ async def counting(
         shelf = found.locations.get(location)
         since_count = await movements.since(this.pool, wanted, shelf.counted_version if shelf else 0, location)
     return page(
-        request, "stock/counting.html", 422 if fault else 200, locations=this.network.locations, location=location,
+        request, "stock/counting.html", locations=this.network.locations, location=location,
         sku=wanted, stock=found, counted=counted, difference=made, since_count=since_count, fault=fault,
     )  # fmt: skip
 
 
-@router.post("/stock/count", summary="Record a count")
-async def count(request: Request, form: Form, me: Me, this: This) -> Response:
+@router.post(
+    "/stock/count",
+    summary="Record a count",
+    openapi_extra=form(
+        sku="Of what.",
+        location="Where.",
+        counted="How many units are there.",
+        seen="The SKU's version when the difference was shown.",
+    ),
+)
+async def count(request: Request, form: Once, me: Me, this: This) -> Response:
     line = _line(this, form, form.form_id) | {"counted": units_in("counted", form["counted"], 0, 1_000_000_000)}
     seen = units_in("version seen", form["seen"] or "0", 0, 2**31 - 1)
     back = f"/counting?location={line['location']}"
@@ -178,8 +196,12 @@ class Outcome:
     faults: list[tuple[int, str]]
 
 
-@router.post("/feed", summary="Take in a stock feed")
-async def feed(request: Request, form: Form, me: Me, this: This) -> Response:
+@router.post(
+    "/feed",
+    summary="Take in a stock feed",
+    openapi_extra=form(kind="`count`: units that are there; else those that came.", feed="CSV: SKU, location, units."),
+)
+async def feed(request: Request, form: Once, me: Me, this: This) -> Response:
     """CSV of sku, location, quantity. Each line succeeds or fails by itself, under the form's id and its number."""
     kind = "count" if form["kind"] == "count" else "receive"
     lines, faults = read_feed(this, form["feed"], kind, form.form_id)

@@ -155,6 +155,40 @@ async def test_ticked_boxes_survive_live_updates_and_each_order_has_a_result(ope
         assert {"reason": "manual", "note": "=HYPERLINK(1)"} in shown_there["holds"]
 
 
+async def test_a_ticked_order_that_newer_ones_push_off_the_page_stays(open_page, accessible, stand: Stand) -> None:
+    channel = f"pushed-{uuid4().hex[:6]}"
+    held, unticked = [await on_hold(stand, channel) for _ in range(2)]
+    sku = stand.sku()
+    await stand.receive(sku, "edison", 200)
+    page = await open_page(f"/?channel={channel}&sort=changed")
+    for placed in (held, unticked):
+        await row(page, placed).get_by_role("checkbox").check()
+    kept = page.get_by_role("list", name="Ticked, no longer on this page")
+    await expect(kept).to_be_hidden()
+    for _ in range(50):
+        await stand.order([(sku, 1)], channel=channel)
+    for placed in (held, unticked):
+        await expect(row(page, placed)).to_have_count(0)
+        await expect(kept.get_by_role("checkbox", name=placed.external_id)).to_be_checked()
+    await accessible(page)
+    await kept.get_by_role("checkbox", name=unticked.external_id).uncheck()
+    tick_all = page.get_by_label("Tick all orders of this page")
+    await tick_all.check()
+    await tick_all.uncheck()
+    newer = await stand.order([(sku, 1)], channel=channel)
+    await expect(row(page, newer)).to_be_visible()
+    await expect(kept.get_by_role("listitem")).to_have_text([held.external_id])
+    await stand.post("capture", f"/orders/{held.order_id}/hold", {"reason": "manual"})
+    await expect(row(page, held).get_by_role("checkbox"), "the last changed is back").to_be_checked()
+    await expect(kept).to_be_hidden()
+    await page.get_by_role("button", name="Release…").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Release 1 of 1 order?")
+    await expect(page.locator("tbody")).to_contain_text(held.external_id)
+    await page.get_by_role("button", name="Release 1 order").click()
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("1 released")
+    assert (await stand.get("capture", f"/orders/{held.order_id}"))["holds"] == []
+
+
 async def test_ticked_orders_are_released_routed_again_and_canceled_together(open_page, stand: Stand) -> None:
     channel = f"all-{uuid4().hex[:6]}"
     placed = [await on_hold(stand, channel) for _ in range(2)]

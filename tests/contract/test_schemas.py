@@ -17,6 +17,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from ordermill.contracts.base import BY_TYPE, Malformed, decode
 from ordermill.contracts.channel import OrderPlaced
+from ordermill.names import SERVICES
 from ordermill.schemas.__main__ import new_breaks
 from ordermill.schemas.files import FOLDER, OldVersionLost, generate, read, write
 from ordermill.schemas.history import NoHistory
@@ -114,7 +115,10 @@ def test_each_surface_is_an_openapi_3_1(path: Path) -> None:
     OpenAPIV31SpecValidator(document).validate()
 
 
-@pytest.mark.parametrize("path", files("openapi"), ids=lambda path: path.stem)
+SERVICES_SURFACES = [path for path in files("openapi") if path.stem in SERVICES]
+
+
+@pytest.mark.parametrize("path", SERVICES_SURFACES, ids=lambda path: path.stem)
 def test_whatever_needs_the_token_says_so_and_every_problem_is_a_problem(path: Path) -> None:
     for at, methods in opened(path)["paths"].items():
         for operation in methods.values():
@@ -122,6 +126,23 @@ def test_whatever_needs_the_token_says_so_and_every_problem_is_a_problem(path: P
             for status, answer in operation["responses"].items():
                 if status >= "400" and at != "/readyz":
                     assert list(answer["content"]) == ["application/problem+json"]
+
+
+def test_the_console_says_what_needs_a_session_which_forms_need_what_and_how_it_turns_down() -> None:
+    document = opened(SCHEMAS / "openapi" / "console.json")
+    for at, methods in document["paths"].items():
+        for method, told in methods.items():
+            assert ("401" in told["responses"]) == ("security" in told), at
+            if "security" in told:
+                assert told["responses"]["303"]["headers"]["Location"]["required"], at
+            if method == "post":
+                schema = told["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"]
+                assert ("csrf" in schema["required"]) == ("security" in told), at
+                assert all("description" in field or "enum" in field for field in schema["properties"].values()), at
+                assert "413" in told["responses"], at
+            for status, answer in told["responses"].items():
+                if status >= "400" and status not in ("401", "403") and at != "/readyz":
+                    assert {"text/html", "application/problem+json"} <= set(answer["content"]), at
 
 
 # What was committed binds: on repositories of their own

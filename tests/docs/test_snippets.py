@@ -4,7 +4,7 @@
 ```console                 `$ command` and what it prints; `…` stands for anything, on a line of its own for any lines
 ```json FILE TYPE          is that file's content, a valid message of that type
 ```python FILE             is a part of that file, or a file of the service that add-a-service.md builds
-```sh                      for people: another terminal, a choice of commands
+```sh                      for people: another terminal, a choice of commands; test_commands.py tells where each is run
 """
 
 from __future__ import annotations
@@ -13,23 +13,17 @@ import importlib
 import json
 import os
 import re
-import shlex
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from ordermill.contracts.base import decode
-from ordermill.names import CONSOLE, SERVICES
+from tests.docs.pages import ALL, DOCS, ROOT, Block, Shell, blocks
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
 PAGES = (
     "tutorial.md",
     "how-to/read-and-redrive-dead-letters.md",
@@ -40,32 +34,6 @@ PAGES = (
 PATIENCE_S = 60.0
 LOOKS = re.compile(r"(oms (\w+ )?(show|list)\b|oms verify)")
 """Commands that may be repeated until what they show has come about."""
-
-_BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Block:
-    page: str
-    line: int
-    language: str
-    about: list[str]
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.page}:{self.line}"
-
-
-def blocks(page: Path) -> list[Block]:
-    text = page.read_text()
-    name = str(page.relative_to(ROOT))
-    return [
-        Block(name, text.count("\n", 0, found.start()) + 1, found[1], found[2].split(), found[3])
-        for found in _BLOCK.finditer(text)
-    ]
-
-
-ALL = [block for page in sorted(DOCS.rglob("*.md")) for block in blocks(page)]
 
 
 def steps(block: Block) -> Iterator[tuple[str, list[str]]]:
@@ -99,82 +67,6 @@ def tidy(output: str) -> str:
     """Lines without what only lays them out."""
     lines = (" ".join(line.split()) for line in output.splitlines())
     return "".join(f"{line}\n" for line in lines if line)
-
-
-class Shell:
-    """One shell for a page, so that variables last."""
-
-    def __init__(self, environment: dict[str, str], folder: Path) -> None:
-        self._process = subprocess.Popen(
-            ["bash", "--norc"], cwd=folder, env=environment, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-
-    def run(self, command: str) -> tuple[int, str]:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(f"{command}\nprintf '\\n=====%s\\n' $?\n")
-        self._process.stdin.flush()
-        lines: list[str] = []
-        while line := self._process.stdout.readline():
-            if line.startswith("====="):
-                return int(line[5:]), "".join(lines)
-            lines.append(line)
-        raise AssertionError("the shell ended: " + "".join(lines))
-
-    def close(self) -> None:
-        self._process.communicate("exit\n", timeout=10)
-
-
-@pytest.fixture(scope="module")
-def environment() -> Iterator[dict[str, str]]:
-    """An installation at work, and `oms` and `python` on the path to use it."""
-    with TemporaryDirectory(prefix="ordermill-docs-") as name:
-        folder = Path(name)
-        programs = folder / "bin"
-        programs.mkdir()
-        for program, arguments in (("oms", "-m ordermill.cli"), ("python", "")):
-            (programs / program).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {arguments} "$@"\n')
-            (programs / program).chmod(0o755)
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("OMS_")}
-        found = kept | {
-            "PATH": f"{programs}:{os.environ['PATH']}",
-            "PYTHONPATH": f"{ROOT / 'libs'}:{ROOT}",
-            "OMS_HOME": str(folder / "home"),
-            "COLUMNS": "300",
-        }
-        with (folder / "up.log").open("wb") as log:
-            up = subprocess.Popen([programs / "oms", "up"], env=found, cwd=folder, stdout=log, stderr=log)
-        try:
-            _wait_until_ready(up, folder)
-            yield found
-        finally:
-            up.send_signal(signal.SIGINT)
-            up.wait(30)
-
-
-def _wait_until_ready(up: subprocess.Popen[bytes], folder: Path) -> None:
-    import httpx
-
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and up.poll() is None:
-        time.sleep(0.2)
-        try:
-            known = json.loads((folder / "home" / "environment.json").read_text())
-            ports = [known[f"OMS_{name.upper()}_PORT"] for name in (*SERVICES, CONSOLE)]
-            if all(httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200 for port in ports):
-                return
-        except (OSError, ValueError, httpx.HTTPError):
-            continue
-    raise AssertionError("`oms up` did not start:\n" + (folder / "up.log").read_text()[-3000:])
-
-
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where commands run: what they read of the repository is there, what they write goes nowhere else."""
-    folder = tmp_path_factory.mktemp("docs")
-    for name in ("docs", "samples"):
-        (folder / name).symlink_to(ROOT / name)
-    return folder
 
 
 def test_the_commands_of_the_pages_do_what_they_say(environment: dict[str, str], workplace: Path) -> None:

@@ -84,7 +84,7 @@ async def test_a_page_is_sent_again_only_if_more_than_the_ids_of_its_forms_has_c
 
     live, page = Live(""), Page(form("a", "one"), form("b", "one"), form("c", "two"))
     request: Any = SimpleNamespace()
-    events = stream(request, ["orders"], page, live).body_iterator
+    events = (await stream(request, ["orders"], page, live)).body_iterator
     assert b"aaaa" in bytes(await anext(events))  # type: ignore[arg-type]
 
     async def tell() -> None:

@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from ordermill.embedded.errors import (
     WrongDataVersion,
 )
 from ordermill.embedded.leftovers import clear_leftovers
-from ordermill.embedded.ports import choose_ports, is_free
+from ordermill.embedded.ports import Claims, choose_ports, is_free
 from ordermill.embedded.postgres import Identity
 from ordermill.embedded.system import started_at
 
@@ -224,6 +225,62 @@ def test_ports_are_remembered_and_given_up_only_when_taken(tmp_path: Path, taken
     again = choose_ports({"a": None, "b": None}, file)
     assert again["a"] != taken_port
     assert again["b"] == first["b"]
+
+
+@linux_only
+def test_a_port_that_is_claimed_is_not_chosen_before_anyone_listens_there(tmp_path: Path) -> None:
+    ours, theirs = Claims(), Claims()
+    (port,) = choose_ports({"a": None}, tmp_path / "ours.json", claims=ours).values()
+    assert is_free(port)
+    assert choose_ports({"a": port}, tmp_path / "theirs.json", claims=theirs)["a"] != port
+    with pytest.raises(PortInUse):
+        choose_ports({"a": None}, tmp_path / "theirs.json", {"a": port}, theirs)
+    ours.release()
+    assert choose_ports({"a": port}, tmp_path / "others.json", claims=theirs)["a"] == port
+    theirs.release()
+
+
+@linux_only
+def test_two_stacks_started_at_once_share_no_port(folder: Path, tmp_path: Path) -> None:
+    """Both remember the same ports, and would like the same ones for services that start later."""
+    remembered = choose_ports({"postgres": None, "kafka": None, "one": None}, folder / "ports.json")
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    program = textwrap.dedent("""
+        import json, sys
+        from pathlib import Path
+        from ordermill.embedded import EmbeddedStack
+
+        stack = EmbeddedStack(Path(sys.argv[1]), {"one": None, "two": int(sys.argv[2])})
+        sys.stdin.readline()
+        with stack:
+            Path(sys.argv[1], "chosen.json").write_text(json.dumps(stack.ports) + "\\n")
+            sys.stdin.readline()
+    """)
+    command = [sys.executable, "-c", program]
+    (wanted,) = choose_ports({"two": None}, tmp_path / "ports.json").values()
+    with ExitStack() as ends:
+        launchers = [
+            ends.enter_context(
+                subprocess.Popen(
+                    [*command, str(each), str(wanted)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+                )
+            )
+            for each in (folder, other)
+        ]
+        for each in launchers:
+            print("start", file=each.stdin, flush=True)
+        chosen = [each / "chosen.json" for each in (folder, other)]
+        eventually(lambda: all(each.exists() and each.read_text().endswith("\n") for each in chosen), 60)
+        ports = [json.loads(each.read_text()) for each in chosen]
+        assert [set(each) for each in ports] == [{"postgres", "kafka", "one", "two"}] * 2
+        assert not set(ports[0].values()) & set(ports[1].values()), ports
+        kept = [name for name in remembered if remembered[name] in (ports[0][name], ports[1][name])]
+        assert kept == list(remembered), "one of them has what both remember"
+        assert wanted in (ports[0]["two"], ports[1]["two"])
+        for each in launchers:
+            print("stop", file=each.stdin, flush=True)
+        assert [each.wait(60) for each in launchers] == [0, 0]
 
 
 # Broker

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import yaml
 
+from ordermill.deployment import PORT
 from ordermill.embedded.ports import choose_ports
 from ordermill.names import CONSOLE, SERVICES
 from tests.operations.place import ROOT, Place, eventually
@@ -47,8 +48,10 @@ def scraping(place: Place, folder: Path) -> Iterator[Prometheus]:
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(DEPLOYED / "alerts.yml")]
     (job,) = config["scrape_configs"]
-    names = {name for found in job.pop("dns_sd_configs") for name in found["names"]}
+    found = job.pop("dns_sd_configs")
+    names = {name for each in found for name in each["names"]}
     assert names == {*SERVICES, CONSOLE}
+    assert {each["port"] for each in found} == {PORT}, "where services in containers listen"
     del job["relabel_configs"]
     job["static_configs"] = [
         {"targets": [place.url(name, "").removeprefix("http://")], "labels": {"service": name}}

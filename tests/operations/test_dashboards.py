@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from ordermill.names import CONSOLE, SERVICES
 from tests.operations.place import ROOT, Place, eventually
 from tests.operations.prometheus import DEPLOYED, MISSING, Prometheus, as_data, plain, scraping, there
 
@@ -107,6 +111,38 @@ def test_dashboards_name_the_data_source_that_is_provided() -> None:
     compose = yaml.safe_load((ROOT / "deploy/compose.seeing.yml").read_text())
     mounted = compose["services"]["grafana"]["volumes"]
     assert f"./deploy/grafana/dashboards:{provider['options']['path']}:ro" in mounted
+
+
+@pytest.mark.skipif(shutil.which("docker") is None, reason="no `docker`: apt install docker-cli docker-compose")
+def test_compose_takes_prometheus_and_grafana_beside_the_services() -> None:
+    """As the head of deploy/compose.seeing.yml has it; needs no engine."""
+    files = ["-f", "docker-compose.yml", "-f", "deploy/compose.seeing.yml"]
+
+    def config(**settings: str) -> subprocess.CompletedProcess[str]:
+        known = {name: value for name, value in os.environ.items() if name != "GRAFANA_PASSWORD"} | settings
+        command = ["docker", "compose", *files, "--profile", "seeing", "config", "--format", "json"]
+        return subprocess.run(command, cwd=ROOT, env=known, capture_output=True, text=True, check=False)
+
+    refused = config()
+    assert refused.returncode != 0
+    assert "set it to the password that Grafana shall ask for" in refused.stderr
+    done = config(GRAFANA_PASSWORD="any")
+    assert done.returncode == 0, done.stderr
+    services = json.loads(done.stdout)["services"]
+    assert {*SERVICES, CONSOLE, "prometheus", "grafana"} <= set(services)
+    inside: dict[str, Path] = {}
+    for name in ("prometheus", "grafana"):
+        assert all(port["host_ip"] == "127.0.0.1" for port in services[name]["ports"])
+        binds = [volume for volume in services[name]["volumes"] if volume["type"] == "bind"]
+        assert all(Path(volume["source"]).is_dir() and volume["read_only"] for volume in binds)
+        inside |= {volume["target"]: Path(volume["source"]) for volume in binds}
+    home = services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    (config_file,) = [word.partition("=")[2] for word in services["prometheus"]["command"] if "config.file" in word]
+    for path in (home, config_file):
+        folder, _, name = path.rpartition("/")
+        assert (inside[folder] / name).is_file(), path
+    (source,) = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
 
 
 def test_metrics_on_dashboards_and_in_alerts_are_documented() -> None:

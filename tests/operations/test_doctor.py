@@ -18,9 +18,11 @@ from typing import Any
 
 import asyncpg
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from ordermill.contracts.carrier import ParcelScanned
 from ordermill.doctor import Finding, examine, machine
+from ordermill.service.topics import policy_of
 from tests.operations.place import Place, eventually
 
 Found = dict[str, dict[str, str]]
@@ -90,6 +92,34 @@ def test_a_console_that_does_not_answer(place: Place, nowhere: str) -> None:
 
 def test_a_broker_that_does_not_answer(place: Place, nowhere: str) -> None:
     assert "OMS_KAFKA" in only(place, "kafka", "bad", OMS_KAFKA=nowhere)["remedy"]
+
+
+async def test_topics_that_are_not_kept_as_they_should_be(place: Place) -> None:
+    told = only(place, "topic settings", "warn", OMS_PARTITIONS="3")["text"]
+    assert "oms.capture.events" in told and told.endswith(": partitions 2, expected 3")
+    topic = "oms.carrier.events"
+    try:
+        await made_anew(place, topic, 1, policy_of(topic).configs() | {"retention.ms": "60000"})
+        assert only(place, "topic settings", "warn")["text"] == (
+            f"{topic}: partitions 1, expected 2, retention.ms 60000, expected 1209600000"
+        )
+        await made_anew(place, topic, 2, {"cleanup.policy": "compact"})
+        told = only(place, "topic settings", "warn")["text"]
+        assert "cleanup.policy compact, expected delete" in told and "retention.ms not set, expected" in told
+    finally:
+        await made_anew(place, topic, 2, policy_of(topic).configs())
+    assert doctor(place) == (0, {})
+
+
+async def made_anew(place: Place, topic: str, partitions: int, settings: dict[str, str]) -> None:
+    """The embedded broker changes no topic that is there."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=place.known["OMS_KAFKA"])
+    await admin.start()
+    try:
+        await admin.delete_topics([topic])
+        await admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=settings)])
+    finally:
+        await admin.close()
 
 
 def test_a_database_that_does_not_answer_or_lets_nobody_in_or_is_not_there(place: Place, nowhere: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections import Counter
 
 import httpx
@@ -14,6 +15,7 @@ from ordermill.contracts.returns import PurchaseDelivered
 from ordermill.contracts.routing import OrderRouted
 from ordermill.contracts.tracking import ShipmentDelivered
 from ordermill.names import SERVICES
+from tests.docs.pages import postgres_programs, shell
 from tests.operations.collector import Collector, Seen
 from tests.operations.place import Place, eventually
 
@@ -138,3 +140,13 @@ async def test_names_say_what_kind_of_work_it_is(story: list[Seen]) -> None:
     kinds = Counter(span.kind for span in story)
     assert kinds[PRODUCER] and kinds[CONSUMER] and kinds[CLIENT] and kinds[SERVER]
     assert not any(span.error for span in story)
+
+
+def test_the_log_tells_an_orders_trace(story: list[Seen], place: Place) -> None:
+    """With the command of how-to/trace-an-order.md."""
+    _settings, look = shell("how-to/trace-an-order.md")
+    order_id = place.ask("GET", "capture", "/orders?external_id=traced")["items"][0]["key"]
+    command = f"{postgres_programs()}\n{look.replace('order-ID', f'order-{order_id}')}"
+    known = place.environment | place.known
+    done = subprocess.run(["bash", "-c", command], env=known, capture_output=True, text=True, check=False)
+    assert CALLER[0] in done.stdout, done.stderr

@@ -16,7 +16,7 @@ from .apache import ApacheBroker
 from .broker import Broker, EmbeddedBroker, OutsideBroker
 from .errors import FolderInUse, FolderNotOurs, NotRunning
 from .leftovers import clear_leftovers
-from .ports import choose_ports
+from .ports import Claims, choose_ports
 from .postgres import SUPERUSER, EmbeddedPostgres
 from .processes import ChildStatus, Supervisor
 
@@ -46,9 +46,11 @@ class EmbeddedStack:
         """
         self.folder = folder.resolve()
         self.ports: dict[str, int] = {}
+        self._claims = Claims()
         self._run_file = self.folder / "run.json"
         self.supervisor = Supervisor(self._run_file, grace_s)
-        self.supervisor.after_fork.append(self._unlock)  # a lock is held as long as anyone has it open
+        # A lock and a claim are held as long as anyone has them open.
+        self.supervisor.after_fork += [self._unlock, self._claims.release]
         self._preferred: dict[str, int | None] = {"postgres": None, "kafka": None, **(preferred_ports or {})}
         wanted = {"postgres": postgres_port, "kafka": kafka_port}
         self._wanted = {name: port for name, port in wanted.items() if port is not None}
@@ -98,7 +100,8 @@ class EmbeddedStack:
                 self._take_lock()
                 undo.callback(self._unlock)
             clear_leftovers(self._run_file)
-            self.ports = choose_ports(self._preferred, self.folder / "ports.json", self._wanted)
+            undo.callback(self._claims.release)
+            self.ports = choose_ports(self._preferred, self.folder / "ports.json", self._wanted, self._claims)
             self._postgres = EmbeddedPostgres(self.folder / "postgres", self.ports["postgres"])
             self._broker = self._chosen_broker()
             self._postgres.prepare()
@@ -120,7 +123,8 @@ class EmbeddedStack:
         home = Path(self._kafka)
         if not home.is_dir():
             return OutsideBroker(self._kafka)
-        controller = choose_ports({"kafka": None, "kafka-controller": None}, self.folder / "ports.json", self.ports)
+        wanted = {"kafka": None, "kafka-controller": None}
+        controller = choose_ports(wanted, self.folder / "ports.json", self.ports, self._claims)
         return ApacheBroker(home.absolute(), self.folder / "kafka", self.ports["kafka"], controller["kafka-controller"])
 
     def stop(self) -> None:
@@ -128,6 +132,7 @@ class EmbeddedStack:
         try:
             self.supervisor.stop()
         finally:
+            self._claims.release()
             self._unlock()
 
     def __enter__(self) -> Self:

@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 
 from fastapi import FastAPI
 from pydantic import SecretStr
@@ -15,8 +16,9 @@ from ordermill.clock import system_clock
 from ordermill.eventlog.engine import Engine
 from ordermill.eventlog.memory import MemoryStore
 from ordermill.installation import builder
+from ordermill.names import CONSOLE
 from ordermill.service.declare import Service
-from ordermill.service.metrics import Metrics
+from ordermill.service.metrics import CommonMetrics, Metrics
 from ordermill.service.running import RunningService
 from ordermill.service.settings import PlatformSettings
 from ordermill.service.surface import application
@@ -59,6 +61,15 @@ def _settings() -> Iterator[None]:
 
 def surface(name: str) -> FastAPI:
     """The application of that HTTP surface."""
+    if name == CONSOLE:
+        return _console()
     service = declared(name)
     running = RunningService(service, Engine(MemoryStore(), service.rules(), system_clock), Metrics(), 0)
     return application(running, "")
+
+
+def _console() -> FastAPI:
+    with _settings():
+        settings = import_module("services.console.settings").ConsoleSettings(token=_NO_SECRET)
+    made = import_module("services.console.app").application
+    return made(settings, "", CommonMetrics(CONSOLE), lambda: False)  # type: ignore[no-any-return]

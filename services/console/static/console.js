@@ -18,11 +18,11 @@ document.addEventListener("keydown", (event) => {
   else control.focus();
 });
 
-// data-all: ticks every box of that name.
+// data-all: ticks every box of that name in its table.
 document.addEventListener("change", (event) => {
   const name = event.target.dataset.all;
   if (!name) return;
-  for (const box of document.querySelectorAll(`input[type=checkbox][name="${CSS.escape(name)}"]`)) box.checked = event.target.checked;
+  for (const box of event.target.closest("table").querySelectorAll(`input[type=checkbox][name="${CSS.escape(name)}"]`)) box.checked = event.target.checked;
 });
 
 // Dialogs of forms: data-opens names one; a notice that all went well closes it.

@@ -1,0 +1,241 @@
+"""No page shows a command that was never run: each `sh` block is run as it stands, here or where the table says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from tests.docs.pages import ALL, ROOT, Shell, postgres_programs, shell
+from tests.e2e.running import Installation, warehouse_and_carrier
+
+HERE = "tests.docs.test_commands"
+RUN_BY = {
+    "how-to/back-up-and-restore.md": ["tests.operations.test_backup"] * 2,
+    "how-to/integrate-from-another-language.md": [HERE] * 2,
+    "how-to/read-and-redrive-dead-letters.md": [HERE] * 3,
+    "how-to/rebuild-and-verify.md": [HERE],
+    "how-to/respond-to-alerts.md": [HERE],
+    "how-to/run-on-apache-kafka.md": [
+        "not: needs a download of Apache Kafka; tests/e2e runs `oms demo --kafka` on it under OMS_TEST_KAFKA=apache",
+        "not: needs the same; tests/e2e does with OMS_TEST_KAFKA=container",
+        "not: needs the same; tests/integration/test_apache_kafka.py asks that program of its own broker",
+        "not: it is this suite",
+    ],
+    "how-to/run-on-docker.md": [
+        "not: needs an engine; tests/compose starts the same project under a name and ports of its own",
+        "not: needs the same; tests/compose lists and verifies there",
+        "not: needs the same; tests/compose reads that file in the same way",
+        "not: needs the same; tests/compose runs a demo of 30 orders",
+        "not: Prometheus' and Grafana's images are not to be had everywhere; tests/operations reads both files",
+        "not: needs the same; tests/compose scales inventory to three",
+    ],
+    "how-to/trace-an-order.md": [HERE, "tests.operations.test_traces"],
+    "tutorial.md": [HERE] * 2,
+}
+"""By page, for each of its `sh` blocks: the file of tests that runs it; or why none does."""
+
+
+def test_each_block_is_run_or_it_is_said_why_not() -> None:
+    found: dict[str, int] = {}
+    for block in ALL:
+        if block.language == "sh":
+            page = block.page.removeprefix("docs/")
+            found[page] = found.get(page, 0) + 1
+    assert found == {page: len(places) for page, places in RUN_BY.items()}
+    for page, places in RUN_BY.items():
+        for place in places:
+            if not place.startswith("not: "):
+                assert page in Path(str(import_module(place).__file__)).read_text(), f"{place} does not read {page}"
+
+
+def lines(text: str) -> list[str]:
+    """One command each."""
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def succeed(run: Shell, *commands: str, patience_s: float = 0.0) -> str:
+    """What the last one prints. With patience, tried again until all goes well."""
+    output = ""
+    for command in commands:
+        until = time.monotonic() + patience_s
+        while True:
+            status, output = run.run(command)
+            if status == 0:
+                break
+            assert time.monotonic() < until, f"exit status {status} of {command}\n{output}"
+            time.sleep(0.2)
+    return output
+
+
+@pytest.fixture
+def run(environment: dict[str, str], workplace: Path) -> Iterator[Shell]:
+    """A shell with the installation's variables, as the tutorial has it."""
+    made = Shell(environment, workplace)
+    take = shell_of_tutorial()
+    succeed(made, take)
+    yield made
+    made.close()
+
+
+def shell_of_tutorial() -> str:
+    """How the tutorial takes the installation's variables into the shell."""
+    (block,) = [each for each in ALL if each.page == "docs/tutorial.md" and "environment.json" in each.text]
+    return block.text.splitlines()[0]
+
+
+PUBLISH = "python docs/examples/publish.py"
+
+
+def letter_of(run: Shell, service: str) -> str:
+    """The id of a letter that waits."""
+    return succeed(
+        run, f"oms dlq list {service} --json | head -1 | python -c {shlex.quote(_ID)}", patience_s=60
+    ).strip()
+
+
+_ID = "import json, sys; print(json.loads(sys.stdin.readline())['letter_id'])"
+_PARKED = """
+for r in $(seq 1 51); do
+  echo '{"channel": "web", "external_id": "9002", "revision": '$r', "changed_at": "2026-03-02T10:00:00Z"}'
+done | python docs/examples/publish.py oms.channel.orders oms.channel.order-changed.v1 /channels/web 9002
+"""
+
+
+def test_dead_letters_are_listed_shown_redriven_and_dropped(run: Shell, workplace: Path) -> None:
+    look, redrive, drop = shell("how-to/read-and-redrive-dead-letters.md")
+    succeed(run, f"echo '{{}}' | {PUBLISH} oms.channel.orders oms.channel.order-placed.v1 /channels/web broken")
+    letter = letter_of(run, "capture")
+    for command in lines(look):
+        succeed(run, command.replace("LETTER", letter))
+    assert (workplace / "body.json").read_text() == "{}"
+    succeed(run, _PARKED)
+    parked = "oms dlq list capture --code capture.too-many-parked"
+    succeed(run, parked, patience_s=60)
+    succeed(run, "sed 's/1002/9002/' docs/examples/order-unpaid.json > order.json", "oms orders submit order.json")
+    by_code, by_id = lines(redrive)
+    assert "redriven" in succeed(run, by_code)
+    # The broken one stays as it is, and the exit status says so.
+    status, told = run.run(by_id.replace("LETTER", letter))
+    assert (status, "contracts.malformed" in told or "waiting" in told) == (1, True), told
+    succeed(run, f"echo '{{}}' | {PUBLISH} oms.carrier.events oms.carrier.parcel-scanned.v1 /carriers/cedar broken")
+    letter_of(run, "tracking")
+    (command,) = lines(drop)
+    assert "dropped" in succeed(run, command)
+
+
+@contextmanager
+def at_work(environment: dict[str, str]) -> Iterator[None]:
+    """A warehouse and a carrier for whatever comes."""
+    known = json.loads((Path(environment["OMS_HOME"]) / "environment.json").read_text())
+    with warehouse_and_carrier(Installation(known)):
+        yield
+
+
+@pytest.mark.parametrize(("number", "program"), [(0, "npm"), (1, "pip")])
+def test_both_clients_see_an_order_to_the_door(
+    environment: dict[str, str], workplace: Path, tmp_path: Path, number: int, program: str
+) -> None:
+    """In a copy, so that what they install stays out of the repository; pip's into an environment of its own."""
+    if shutil.which(program) is None:
+        pytest.skip(f"no {program}")
+    for name in ("samples", "schemas"):
+        left = shutil.ignore_patterns("node_modules")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=left)
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    kept = environment
+    if program == "pip":
+        subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+        # Where `oms` is, `python` is the client's.
+        kept = environment | {"PATH": f"{tmp_path / 'venv/bin'}:{environment['PATH']}"}
+        kept.pop("PYTHONPATH")
+    run = Shell(kept, tmp_path)
+    try:
+        succeed(run, shell_of_tutorial())
+        with at_work(environment):
+            told = succeed(run, *lines(shell("how-to/integrate-from-another-language.md")[number]))
+    finally:
+        run.close()
+    assert '"status":"delivered"' in told.replace(" ", "")
+
+
+def test_all_is_verified(run: Shell, environment: dict[str, str]) -> None:
+    with at_work(environment):
+        for command in lines(shell("how-to/rebuild-and-verify.md")[0]):
+            assert "all as it must be" in succeed(run, command, patience_s=60 if "--settled" in command else 0)
+
+
+def test_open_transactions_are_found(run: Shell, environment: dict[str, str]) -> None:
+    """As an owner: a transaction of theirs is what is found."""
+    known = json.loads((Path(environment["OMS_HOME"]) / "environment.json").read_text())
+    url = known["OMS_CAPTURE_OWNER_URL"]
+    at = urlsplit(url)
+    names = {
+        "HOST": at.hostname,
+        "PORT": at.port,
+        "USER": at.username,
+        "PASSWORD": at.password,
+        "DATABASE": at.path[1:],
+    }
+    succeed(run, postgres_programs(), "export " + " ".join(f"PG{name}={value}" for name, value in names.items()))
+
+    async def while_open() -> str:
+        connection = await asyncpg.connect(url)
+        async with connection.transaction():
+            await connection.fetchval("SELECT pg_current_xact_id()")
+            told = await asyncio.to_thread(succeed, run, shell("how-to/respond-to-alerts.md")[0])
+        await connection.close()
+        return told
+
+    with ThreadPoolExecutor() as beside:
+        told = beside.submit(asyncio.run, while_open()).result()
+    assert "oms_capture_owner" in told
+
+
+def test_settings_of_traces_are_taken(run: Shell) -> None:
+    show = (
+        "from ordermill.service.settings import PlatformSettings as P; p = P(); print(p.otlp_endpoint, p.trace_ratio)"
+    )
+    told = succeed(run, shell("how-to/trace-an-order.md")[0], f"python -c {shlex.quote(show)}")
+    assert told.split() == ["http://localhost:4318", "0.05"]
+
+
+@pytest.mark.skipif(not os.environ.get("OMS_TEST_INSTALL"), reason="installs for a minute: OMS_TEST_INSTALL=1")
+def test_the_tutorial_starts_in_a_clean_clone(tmp_path: Path) -> None:
+    clone, first, second = tmp_path / "clone", *shell("tutorial.md")
+    subprocess.run(["git", "clone", "-q", ROOT, clone], check=True)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("OMS_", "VIRTUAL_ENV"))}
+
+    def elsewhere(text: str) -> str:
+        return text.replace("/tmp/ordermill-tutorial", str(tmp_path / "home"))
+
+    process = subprocess.Popen(
+        ["bash", "-e", "-c", elsewhere(first)], cwd=clone, env=kept, stdout=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        said = next(line for line in process.stdout if "/login?token=" in line)
+        assert re.search(r"http://127\.0\.0\.1:\d+/login", said)
+        other = Shell(kept, clone)
+        succeed(other, elsewhere(second), "oms doctor", patience_s=60)
+        other.close()
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(60)
