@@ -169,6 +169,13 @@ asyncio.run(main())
 """
 
 
+def test_the_page_of_guarantees_names_tests_that_are_there_and_every_fault() -> None:
+    page = (DOCS / "reference" / "guarantees.md").read_text()
+    for named in re.findall(r"`(tests/[^` ]+)`", page):
+        assert list(ROOT.glob(named)), f"{named} is no file"
+    assert {fault.value for fault in Fault} <= set(re.findall(r"`([a-z-]+)`", page))
+
+
 def test_links_of_the_docs_lead_somewhere() -> None:
     broken = []
     for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:

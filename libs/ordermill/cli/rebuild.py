@@ -71,6 +71,8 @@ class Verified:
 
     checked: dict[str, int] = field(default_factory=dict)
     violations: list[Any] = field(default_factory=list)
+    origins: dict[Any, Any] = field(default_factory=dict)
+    """By violation: the first event that shows it, and its causes; asked for by --why."""
 
 
 @app.command()
@@ -78,6 +80,9 @@ def verify(
     service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="One log; all if not given.")] = None,
     settled: Annotated[
         bool, typer.Option("--settled", help="Nothing may be under way any more: all must add up to the last unit.")
+    ] = False,
+    why: Annotated[
+        bool, typer.Option("--why", help="Of what is not conserved also the first event that shows it, and its causes.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -91,13 +96,17 @@ def verify(
         raise typer.BadParameter("--settled looks at all logs together: leave the service out")
     services = chosen(service)
     adopt()
-    found = asyncio.run(_verify(services, settled))
+    found = asyncio.run(_verify(services, settled, why))
     if as_json:
-        print_json({"checked": found.checked, "violations": [as_dict(each) for each in found.violations]})
+        origins = [{"violation": str(each), **as_dict(origin)} for each, origin in found.origins.items()]
+        violations = [as_dict(each) for each in found.violations]
+        print_json({"checked": found.checked, "violations": violations, "origins": origins})
     else:
         print_table(["checked", "count"], list(found.checked.items()))
         for violation in found.violations:
             print(violation)
+            if violation in found.origins:
+                print(f"  {found.origins[violation]}")
     say(f"violations: {len(found.violations)}" if found.violations else "all as it must be")
     raise typer.Exit(WRONG if found.violations else DONE)
 
@@ -108,8 +117,9 @@ def as_dict(violation: Any) -> dict[str, Any]:
     return asdict(violation)
 
 
-async def _verify(services: tuple[str, ...], settled: bool) -> Verified:
+async def _verify(services: tuple[str, ...], settled: bool, why: bool) -> Verified:
     from ordermill.audit import audit, ledger_reader
+    from ordermill.audit.origin import History
     from ordermill.eventlog.rebuild import verify_store
 
     found = Verified()
@@ -126,4 +136,8 @@ async def _verify(services: tuple[str, ...], settled: bool) -> Verified:
                 report = await audit(stores, settled, tell, ledger_reader())
             found.checked |= report.checked
             found.violations += report.violations
+            if why and report.violations:
+                history = await History.read(stores)
+                origins = {violation: history.origin(violation) for violation in report.violations}
+                found.origins = {violation: origin for violation, origin in origins.items() if origin}
     return found

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from ordermill.audit import audit
+from ordermill.audit.origin import History
 from ordermill.contracts.base import decode
 from ordermill.contracts.service import DeadLettered
 from ordermill.eventlog.memory import MemoryStore
@@ -35,7 +36,10 @@ async def findings(place: Place, doors: SimulatedDoors, settled: bool) -> list[s
 
     calm = not any(struck.fault in _REPEATING for struck in place.nemesis.history)
     books = await audit(place.logs, settled=True, read_ledger=read_ledger)
-    found += [str(violation) for violation in books.violations]
+    history = await History.read(place.logs) if books.violations else None
+    for violation in books.violations:
+        origin = history.origin(violation) if history else None
+        found.append(f"{violation}{f'; {origin}' if origin else ''}")
     for service, log in place.logs.items():
         wrong = await verify_store(log, place.rules[service])
         found += [f"{service}: {violation}" for violation in wrong]

@@ -1,0 +1,40 @@
+"""What does not add up is told with the first event that shows it, and the chain of causes to it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ordermill.audit.books import Violation
+from ordermill.audit.origin import History
+from ordermill.eventlog.records import SequencedRow
+from ordermill.simulation import simulate
+from tests.integration.shelves import MONDAY, received, rows_of
+
+from .mutants import MUTANTS
+
+
+def test_a_unit_too_many_is_traced_to_its_promise_and_to_the_order_that_asked_for_it() -> None:
+    (mutant,) = (mutant for mutant in MUTANTS if mutant.name == "one more is sold than there is")
+    with mutant.at_large():
+        findings = next(run.findings for seed in range(1, 100) if (run := simulate(seed)).findings)
+    told = next(finding for finding in findings if finding.startswith("oversell: "))
+    first, *causes = told.partition("; first at ")[2].split(", because of ")
+    assert first.startswith("inventory ") and "oms.inventory.stock-reserved.v1" in first
+    assert "oms.capture.order-released." in causes[0]
+
+
+def test_no_event_stands_before_its_cause_whatever_the_clocks_said() -> None:
+    (asked,) = rows_of("order-1", received(1), recorded_at=MONDAY + timedelta(minutes=5))
+    (early,) = rows_of("stock-a", received(1), recorded_at=MONDAY)
+    (late,) = rows_of("stock-b", received(1), recorded_at=MONDAY + timedelta(minutes=1))
+    caused = early._replace(causation_id=str(asked.event_id))
+    history = History.of({
+        "capture": [SequencedRow(1, asked)], "inventory": [SequencedRow(1, caused), SequencedRow(2, late)],
+    })  # fmt: skip
+    assert [event.stream for event in history.events()] == ["order-1", "stock-a", "stock-b"]
+
+
+def test_what_never_was_wrong_has_no_origin() -> None:
+    (row,) = rows_of("stock-a", received(1))
+    history = History.of({"inventory": [SequencedRow(1, row)]})
+    assert history.origin(Violation("money", "capture", "order-1", None, "nothing")) is None
