@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from ordermill.contracts.base import decode
+from ordermill.simulation import Fault
 from tests.docs.pages import ALL, DOCS, ROOT, Block, Shell, blocks
 
 PAGES = (
