@@ -28,6 +28,7 @@ from .told import Told, told
 logger = structlog.get_logger(__name__)
 
 _DRAWN_AT_MOST = 5_000
+_AT_A_TIME = 200
 
 _INSERT = """
 INSERT INTO events (message, message_id, source, topic, type, stream, version, actor, correlation_id, causation_id,
@@ -85,7 +86,7 @@ class Projecting:
     async def handle(self, records: Sequence[Any]) -> None:
         """Returns once all of it is committed, so the poll's offsets may be; waits as long as the database is away."""
         began = time()
-        heard = self._heard(records)
+        heard = await self._heard(records)
         pause = 0.05
         while heard:
             try:
@@ -111,11 +112,13 @@ class Projecting:
             progress.newest_at = max(stamps)
             progress.delay_s = max(0.0, now - min(stamps))
 
-    def _heard(self, records: Sequence[Any]) -> list[Told]:
+    async def _heard(self, records: Sequence[Any]) -> list[Told]:
         """Each message once, in order. What makes no sense was kept as a dead letter by whoever it was meant for."""
         found: dict[Any, Told] = {}
         now = self._clock()
-        for record in records:
+        for number, record in enumerate(records):
+            if number % _AT_A_TIME == _AT_A_TIME - 1:
+                await asyncio.sleep(0)  # pages wait for no whole poll
             try:
                 item = told(record, self._wanted, now)
             except (Poison, ValueError) as error:

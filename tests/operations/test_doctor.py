@@ -273,6 +273,11 @@ def test_another_release_another_clock_and_a_consumer_far_behind(place: Place) -
 
 def test_a_disk_that_is_nearly_full(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     usage = shutil.disk_usage(tmp_path)
-    for free, verdict in ((2**20, "bad"), (2 * 2**30, "warn"), (2**40, "ok")):
-        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: usage._replace(free=free))
+    large, small = 2**42, 64 * 2**20
+    for total, free, verdict in (
+        (large, 2**20, "bad"), (large, 2 * 2**30, "warn"), (large, 2**40, "ok"),
+        (small, 2 * 2**20, "bad"), (small, 10 * 2**20, "warn"), (small, 60 * 2**20, "ok"),
+    ):  # fmt: skip
+        found = usage._replace(total=total, free=free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, found=found: found)
         assert {finding.verdict for finding in machine.disk(tmp_path)} == {verdict}

@@ -82,8 +82,9 @@ def unknown_settings() -> Iterator[Finding]:
 
 
 def disk(home: Path) -> Iterator[Finding]:
-    """Room where this machine's installation lies, and for temporary files."""
+    """Room where this machine's installation lies, and for temporary files; on a small file system by its share."""
     for what, path in (("disk", home if home.exists() else Path.cwd()), ("temporary disk", Path("/tmp"))):  # noqa: S108
-        free = shutil.disk_usage(path).free
-        verdict: Verdict = "bad" if free < DISK_BAD else "warn" if free < DISK_WARN else "ok"
+        total, _, free = shutil.disk_usage(path)
+        bad, warn = min(DISK_BAD, total // 10), min(DISK_WARN, total // 4)
+        verdict: Verdict = "bad" if free < bad else "warn" if free < warn else "ok"
         yield Finding(verdict, what, f"{free / 2**30:.1f} GiB free at {path}", "" if verdict == "ok" else "make room")
