@@ -204,7 +204,7 @@ async def test_a_form_sent_twice_counts_once_and_wrong_ones_say_what_is_wrong(st
             (f"{url}/receive", {"units:1": "1", "location": "Mars!"}, "expected shape"),
             (f"{url}/inspect", {"restock:1": "2"}, "to inspect at edison"),
             (f"{url}/inspect", {"restock:1": ""}, "for each unit"),
-            (f"{url}/inspect", {"restock:1": "1", "note:1": "a\0b"}, "control characters"),
+            (f"{url}/inspect", {"restock:1": "1", "note:1": "a\x07b"}, "control characters"),
             (f"{url}/close", {}, "not inspected yet"),
             (f"{url}/retry-refund", {}, "whose refund failed"),
             (new, {}, "why it comes back"),
