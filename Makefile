@@ -5,7 +5,7 @@ ARGS ?=
 # Wheels that are taken for the files in them, without what their Python would need.
 ALONE := baskets scripts
 
-.PHONY: demo test check docs bench simulate schemas lock clean
+.PHONY: demo test check docs bench simulate chaos schemas lock clean
 
 demo: .venv/demo.ok
 	@exec $(BIN)/oms demo $(ARGS)
@@ -27,6 +27,10 @@ bench: .venv/dev.ok
 SEEDS ?= 1000
 simulate: .venv/dev.ok
 	@$(BIN)/oms simulate --seeds $(SEEDS) $(ARGS)
+
+# Real faults on the real stack; with KAFKA_HOME set, on Apache Kafka. ARGS: --only NAME, --seed N, --orders N.
+chaos: .venv/dev.ok
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 # What other programs rely on; refuses what would break one of them.
 schemas: .venv/dev.ok

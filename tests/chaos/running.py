@@ -1,0 +1,284 @@
+"""One installation with orders flowing through it: what can be done to it, and whether it has recovered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+
+from ordermill.embedded.leftovers import Note
+from ordermill.names import CONSOLE, SERVICES
+
+ROOT = Path(__file__).parents[2]
+READER = ROOT / "tests/independent/read_topics.py"
+SKU = "CHAOS-TEAPOT"
+NEVER_S = 120.0
+"""Not recovered after so long: never."""
+
+
+class NotSettled(AssertionError):
+    """An order is stuck, or something does not add up."""
+
+
+@dataclass
+class Installation:
+    """`oms demo`, its world sending `orders` orders as fast as they go through."""
+
+    home: Path
+    orders: int
+    kafka: str | None
+    _launcher: subprocess.Popen[str] | None = None
+    _others: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self) -> None:
+        options = ["--orders", str(self.orders), "--speed", "max", "--json"]
+        options += ["--kafka", self.kafka] if self.kafka else []
+        self._launcher = subprocess.Popen(
+            self._oms("demo", *options), env=self._environment, cwd=ROOT, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=self.home.with_name("launcher.log").open("a"), text=True,
+        )  # fmt: skip
+        self.until(lambda: "world" in self.notes() and all(map(self.is_ready, (*SERVICES, CONSOLE))), "started")
+        self.receive(100)
+
+    def stop(self) -> None:
+        for process in self._others.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+        for process in self._others.values():
+            process.wait(30)
+        if self._launcher is not None and self._launcher.poll() is None:
+            self._launcher.send_signal(signal.SIGINT)
+            self._launcher.wait(90)
+
+    # What runs
+
+    def notes(self) -> dict[str, Note]:
+        """Living processes by name, as the launcher notes them."""
+        with suppress(OSError, ValueError):
+            every = [Note(**each) for each in json.loads((self.home / "run.json").read_text())]
+            return {note.name: note for note in every if note.alive}
+        return {}
+
+    def kill(self, name: str) -> bool:
+        """kill -9, if it runs just now."""
+        note = self.notes().get(name)
+        if note is not None:
+            with suppress(ProcessLookupError):
+                os.kill(note.pid, signal.SIGKILL)
+                return True
+        return False
+
+    def pids(self, name: str) -> list[int]:
+        """Of a process and all its children: PostgreSQL has one for each session."""
+        found = [self.notes()[name].pid]
+        for pid in found:
+            with suppress(OSError):
+                found += [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return found
+
+    @contextmanager
+    def stopped(self, name: str) -> Iterator[None]:
+        """SIGSTOP, and SIGCONT at the end of the block."""
+        pids = self.pids(name)
+        _send(pids, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            _send(pids, signal.SIGCONT)
+
+    def add_instance(self, service: str) -> None:
+        """A second one of the service, ready to work; it stops with the installation."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        settings = {f"OMS_{service.upper()}_PORT": str(port), "OMS_INSTANCE": "second"}
+        self._others[service] = subprocess.Popen(
+            self._oms("run", service), env=self._environment | self.known | settings, cwd=ROOT,
+            stdin=subprocess.DEVNULL, stdout=self.home.with_name(f"second-{service}.log").open("a"),
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        self.until(lambda: _ready(f"http://127.0.0.1:{port}"), f"second {service} ready")
+
+    # PostgreSQL
+
+    def sql(self, statement: str, database: str = "postgres") -> list[Any]:
+        """As the superuser."""
+
+        async def run() -> list[Any]:
+            connection = await self.connect(database)
+            try:
+                return list(await connection.fetch(statement))
+            finally:
+                await connection.close()
+
+        return asyncio.run(run())
+
+    async def connect(self, database: str = "postgres") -> asyncpg.Connection:
+        port = json.loads((self.home / "ports.json").read_text())["postgres"]
+        password = (self.home / "postgres.password").read_text()
+        connection: asyncpg.Connection = await asyncpg.connect(
+            host="127.0.0.1", port=port, user="postgres", password=password, database=database, timeout=5
+        )
+        return connection
+
+    def end_leader(self, service: str) -> int:
+        """End the session that holds the lock of the service's relay; how many did."""
+        return len(
+            self.sql(
+                "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid "
+                "WHERE l.locktype = 'advisory' AND l.granted AND a.datname = current_database() "
+                "AND a.application_name = 'ordermill relay-0-0'",
+                f"oms_{service}",
+            )
+        )
+
+    # What comes in and what comes of it
+
+    @property
+    def known(self) -> dict[str, str]:
+        """The OMS_… variables of this installation."""
+        found: dict[str, str] = json.loads((self.home / "environment.json").read_text())
+        return found
+
+    def url(self, service: str) -> str:
+        return f"http://127.0.0.1:{self.known[f'OMS_{service.upper()}_PORT']}"
+
+    def is_ready(self, service: str) -> bool:
+        return _ready(self.url(service))
+
+    def ask(self, method: str, service: str, path: str, body: Any = None, **query: str) -> Any:
+        """Raises httpx.HTTPError."""
+        headers = {"Authorization": f"Bearer {self.known['OMS_API_TOKEN']}"}
+        answer = httpx.request(
+            method, self.url(service) + path, json=body, params=query, headers=headers, timeout=2, trust_env=False
+        )
+        answer.raise_for_status()
+        return answer.json()
+
+    def receive(self, quantity: int) -> None:
+        line = {
+            "location": "edison", "sku": SKU, "reference": uuid4().hex, "happened_at": "2026-03-02T08:00:00Z",
+            "quantity": quantity,
+        }  # fmt: skip
+        self.until(lambda: self.ask("POST", "inventory", "/stock/receive", [line]), "goods received")
+
+    def flow_s(self) -> float:
+        """Seconds until everything is ready and an order that is sent now has been asked of a location and promised.
+
+        Raises NotSettled if that takes longer than NEVER_S.
+        """
+        began = time.monotonic()
+        order = json.loads((ROOT / "docs/examples/order.json").read_text())
+        del order["type"], order["risk"]
+        order["external_id"] = f"chaos-{uuid4().hex}"
+        order["lines"][0]["sku"] = SKU
+        order_id = str(self.until(lambda: self.ask("POST", "capture", "/orders", order)["key"], "an order taken"))
+        order_id = order_id if order_id.startswith("order-") else f"order-{order_id}"
+        self.until(lambda: self._routed(order_id), "the order at a location and promised")
+        self.until(lambda: all(map(self.is_ready, (*SERVICES, CONSOLE))), "all ready")
+        return time.monotonic() - began
+
+    def _routed(self, order_id: str) -> bool:
+        bare = order_id.removeprefix("order-")
+        asked = self.ask("GET", "fulfillment", "/fulfillments", order_id=bare)["items"]
+        return bool(asked) and self.ask("GET", "tracking", f"/order-status/{bare}")["promised_by"] is not None
+
+    def settle(self, timeout_s: float) -> str:
+        """Wait until every order is settled; then all must add up, and the independent reader must agree: what it read.
+
+        Raises NotSettled.
+        """
+        assert self._launcher is not None and self._launcher.stdout is not None
+        lines: list[str] = []
+        with _alarm(timeout_s):
+            lines.append(self._launcher.stdout.readline())
+        if not lines or not lines[0]:
+            raise NotSettled(f"not settled after {timeout_s:g} s: {self._talk()}")
+        if wrong := json.loads(lines[0])["violations"]:
+            raise NotSettled(f"{len(wrong)} violations, the first: {wrong[0]}")
+        self._agrees(self._oms("verify", "--settled"))
+        token = self.known["OMS_API_TOKEN"]
+        return self._agrees([sys.executable, str(READER), self.known["OMS_KAFKA"], self.url("tracking"), token])
+
+    def _agrees(self, command: list[str]) -> str:
+        done = subprocess.run(
+            command, env=self._environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+        )
+        said = done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or [""]
+        if done.returncode:
+            raise NotSettled(f"{' '.join(command[1:4])}: {said[0]} … {said[-1]} {done.stderr[-500:]}")
+        return said[-1]
+
+    def until(self, look: Callable[[], Any], what: str) -> Any:
+        """What `look` finds, as soon as it is something; a service that can't be asked says nothing."""
+        until = time.monotonic() + NEVER_S
+        found = None
+        while not found:
+            if self._launcher is None or self._launcher.poll() is not None:
+                raise NotSettled(f"the launcher ended: {self._talk()}")
+            if time.monotonic() > until:
+                raise NotSettled(f"{what}: not after {NEVER_S:g} s")
+            with suppress(httpx.HTTPError, OSError, ValueError, KeyError):
+                found = look()
+            if not found:
+                time.sleep(0.05)
+        return found
+
+    def _talk(self) -> str:
+        lines = self.home.with_name("launcher.log").read_text().strip().splitlines()
+        return " | ".join(lines[-2:])
+
+    def _oms(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "ordermill.cli", *arguments]
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMS_", "OTEL_"))}
+        return kept | {"OMS_HOME": str(self.home), "PYTHONPATH": f"{ROOT / 'libs'}:{ROOT}"}
+
+
+def _ready(url: str) -> bool:
+    with suppress(httpx.HTTPError):
+        return httpx.get(f"{url}/readyz", timeout=2, trust_env=False).status_code == 200
+    return False
+
+
+def _send(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """Leave the block after so long; only in the main thread."""
+
+    class Rang(Exception):
+        pass
+
+    def ring(number: int, frame: Any) -> None:
+        raise Rang
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        with suppress(Rang):
+            yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
