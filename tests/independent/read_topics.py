@@ -24,10 +24,9 @@ async def read(bootstrap):
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
     await consumer.start()
     try:
-        topics = [f"oms.{service}.events" for service in SERVICES] + ["oms.inventory.stock"]
-        topics += [f"oms.{service}.dlq" for service in SERVICES]
-        there = await consumer.topics()
-        parts = [TopicPartition(t, p) for t in topics if t in there for p in consumer.partitions_for_topic(t)]
+        topics = {f"oms.{service}.{kind}" for service in SERVICES for kind in ("events", "stock", "dlq")}
+        there = topics & await consumer.topics()
+        parts = [TopicPartition(topic, part) for topic in there for part in consumer.partitions_for_topic(topic)]
         ends = await consumer.end_offsets(parts)
         records = []
         for part, end in ends.items():
@@ -107,10 +106,8 @@ def check(facts, wrong):
     for shipment, names in ends.items():
         came = "tracking.shipment-delivered" in names
         order, count = parcels[shipment]["order_id"], units(parcels[shipment]["lines"])
-        if came:
-            orders[order]["delivered"] += count
-        else:
-            lost[order] += count
+        lost[order] += 0 if came else count
+        orders[order]["delivered"] += count if came else 0
     for order, of in orders.items():
         if of["ordered"] != of["canceled"] + of["shipped"] or of["shipped"] != of["delivered"] + lost[order]:
             wrong.append(f"{order}: {of}, lost {lost[order]}")
@@ -120,15 +117,20 @@ def check(facts, wrong):
     return orders
 
 
-def compare(orders, url, token, wrong):
-    """What tracking's HTTP tells of each order."""
-    after, told = "", {}
+def pages(url, token):
+    """Every order's status."""
+    after = ""
     while after is not None:
         request = Request(f"{url}/order-status?limit=1000&after={after}", headers={"Authorization": f"Bearer {token}"})
         with urlopen(request, timeout=30) as answer:
             page = json.load(answer)
-        told |= {item["key"]: item for item in page["items"]}
+        yield from page["items"]
         after = page["next"]
+
+
+def compare(orders, url, token, wrong):
+    """What tracking's HTTP tells of each order."""
+    told = {item["key"]: item for item in pages(url, token)}
     for order, of in orders.items():
         said = {name: told.get(order, {}).get(name) for name in of}
         if said != of:
