@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -40,6 +41,7 @@ def main(
     orders: Annotated[int | None, typer.Option(min=20, help="How many flow, in place of each scenario's own.")] = None,
 ) -> None:
     """Exit status 1 if an order is stuck, something does not add up, or recovery took ten seconds or more."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # stops what it started
     seed = int(time.time()) if seed is None else seed
     say(f"seed {seed}")
     chosen = [each for each in SCENARIOS if not only or any(part in each.name for part in only)]

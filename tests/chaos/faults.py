@@ -60,6 +60,18 @@ def killed(name: str) -> Callable[[Installation, random.Random], str]:
     return fault
 
 
+def power_cut(at: Installation, chance: random.Random) -> str:
+    at.kill_launcher()
+    at.launch()
+    return "kill -9 of the launcher, PostgreSQL, the broker and all services end with it; started again"
+
+
+def emptied(at: Installation, chance: random.Random) -> str:
+    (at.home / "kafka/cluster-id").unlink(missing_ok=True)  # Apache Kafka's; the embedded one never knows anything
+    at.until(lambda: at.kill("kafka"), "the broker runs")
+    return "kill -9, comes back as another broker that knows nothing"
+
+
 def silent(name: str) -> Callable[[Installation, random.Random], str]:
     def fault(at: Installation, chance: random.Random) -> str:
         with at.stopped(name):
@@ -134,11 +146,13 @@ def two_relays(at: Installation, chance: random.Random) -> str:
 SCENARIOS = (
     Scenario("services killed", kills, orders=1_500),
     Scenario("everything killed at once", all_at_once),
+    Scenario("power cut", power_cut),
     Scenario("PostgreSQL killed", killed("postgres")),
     Scenario("PostgreSQL read-only", read_only),
     Scenario("PostgreSQL out of connections", no_connections),
     Scenario("PostgreSQL silent", silent("postgres")),
     Scenario("broker killed", killed("kafka")),
+    Scenario("broker emptied", emptied),
     Scenario("broker silent", silent("kafka")),
     Scenario("zombie", zombie),
     Scenario("two relays", two_relays),

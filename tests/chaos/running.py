@@ -45,14 +45,27 @@ class Installation:
     _others: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self) -> None:
+        """Returns when it is ready, and knows the goods of the orders that `flow_s` sends."""
+        self.launch()
+        self.until(lambda: "world" in self.notes() and all(map(self.is_ready, (*SERVICES, CONSOLE))), "started")
+        self.receive(100)
+
+    def launch(self) -> None:
         options = ["--orders", str(self.orders), "--speed", "max", "--json"]
         options += ["--kafka", self.kafka] if self.kafka else []
         self._launcher = subprocess.Popen(
             self._oms("demo", *options), env=self._environment, cwd=ROOT, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=self.home.with_name("launcher.log").open("a"), text=True,
         )  # fmt: skip
-        self.until(lambda: "world" in self.notes() and all(map(self.is_ready, (*SERVICES, CONSOLE))), "started")
-        self.receive(100)
+
+    def kill_launcher(self) -> None:
+        """kill -9; none of what it started outlives it."""
+        before = self.notes()
+        assert self._launcher is not None
+        self._launcher.kill()
+        self._launcher.wait()
+        while any(note.alive for note in before.values()):
+            time.sleep(0.02)
 
     def stop(self) -> None:
         for process in self._others.values():
