@@ -7,23 +7,34 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from threading import Thread
 from typing import Any, ClassVar
+from unittest import TestCase
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate, event
-from eventsourcing.persistence import DataError, IntegrityError, OperationalError, ProgrammingError, StoredEvent
-from eventsourcing.tests.persistence import (
-    AggregateRecorderTestCase,
-    ApplicationRecorderTestCase,
-    NonInterleavingNotificationIDsBaseCase,
+from eventsourcing.persistence import (
+    AggregateRecorder,
+    ApplicationRecorder,
+    DataError,
+    IntegrityError,
+    NotSupportedError,
+    OperationalError,
+    ProcessRecorder,
+    ProgrammingError,
+    StoredEvent,
+    Tracking,
+    TrackingRecorder,
 )
+from eventsourcing.popo import POPOTrackingRecorder
+from eventsourcing.tests import application, persistence, projection
+from eventsourcing.utils import Environment
 
 from ordermill.eventlog.engine import Rules
 from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.rebuild import verify_store
-from ordermill.eventlog.recorder import LogAggregateRecorder, LogRecorder, follow
+from ordermill.eventlog.recorder import LogAggregateRecorder, LogFactory, LogRecorder, follow
 from ordermill.eventlog.records import GENESIS, chained
 from ordermill.eventlog.store import Changes
 from tests.conftest import LogDatabase
@@ -31,6 +42,17 @@ from tests.conftest import LogDatabase
 from .shelves import received, rows_of
 
 MakeLog = Callable[..., Awaitable[LogDatabase]]
+
+
+OTHERS = {
+    persistence.TrackingRecorderTestCase: "a log keeps no places of readers; a service keeps its own in its inbox",
+    persistence.ProcessRecorderTestCase: "the same, in one transaction with events",
+    persistence.TranscoderTestCase: "of the library's JSON, which never meets a recorder",
+    projection.EventCountersViewTestCase: "of a view, which is no log",
+    projection.TaggedDecisionCountersProjectionTestCase: "of its other model, events without streams (DCB)",
+    application.ExampleApplicationTestCase: "takes snapshots through a recorder; a log keeps events only",
+}
+"""The library's cases that can't run on a log, and why."""
 
 
 class _OnOurLog:
@@ -53,17 +75,119 @@ class _OnOurLog:
         return recorder
 
 
-class TestAggregateRecorder(_OnOurLog, AggregateRecorderTestCase):
+class TestAggregateRecorder(_OnOurLog, persistence.AggregateRecorderTestCase):
     recorder_class = LogAggregateRecorder
 
 
-class TestApplicationRecorder(_OnOurLog, ApplicationRecorderTestCase):
+class TestApplicationRecorder(_OnOurLog, persistence.ApplicationRecorderTestCase):
     def test_insert_subscribe(self) -> None:
         self.optional_test_insert_subscribe()
 
 
-class TestNotificationsOfOneInsertStayTogether(_OnOurLog, NonInterleavingNotificationIDsBaseCase):
+class TestNotificationsOfOneInsertStayTogether(_OnOurLog, persistence.NonInterleavingNotificationIDsBaseCase):
     pass
+
+
+class _ByEnvironment(_OnOurLog):
+    """Applications of the library find our log by these variables."""
+
+    env: ClassVar[Any] = {}
+
+    @pytest.fixture(autouse=True)
+    async def _settings(self, _empty_log: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in self.settings().items():
+            monkeypatch.setenv(name, value)
+
+    def settings(self) -> dict[str, str]:
+        return {"PERSISTENCE_MODULE": LogFactory.__module__, "OMS_DATABASE_URL": self.dsn}
+
+
+class TestFactory(_ByEnvironment, persistence.InfrastructureFactoryTestCase[LogFactory]):
+    def setUp(self) -> None:
+        type(self).env = Environment("Application", self.settings())
+        super().setUp()
+
+    def expected_factory_class(self) -> type[LogFactory]:
+        return LogFactory
+
+    def expected_aggregate_recorder_class(self) -> type[AggregateRecorder]:
+        return LogAggregateRecorder
+
+    def expected_application_recorder_class(self) -> type[ApplicationRecorder]:
+        return LogRecorder
+
+    def expected_tracking_recorder_class(self) -> type[TrackingRecorder]:
+        raise NotImplementedError
+
+    def tracking_recorder_subclass(self) -> type[TrackingRecorder]:
+        raise NotImplementedError
+
+    def expected_process_recorder_class(self) -> type[ProcessRecorder]:
+        raise NotImplementedError
+
+    def test_create_tracking_recorder(self) -> None:
+        with pytest.raises(NotSupportedError, match="does not keep"):
+            self.factory.tracking_recorder()
+
+    def test_create_process_recorder(self) -> None:
+        with pytest.raises(NotSupportedError, match="does not keep"):
+            self.factory.process_recorder()
+
+
+class TestApplication(_ByEnvironment, application.ApplicationTestCase):
+    pass
+
+
+class Counted(POPOTrackingRecorder, projection.EventCountersView):
+    """A view of the library's, in memory, that reads from our log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts = [0, 0]
+
+    def get_created_event_counter(self) -> int:
+        return self._counts[0]
+
+    def get_subsequent_event_counter(self) -> int:
+        return self._counts[1]
+
+    def incr_created_event_counter(self, tracking: Tracking) -> None:
+        self._count(0, tracking)
+
+    def incr_subsequent_event_counter(self, tracking: Tracking) -> None:
+        self._count(1, tracking)
+
+    def _count(self, which: int, tracking: Tracking) -> None:
+        with self._database_lock:
+            self._assert_tracking_uniqueness(tracking)
+            self._insert_tracking(tracking)
+            self._counts[which] += 1
+
+
+class _OnlyTheSource(_ByEnvironment):
+    """The application is on our log; what reads it is elsewhere."""
+
+    def settings(self) -> dict[str, str]:
+        return {"APPLICATION_PERSISTENCE_MODULE": LogFactory.__module__, "OMS_DATABASE_URL": self.dsn}
+
+
+class TestProjection(_OnlyTheSource, projection.AggregateEventCountersProjectionTestCase):
+    view_class = Counted
+
+
+class TestEventSourcedProjection(_OnlyTheSource, projection.EventSourcedProjectionTestCase):
+    pass
+
+
+def test_every_case_of_the_library_runs_here_or_says_why_not() -> None:
+    theirs = {
+        each
+        for module in (persistence, application, projection)
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, TestCase) and each.__module__ == module.__name__
+    }
+    ours = {base for each in globals().values() if isinstance(each, type) for base in each.__mro__[1:]}
+    assert theirs - ours == OTHERS.keys()
 
 
 @pytest.fixture
@@ -221,6 +345,3 @@ def test_an_application_of_the_library_stands_on_our_log(log: LogDatabase) -> No
         stale.add_trick("play dead")
         with pytest.raises(IntegrityError):
             school.save(stale)
-
-
-del AggregateRecorderTestCase, ApplicationRecorderTestCase, NonInterleavingNotificationIDsBaseCase
