@@ -13,12 +13,12 @@ import typer
 from ordermill.embedded import EmbeddedError
 from ordermill.service.logs import configure_logging
 
-from . import capture, console, life
+from . import capture, console, life, race, versus
 from .report import result, table
 from .stand import BenchStopped, say
 
 RESULT = Path(__file__).parent / "results" / "latest.json"
-PARTS = ("capture", "life", "console")
+PARTS = ("capture", "race", "versus", "life", "console")
 
 
 def main(
@@ -35,6 +35,10 @@ def main(
     try:
         if only in (None, "capture"):
             figures |= capture.measure(6_000 if quick else 20_000)
+        if only in (None, "race"):
+            figures |= race.measure(1 if quick else 5)
+        if only in (None, "versus"):
+            figures |= versus.measure(200 if quick else 1_000)
         if only in (None, "life"):
             life.measure(life.QUICK if quick else life.FULL, figures)
         if only in (None, "console"):

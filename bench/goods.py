@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from random import Random
+from typing import Any
 
 import orjson
 
@@ -51,29 +52,42 @@ class Order:
 def order(number: int, skus: int) -> Order:
     """Five lines of `skus` SKUs, a few of them in much demand (the first tenth gets about a third of it)."""
     chance = Random(number)  # noqa: S311
-    external_id = f"B{number:08d}"
-    now = _now()
-    zip_code, city, region = chance.choice(_PLACES)
+    place = chance.choice(_PLACES)
     customer = chance.randrange(CUSTOMERS)
     chosen = {int(skus * chance.random() ** 2) for _ in range(LINES * 3)}
-    lines, total, units = [], 0, 0
+    lines = []
     for index, sku in enumerate(chance.sample(sorted(chosen), LINES), 1):
         quantity, price = chance.choice((1, 1, 1, 2, 3)), 299 + sku * 7 % 4000
-        tax = price * quantity * 6 // 100
-        total += price * quantity + tax
-        units += quantity
-        lines.append(
-            {
-                "line_id": str(index),
-                "sku": sku_name(sku),
-                "title": f"Article {sku}, the usual size",
-                "quantity": quantity,
-                "unit_price": _usd(price),
-                "discount": _usd(0),
-                "tax": _usd(tax),
-                "weight_g": 150 + sku * 37 % 1500,
-            }
-        )
+        lines.append(_line(index, sku_name(sku), f"Article {sku}, the usual size", quantity, price))
+        lines[-1]["weight_g"] = 150 + sku * 37 % 1500
+    return _placed(number, place, customer, lines)
+
+
+def order_of_one(number: int, sku: str) -> Order:
+    """One unit of `sku`."""
+    return _placed(
+        number, _PLACES[number % len(_PLACES)], number % CUSTOMERS, [_line(1, sku, "The last ones", 1, 1999)]
+    )
+
+
+def _line(index: int, sku: str, title: str, quantity: int, price: int) -> dict[str, Any]:
+    return {
+        "line_id": str(index),
+        "sku": sku,
+        "title": title,
+        "quantity": quantity,
+        "unit_price": _usd(price),
+        "discount": _usd(0),
+        "tax": _usd(price * quantity * 6 // 100),
+    }
+
+
+def _placed(number: int, place: tuple[str, str, str], customer: int, lines: list[dict[str, Any]]) -> Order:
+    external_id = f"B{number:08d}"
+    now = _now()
+    zip_code, city, region = place
+    units = sum(line["quantity"] for line in lines)
+    total = sum(line["unit_price"]["minor"] * line["quantity"] + line["tax"]["minor"] for line in lines)
     person = {"name": f"Customer {customer}", "street": [f"{customer} Sample Street"], "city": city}
     email = f"customer-{customer}@example.com"
     body = {
@@ -101,21 +115,19 @@ def order(number: int, skus: int) -> Order:
 def stock(skus: int) -> Iterator[tuple[bytes, bytes, Headers]]:
     """Plenty of every SKU at four of the five warehouses; which four differs, so that some orders must be split."""
     warehouses = [each.id for each in read_network(default_network_text()).locations if each.kind == "warehouse"]
-    now = _now()
     for sku in range(skus):
         for index, location in enumerate(warehouses):
-            if index == sku * 7 % 11 % len(warehouses):
-                continue
-            reference = f"opening-{sku}-{location}"
-            body = {
-                "location": location,
-                "sku": sku_name(sku),
-                "reference": reference,
-                "happened_at": now,
-                "quantity": 1_000_000,
-            }
-            headers = _headers(reference, f"/locations/{location}", StockArrived.type, now)
-            yield sku_name(sku).encode(), orjson.dumps(body), headers
+            if index != sku * 7 % 11 % len(warehouses):
+                yield arrived(sku_name(sku), location, 1_000_000)
+
+
+def arrived(sku: str, location: str, quantity: int) -> tuple[bytes, bytes, Headers]:
+    """The first goods of `sku` at `location`."""
+    now = _now()
+    reference = f"opening-{sku}-{location}"
+    body = {"location": location, "sku": sku, "reference": reference, "happened_at": now, "quantity": quantity}
+    headers = _headers(reference, f"/locations/{location}", StockArrived.type, now)
+    return sku.encode(), orjson.dumps(body), headers
 
 
 CODES = {

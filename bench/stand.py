@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,9 +56,10 @@ class Stand:
         self._children: dict[str, Child] = {}
 
     def start(self, *services: str) -> None:
-        for service in services:
-            child = Child(service, function=runner(service), log=self._stack.log(service), essential=False)
-            self._children[service] = child
+        """`inventory-2` is one more instance of inventory."""
+        for name in services:
+            child = Child(name, function=self._runner(name), log=self._stack.log(name), essential=False)
+            self._children[name] = child
             self._stack.supervisor.start(child)
 
     def stop(self, *services: str) -> None:
@@ -73,7 +74,7 @@ class Stand:
             self._stack.kafka,
             self._stack.postgres_dsn(),
             self._api_token,
-            {service: self._stack.ports[service] for service in SERVICES},
+            {name: port for name, port in self._stack.ports.items() if name.partition("-")[0] in SERVICES},
             pids,
             self._environment,
         )
@@ -117,16 +118,30 @@ class Stand:
                     found[what] = found.get(what, 0) + 1
         return dict(sorted(found.items(), key=lambda pair: -pair[1]))
 
+    def _runner(self, name: str) -> Callable[[], None]:
+        service, _, number = name.partition("-")
+        if not number:
+            return runner(service)
+
+        def run() -> None:
+            port = str(self._stack.ports[name])
+            os.environ.update({"OMS_INSTANCE": number, f"OMS_{service.upper()}_PORT": port})
+            runner(service)()
+
+        return run
+
     def _dead(self) -> list[Child]:
         return [child for child in self._children.values() if child.status is not None]
 
 
 @contextmanager
-def stand(settings: dict[str, str] | None = None) -> Iterator[Stand]:
-    """`settings`: OMS_… variables beside those of the embedded installation."""
+def stand(settings: dict[str, str] | None = None, more: Sequence[str] = ()) -> Iterator[Stand]:
+    """`settings`: OMS_… variables beside those of the embedded installation. `more`: instances beside the first ones,
+    such as `inventory-2`, that are to get a port.
+    """
     with tempfile.TemporaryDirectory(prefix="ordermill-bench-") as name:
         folder = Path(name)
-        stack = EmbeddedStack(folder, dict.fromkeys((*SERVICES, CONSOLE, SIMULATOR)))
+        stack = EmbeddedStack(folder, dict.fromkeys((*SERVICES, CONSOLE, SIMULATOR, *more)))
         with stack.supervisor.handling_signals(), stack:
             installation = Installation.open(folder)
             environment = installation.environment(stack.kafka, stack.postgres.address, stack.ports) | EMBEDDED

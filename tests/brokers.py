@@ -212,6 +212,19 @@ def server(folder: Path) -> Iterator[Server]:
         made.stop()
 
 
+@contextmanager
+def chosen(folder: Path) -> Iterator[str | None]:
+    """What `--kafka` names: nothing, the folder of an Apache Kafka, or where a broker runs."""
+    match kind():
+        case "embedded":
+            yield None
+        case "apache":
+            yield str(kafka_home())
+        case _:
+            with server(folder) as one:
+                yield one.address
+
+
 def settings() -> dict[str, Any]:
     """What a service needs to know of it: KafkaSettings, quick to notice a death."""
     real = kind() != "embedded"

@@ -106,15 +106,8 @@ class Demo:
 
 @pytest.fixture
 def kafka(tmp_path: Path) -> Iterator[str | None]:
-    """What `--kafka` names: nothing, the folder of an Apache Kafka, or where a broker runs."""
-    match brokers.kind():
-        case "embedded":
-            yield None
-        case "apache":
-            yield str(brokers.kafka_home())
-        case _:
-            with brokers.server(tmp_path) as server:
-                yield server.address
+    with brokers.chosen(tmp_path) as where:
+        yield where
 
 
 @pytest.fixture

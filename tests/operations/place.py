@@ -38,8 +38,9 @@ def eventually(look: Callable[[], T], timeout_s: float = 60) -> T:
 class Place:
     """An installation at work."""
 
-    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+    def __init__(self, folder: Path, settings: dict[str, str], kafka: str | None = None) -> None:
         self.folder = folder
+        self._kafka = [] if kafka is None else ["--kafka", kafka]
         self.home = folder / "home"
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("OMS_", "OTEL_"))}
         self.environment = kept | {
@@ -50,7 +51,7 @@ class Place:
     def start(self) -> None:
         with (self.folder / "up.log").open("ab") as log:
             self._up = subprocess.Popen(
-                [sys.executable, "-m", "ordermill.cli", "up"],
+                [sys.executable, "-m", "ordermill.cli", "up", *self._kafka],
                 env=self.environment, cwd=self.folder, stdout=log, stderr=log,
             )  # fmt: skip
         eventually(self._ready)
@@ -157,8 +158,9 @@ class Place:
 
 
 @contextmanager
-def place_at(folder: Path, **settings: str) -> Iterator[Place]:
-    place = Place(folder, settings)
+def place_at(folder: Path, kafka: str | None = None, **settings: str) -> Iterator[Place]:
+    """`kafka`: as `oms up --kafka` takes it."""
+    place = Place(folder, settings, kafka)
     try:
         place.start()
         yield place
