@@ -5,7 +5,7 @@ ARGS ?=
 # Wheels that are taken for the files in them, without what their Python would need.
 ALONE := baskets scripts
 
-.PHONY: demo test check docs bench simulate chaos schemas lock clean
+.PHONY: demo test check docs bench simulate chaos fuzz schemas lock clean
 
 demo: .venv/demo.ok
 	@exec $(BIN)/oms demo $(ARGS)
@@ -31,6 +31,11 @@ simulate: .venv/dev.ok
 # Real faults on the real stack; with KAFKA_HOME set, on Apache Kafka. ARGS: --only NAME, --seed N, --orders N.
 chaos: .venv/dev.ok
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+# Each parser that meets the outside, fed with damaged samples for SECONDS; `make test` does it for about a minute in all.
+SECONDS ?= 60
+fuzz: .venv/dev.ok
+	@FUZZ_SECONDS=$(SECONDS) $(BIN)/pytest -s tests/fuzz $(ARGS)
 
 # What other programs rely on; refuses what would break one of them.
 schemas: .venv/dev.ok

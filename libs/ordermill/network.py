@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from functools import cached_property, lru_cache
 from importlib import resources
+from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_args, get_origin
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -173,6 +174,14 @@ def default_network_text() -> str:
     return (resources.files("ordermill") / "network.toml").read_text("utf-8")
 
 
+def text_of(path: Path, error: type[Refused]) -> str:
+    """What stands in a settings file. Raises `error` if it can't be read, or is not UTF-8."""
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise error(f"{path} can't be read: {fault}. Save it as UTF-8") from None
+
+
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -180,7 +189,7 @@ def read_toml(model: type[M], text: str, source: str, error: type[Refused]) -> M
     """`text` as a `model`. Raises `error`: for each faulty key its name, what was expected, how to set it."""
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as fault:
+    except (ValueError, RecursionError) as fault:  # more than TOMLDecodeError: too many digits or brackets
         raise error(f"{source} is not TOML: {fault}. See https://toml.io") from None
     try:
         return model.model_validate(content)
@@ -193,7 +202,7 @@ def _explain(model: type[BaseModel], content: Any, fault: Any) -> str:
     *path, key = fault["loc"] or ("",)
     where, owner = _walk(model, content, path)
     field = owner.model_fields.get(str(key)) if owner is not None else None
-    full = f"{where}.{key}".strip(".") if isinstance(key, str) else _walk(model, content, fault["loc"])[0]
+    full = f"{where}.{key[:80]}".strip(".") if isinstance(key, str) else _walk(model, content, fault["loc"])[0]
     if fault["type"] == "extra_forbidden" and owner is not None:
         near = get_close_matches(str(key), owner.model_fields, n=1)
         hint = f"did you mean `{near[0]}`? " if near else ""
@@ -214,7 +223,10 @@ def _walk(model: type[BaseModel], content: Any, path: Sequence[Any]) -> tuple[st
     where, here = "", content
     annotation: Any = model
     for step in path:
-        here = here[step]
+        try:
+            here = here[step]
+        except (LookupError, TypeError):
+            here = None  # what is missing has a place too
         owner = _model_in(annotation)
         if isinstance(step, str):
             where = f"{where}.{step}".strip(".")

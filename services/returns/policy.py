@@ -33,10 +33,10 @@ def parse_policy(text: str, source: str) -> ReturnPolicy:
     """The policy that `text` (TOML) spells out; `source` names it in errors. Raises PolicyInvalid."""
     try:
         return ReturnPolicy.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise PolicyInvalid(source, f"not TOML: {error}") from None
     except ValidationError as error:
         raise PolicyInvalid(source, explain(error)) from None
+    except (ValueError, RecursionError) as error:  # more than TOMLDecodeError: too many digits or brackets
+        raise PolicyInvalid(source, f"not TOML: {error}") from None
 
 
 def read_policy(path: Path = BUILT_IN) -> ReturnPolicy:

@@ -19,6 +19,7 @@ from ordermill.contracts.inventory import (
 )
 from ordermill.contracts.routing import PolicyAdopted
 from ordermill.decider import decision
+from ordermill.network import text_of
 from ordermill.service.declare import Follows, Service, on
 from ordermill.service.http import WITHOUT_NUL, Actor, Key, NotHere, Running, browse, new_router
 from ordermill.service.running import RunningService
@@ -26,6 +27,7 @@ from ordermill.service.settings import PlatformSettings
 
 from .answers import PlanDocument, PolicyDocument
 from .domain import PLANS, POLICIES, POLICY_STREAM, AdoptPolicy, decide_policy
+from .errors import PolicyInvalid
 from .explain import Decision, Explanation, explain
 from .handlers import Planning, deadlines
 from .picture import Picture
@@ -37,7 +39,7 @@ from .views import PLAN_VIEW, POLICY_VIEW
 
 def build(platform: PlatformSettings, clock: Clock) -> Service:
     settings = RoutingSettings()
-    policy = settings.policy_file.read_text() if settings.policy_file else default_policy_text()
+    policy = text_of(settings.policy_file, PolicyInvalid) if settings.policy_file else default_policy_text()
     network = platform.network_text()
     return replace(core(policy, network, clock), routes=routes())
 

@@ -30,6 +30,15 @@ class ParcelNameTooLong(Poison):
         )
 
 
+class TrackerUnreadable(Poison):
+    """A carrier's relay sent something that is no tracker."""
+
+    code = "tracking.tracker-unreadable"
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(f"{fault}. Expected a Tracker as EasyPost's API reference describes it: send it again, whole.")
+
+
 class OrderNotTracked(NotFound):
     """Nobody has told tracking of this order."""
 

@@ -1004,3 +1004,15 @@ def test_the_adapter_of_the_how_to_works() -> None:
     taken = phone.adapt(b"7|2026-03-02T09:15:00-05:00|MUG-A|2|8.75|Ada|US|04101|\n8|noon|MUG-A|two|x|||\n", CONTEXT)
     check("phone", taken)
     assert (len(taken.messages), codes(taken.rejections)) == (1, ["cells"])
+
+
+def test_a_reason_stays_short_whatever_it_quotes() -> None:
+    order = json.loads((SAMPLES / "canonical" / "order-placed-bare.json").read_bytes())
+    long = adapt("canonical", json.dumps(order | {"k" * 9_000: 1}).encode(), CONTEXT)
+    assert [len(reason.text) < 1_000 for reason in long.rejections] == [True]
+    edi = (SAMPLES / "x12-850" / "po.edi").read_text()
+    number = re.search(r"BEG\*00\*\w+\*([^*]+)\*", edi)
+    assert number is not None
+    renamed = adapt("x12-850", edi.replace(number[1], "9" * 9_000).encode(), CONTEXT)
+    assert renamed.rejections
+    assert all(len(str(reason)) < 3_000 for reason in (*renamed.rejections, *renamed.notes))

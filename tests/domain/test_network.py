@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import time
 from math import isclose
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from ordermill.contracts.routing import Place
 from ordermill.geo import ABROAD, Point, great_circle_km, locate, postal_area, zone_of
-from ordermill.network import LocationKind, NetworkInvalid, default_network_text, read_network
+from ordermill.network import LocationKind, NetworkInvalid, default_network_text, read_network, text_of
 
 TEXT = default_network_text()
 
@@ -132,3 +133,25 @@ POINTS = st.builds(Point, st.floats(-90, 90), st.floats(-180, 180))
 def test_distance_is_the_same_both_ways(one, other):
     assert isclose(great_circle_km(one, other), great_circle_km(other, one), abs_tol=1e-6)
     assert 0 <= great_circle_km(one, other) < 20016
+
+
+def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "network.toml"
+    path.write_bytes('currency = "€"'.encode("utf-16"))
+    with pytest.raises(NetworkInvalid, match=r"network\.toml can't be read: .*Save it as UTF-8"):
+        text_of(path, NetworkInvalid)
+    with pytest.raises(NetworkInvalid, match="can't be read"):
+        text_of(tmp_path, NetworkInvalid)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (TEXT.replace("point = [39.8283, -98.5795]", "point = [39.8283]"), "elsewhere.point"),
+        (f"currency = {'9' * 5_000}", "is not TOML"),
+        (f"currency = {'[' * 5_000}", "is not TOML"),
+    ],
+)
+def test_a_network_that_is_cut_short_or_a_bomb_is_invalid(text: str, fault: str) -> None:
+    with pytest.raises(NetworkInvalid, match=fault):
+        read_network(text)

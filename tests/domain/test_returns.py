@@ -941,3 +941,9 @@ def test_no_unit_comes_back_twice_and_never_more_goes_back_than_was_charged(
         assert adapter.validate_json(adapter.dump_json(state)) == state
         refolded = DECIDERS[stream.partition("-")[0]].fold(event for to, event in log.events if to == stream)
         assert refolded == state
+
+
+@pytest.mark.parametrize("value", ["9" * 5_000, "[" * 5_000])
+def test_a_policy_that_is_a_bomb_is_invalid(value: str) -> None:
+    with pytest.raises(PolicyInvalid, match="not TOML"):
+        parse_policy(f"window_days = {value}", "mine.toml")

@@ -15,6 +15,7 @@ from ordermill.contracts.tracking import Milestone
 from services.tracking.adapters import CARRIERS, milestone_of
 from services.tracking.adapters.codes import CodeTable
 from services.tracking.adapters.easypost import scans_of
+from services.tracking.errors import TrackerUnreadable
 
 RECORDED = Path(os.environ.get("OMS_SHARED_DATA") or Path(__file__).parents[3] / "shared" / "data") / "carriers"
 MEANT = [each for each in Milestone if each is not Milestone.UNKNOWN]
@@ -89,6 +90,24 @@ def test_a_tracker_is_read_as_scans_with_ids_of_their_own() -> None:
 def test_a_tracker_sent_again_brings_the_same_scans() -> None:
     shorter = TRACKER | {"tracking_details": TRACKER["tracking_details"][:1]}
     assert scans_of(TRACKER)[0] == scans_of(shorter)[0]
+
+
+NOT_TRACKERS: list[Any] = [
+    [],
+    {},
+    TRACKER | {"tracking_code": None},
+    TRACKER | {"tracking_details": [{"status": "delivered"}]},
+    TRACKER | {"tracking_details": [{"status": "delivered", "datetime": "yesterday"}]},
+    TRACKER | {"tracking_details": [{"status": "delivered", "datetime": "2014-11-24T10:51:54"}]},
+    TRACKER | {"tracking_details": "DELIVERED"},
+    TRACKER | {"tracking_code": "-"},
+]
+
+
+@pytest.mark.parametrize("tracker", NOT_TRACKERS)
+def test_what_is_no_tracker_is_poison(tracker: Any) -> None:
+    with pytest.raises(TrackerUnreadable, match="Expected a Tracker"):
+        scans_of(tracker)
 
 
 def recorded_trackers() -> list[dict[str, Any]]:

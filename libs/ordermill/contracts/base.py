@@ -90,7 +90,9 @@ BY_TYPE: dict[str, type[Message]] = {}
 
 def explain(error: ValidationError) -> str:
     """The first three faults of a validation in one line, without the values (they may be personal data)."""
-    faults = [f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors(include_input=False)]
+    faults = [
+        f"{'.'.join(map(str, e['loc']))[:120] or 'body'}: {e['msg'][:500]}" for e in error.errors(include_input=False)
+    ]
     return "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
 
 

@@ -124,8 +124,8 @@ def envelope_of(headers: Sequence[tuple[str, bytes | None]]) -> Envelope:
         message_id, source, type_name = found["ce_id"], found["ce_source"], found["ce_type"]
     except KeyError as missing:
         raise NotACloudEvent(f"no header {missing.args[0]}") from None
-    if found.get("ce_specversion") != "1.0":
-        raise NotACloudEvent(f"ce_specversion is {found.get('ce_specversion')!r}")
+    if (version := found.get("ce_specversion", "")) != "1.0":
+        raise NotACloudEvent(f"ce_specversion is {version[:40]!r}")
     if not _PLAIN.fullmatch(message_id) or not _PLAIN.fullmatch(source):
         raise NotACloudEvent("ce_id and ce_source must be 1 to 200 characters, none of them a control character")
     correlation = found.get("ce_correlationid", "")

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, FilePath, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from ordermill.network import default_network_text
+from ordermill.network import NetworkInvalid, default_network_text, text_of
 
 _SERVERS = re.compile(r"[^\s,:/]+:\d{1,5}(,[^\s,:/]+:\d{1,5})*")
 
@@ -87,8 +87,8 @@ class PlatformSettings(BaseSettings):
         return self.instance or gethostname()
 
     def network_text(self) -> str:
-        """The merchant's network, TOML: the file that is named, or the built-in one."""
-        return self.network_file.read_text() if self.network_file else default_network_text()
+        """The merchant's network, TOML: the file that is named, or the built-in one. Raises NetworkInvalid."""
+        return text_of(self.network_file, NetworkInvalid) if self.network_file else default_network_text()
 
 
 class ServiceSettings(BaseSettings):

@@ -8,7 +8,7 @@ import uvicorn
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from ordermill.network import default_network_text, read_network
+from ordermill.network import NetworkInvalid, default_network_text, read_network, text_of
 from ordermill.service.logs import configure_logging
 
 from .app import Providers, simulator
@@ -38,7 +38,9 @@ def run_simulator() -> None:
     """Until SIGTERM or SIGINT."""
     settings = SimulatorSettings()
     configure_logging("simulator", "WARNING")
-    network = read_network(settings.network_file.read_text() if settings.network_file else default_network_text())
+    network = read_network(
+        text_of(settings.network_file, NetworkInvalid) if settings.network_file else default_network_text()
+    )
     providers = Providers(network, Ledger(settings.ledger), settings.seed, settings.behavior)
     uvicorn.run(
         simulator(providers, settings.provider_key, settings.control_token),

@@ -22,6 +22,8 @@ from ordermill.errors import Poison, Refused
 MEGABYTE = 2**20
 MAX_REASONS = 1_000
 """After so many rejections the rest of a payload is not read, and so many notes are kept: nobody reads more."""
+MAX_WHERE, MAX_TEXT = 300, 2_000
+"""Characters of a reason: what it quotes may be as long as a stranger likes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +139,17 @@ class Findings:
 
     def note(self, code: str, where: str, text: str) -> None:
         if len(self.notes) < MAX_REASONS:
-            self.notes.append(Reason(f"{self._name}.{code}", where, text))
+            self.notes.append(self._reason(code, where, text))
         else:
             self._unsaid += 1
 
     def reject(self, code: str, where: str, text: str) -> None:
-        self.rejections.append(Reason(f"{self._name}.{code}", where, text))
+        self.rejections.append(self._reason(code, where, text))
         if len(self.rejections) >= MAX_REASONS:
             raise _EnoughError
+
+    def _reason(self, code: str, where: str, text: str) -> Reason:
+        return Reason(f"{self._name}.{code}", where[:MAX_WHERE], text[:MAX_TEXT])
 
     @contextmanager
     def payload(self) -> Iterator[None]:

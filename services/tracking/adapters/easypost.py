@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
+from pydantic import BaseModel, ValidationError
+
+from ordermill.contracts.base import explain
 from ordermill.contracts.carrier import ParcelScanned
 from ordermill.contracts.tracking import Milestone
 from ordermill.ids import derived_id
 
+from ..errors import TrackerUnreadable
 from .codes import CodeTable
 
 EASYPOST = CodeTable(
@@ -31,28 +34,65 @@ EASYPOST = CodeTable(
 """Source: the statuses of the Tracker object in the EasyPost API reference."""
 
 
-def scans_of(tracker: Mapping[str, Any]) -> list[ParcelScanned]:
+class _Where(BaseModel):
+    city: str | None = None
+    state: str | None = None
+    country: str | None = None
+
+
+class _Detail(BaseModel):
+    status: str
+    datetime: str
+    message: str | None = None
+    tracking_location: _Where | None = None
+
+
+class _Tracker(BaseModel):
+    """What of a Tracker tells something; the rest may be anything."""
+
+    tracking_code: str
+    carrier: str | None = None
+    signed_by: str | None = None
+    tracking_details: tuple[_Detail, ...] | None = None
+
+
+def scans_of(tracker: Any) -> list[ParcelScanned]:
     """The scans of a Tracker, as `tracker.updated` webhooks bring it: each time all of them, from the first.
 
-    EasyPost gives a scan no id, so what makes it that scan is its id here: parcel, time, status and words.
+    `tracker` is JSON, parsed. Raises TrackerUnreadable. EasyPost gives a scan no id, so what makes it that scan is its
+    id here: parcel, time, status and words.
     """
-    carrier = re.sub(r"[^a-z0-9]+", "-", str(tracker.get("carrier") or "").lower()).strip("-") or "easypost"
-    number = re.sub(r"[^A-Z0-9]", "", str(tracker["tracking_code"]).upper())
+    try:
+        return _scans_of(_Tracker.model_validate(tracker))
+    except ValidationError as error:
+        raise TrackerUnreadable(explain(error)) from None
+
+
+def _scans_of(tracker: _Tracker) -> list[ParcelScanned]:
+    carrier = re.sub(r"[^a-z0-9]+", "-", (tracker.carrier or "").lower()).strip("-") or "easypost"
+    number = re.sub(r"[^A-Z0-9]", "", tracker.tracking_code.upper())
     scans: list[ParcelScanned] = []
-    for detail in tracker.get("tracking_details") or ():
-        status, words = str(detail["status"]), str(detail.get("message") or "")
-        signed = status == "delivered" and bool(tracker.get("signed_by"))
+    for detail in tracker.tracking_details or ():
+        status, words = detail.status, detail.message or ""
+        signed = status == "delivered" and bool(tracker.signed_by)
         proof: Literal["signature", "unknown"] = "signature" if signed else "unknown"
-        where = detail.get("tracking_location") or {}
+        where = detail.tracking_location or _Where()
         scans.append(
             ParcelScanned(
                 carrier=carrier,
                 tracking_number=number,
-                scan_id=derived_id("easypost", carrier, number, str(detail["datetime"]), status, words),
+                scan_id=derived_id("easypost", carrier, number, detail.datetime, status, words),
                 code=status,
-                scanned_at=datetime.fromisoformat(str(detail["datetime"])),
-                place=", ".join(part for key in ("city", "state", "country") if (part := where.get(key))),
+                scanned_at=_moment(detail.datetime),
+                place=", ".join(part for part in (where.city, where.state, where.country) if part),
                 proof=proof,
             )
         )
     return scans
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise TrackerUnreadable(f"datetime: {text[:40]!r} is not an ISO 8601 time") from None
