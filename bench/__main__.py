@@ -22,7 +22,7 @@ PARTS = ("capture", "race", "versus", "life", "console")
 
 
 def main(
-    quick: Annotated[bool, typer.Option(help="The headline figures in under a minute, less steady.")] = False,
+    quick: Annotated[bool, typer.Option(help="The headline figures in about three minutes, less steady.")] = False,
     only: Annotated[str | None, typer.Option(help=f"One of: {', '.join(PARTS)}.")] = None,
     output: Annotated[Path | None, typer.Option(help=f"Where the result goes; {RESULT} for a full run.")] = None,
 ) -> None:
