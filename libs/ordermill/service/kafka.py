@@ -34,6 +34,7 @@ logger = structlog.get_logger(__name__)
 
 POLL_PACE_S = 0.015
 LONGEST_PACE_S = 0.15
+COMMIT_LIMIT_S = 10.0
 
 
 class BrokerUnavailable(Transient):
@@ -289,8 +290,10 @@ class _Worker(ConsumerRebalanceListener):
             assert self.consumer is not None
             offsets = {TopicPartition(r.topic, r.partition): r.offset + 1 for r in records}
             try:
-                await self.consumer.commit(offsets)
-            except KafkaError as error:
+                # A rejoin waits until no batch is at hand, and a commit may wait for the rejoin: neither for ever.
+                async with asyncio.timeout(COMMIT_LIMIT_S):
+                    await self.consumer.commit(offsets)
+            except (KafkaError, TimeoutError) as error:
                 # Another owner will see these messages again; its inbox knows them.
                 logger.info("offsets not committed", error=repr(error))
 
