@@ -38,6 +38,7 @@ RUN_BY = {
     "how-to/run-on-docker.md": [COMPOSE] * 4
     + ["not: Prometheus' and Grafana's images are large and not ours; both files are read in tests/operations"]
     + [COMPOSE],
+    "how-to/run-under-faults.md": ["not: over half an hour of faults; what judges them is tested in tests/independent"],
     "how-to/trace-an-order.md": [HERE, "tests.operations.test_traces"],
     "tutorial.md": [HERE] * 2,
 }
@@ -102,36 +103,6 @@ def letter_of(run: Shell, service: str) -> str:
     ).strip()
 
 
-_ID = "import json, sys; print(json.loads(sys.stdin.readline())['letter_id'])"
-_PARKED = """
-for r in $(seq 1 51); do
-  echo '{"channel": "web", "external_id": "9002", "revision": '$r', "changed_at": "2026-03-02T10:00:00Z"}'
-done | python docs/examples/publish.py oms.channel.orders oms.channel.order-changed.v1 /channels/web 9002
-"""
-
-
-def test_dead_letters_are_listed_shown_redriven_and_dropped(run: Shell, workplace: Path) -> None:
-    look, redrive, drop = shell("how-to/read-and-redrive-dead-letters.md")
-    succeed(run, f"echo '{{}}' | {PUBLISH} oms.channel.orders oms.channel.order-placed.v1 /channels/web broken")
-    letter = letter_of(run, "capture")
-    for command in lines(look):
-        succeed(run, command.replace("LETTER", letter))
-    assert (workplace / "body.json").read_text() == "{}"
-    succeed(run, _PARKED)
-    parked = "oms dlq list capture --code capture.too-many-parked"
-    succeed(run, parked, patience_s=60)
-    succeed(run, "sed 's/1002/9002/' docs/examples/order-unpaid.json > order.json", "oms orders submit order.json")
-    by_code, by_id = lines(redrive)
-    assert "redriven" in succeed(run, by_code)
-    # The broken one stays as it is, and the exit status says so.
-    status, told = run.run(by_id.replace("LETTER", letter))
-    assert (status, "contracts.malformed" in told or "waiting" in told) == (1, True), told
-    succeed(run, f"echo '{{}}' | {PUBLISH} oms.carrier.events oms.carrier.parcel-scanned.v1 /carriers/cedar broken")
-    letter_of(run, "tracking")
-    (command,) = lines(drop)
-    assert "dropped" in succeed(run, command)
-
-
 @contextmanager
 def at_work(environment: dict[str, str]) -> Iterator[None]:
     """A warehouse and a carrier for whatever comes."""
@@ -171,6 +142,37 @@ def test_all_is_verified(run: Shell, environment: dict[str, str]) -> None:
     with at_work(environment):
         for command in lines(shell("how-to/rebuild-and-verify.md")[0]):
             assert "all as it must be" in succeed(run, command, patience_s=60 if "--settled" in command else 0)
+
+
+_ID = "import json, sys; print(json.loads(sys.stdin.readline())['letter_id'])"
+_PARKED = """
+for r in $(seq 1 51); do
+  echo '{"channel": "web", "external_id": "9002", "revision": '$r', "changed_at": "2026-03-02T10:00:00Z"}'
+done | python docs/examples/publish.py oms.channel.orders oms.channel.order-changed.v1 /channels/web 9002
+"""
+
+
+def test_dead_letters_are_listed_shown_redriven_and_dropped(run: Shell, workplace: Path) -> None:
+    """After all is verified as settled: the order that it rescues is not paid, and stays."""
+    look, redrive, drop = shell("how-to/read-and-redrive-dead-letters.md")
+    succeed(run, f"echo '{{}}' | {PUBLISH} oms.channel.orders oms.channel.order-placed.v1 /channels/web broken")
+    letter = letter_of(run, "capture")
+    for command in lines(look):
+        succeed(run, command.replace("LETTER", letter))
+    assert (workplace / "body.json").read_text() == "{}"
+    succeed(run, _PARKED)
+    parked = "oms dlq list capture --code capture.too-many-parked"
+    succeed(run, parked, patience_s=60)
+    succeed(run, "sed 's/1002/9002/' docs/examples/order-unpaid.json > order.json", "oms orders submit order.json")
+    by_code, by_id = lines(redrive)
+    assert "redriven" in succeed(run, by_code)
+    # The broken one stays as it is, and the exit status says so.
+    status, told = run.run(by_id.replace("LETTER", letter))
+    assert (status, "contracts.malformed" in told or "waiting" in told) == (1, True), told
+    succeed(run, f"echo '{{}}' | {PUBLISH} oms.carrier.events oms.carrier.parcel-scanned.v1 /carriers/cedar broken")
+    letter_of(run, "tracking")
+    (command,) = lines(drop)
+    assert "dropped" in succeed(run, command)
 
 
 def test_open_transactions_are_found(run: Shell, environment: dict[str, str]) -> None:
