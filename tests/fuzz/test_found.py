@@ -17,6 +17,11 @@ FOUND = [
     ("return-policy", b"window_days = " + b"9" * 5_000),
     ("easypost", b'{"tracking_details": []}'),
     ("easypost", b'{"tracking_code": "1", "tracking_details": [{"status": "delivered", "datetime": "soon"}]}'),
+    (
+        "easypost",
+        b'{"tracking_code": "1", "tracking_details": [{"message": "\xed\xa0\x80", "status": "in_transit", '
+        b'"datetime": "2014-11-21T14:48:00Z"}]}',
+    ),
     ("canonical", b'{"type": "oms.channel.order-placed.v1", "' + b"k" * 9_000 + b'": 1}'),
 ]
 

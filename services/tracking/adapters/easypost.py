@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 from ordermill.contracts.base import explain
 from ordermill.contracts.carrier import ParcelScanned
@@ -34,16 +34,20 @@ EASYPOST = CodeTable(
 """Source: the statuses of the Tracker object in the EasyPost API reference."""
 
 
+_Told = Annotated[str, AfterValidator(lambda text: text.encode(errors="replace").decode())]
+"""Halves of characters, which JSON can hold and UTF-8 can't, become question marks."""
+
+
 class _Where(BaseModel):
-    city: str | None = None
-    state: str | None = None
-    country: str | None = None
+    city: _Told | None = None
+    state: _Told | None = None
+    country: _Told | None = None
 
 
 class _Detail(BaseModel):
-    status: str
-    datetime: str
-    message: str | None = None
+    status: _Told
+    datetime: _Told
+    message: _Told | None = None
     tracking_location: _Where | None = None
 
 
