@@ -77,7 +77,8 @@ function order () {
     shipping: usd(0),
     shipping_tax: usd(0),
     total: usd(quantity * price),
-    payment: { status: 'paid', reference: externalId }
+    payment: { status: 'paid', reference: externalId },
+    allow_backorder: true // goods and order go out together, on two topics: either may be read first
   }
 }
 

@@ -132,6 +132,7 @@ class Channel:
             "shipping_tax": none,
             "total": {"minor": quantity * price, "currency": "USD"},
             "payment": {"status": "paid", "reference": self.external_id},
+            "allow_backorder": True,  # goods and order go out together, on two topics: either may be read first
         }
         self.publish("oms.channel.order-placed.v1", self.external_id, self.external_id, placed)
 
