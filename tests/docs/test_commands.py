@@ -27,7 +27,6 @@ from tests.e2e.running import Installation, warehouse_and_carrier
 
 HERE = "tests.docs.test_commands"
 APACHE = "tests.e2e.test_kafka_commands"
-COMPOSE = "tests.compose.test_compose"
 RUN_BY = {
     "how-to/back-up-and-restore.md": ["tests.operations.test_backup"] * 2,
     "how-to/integrate-from-another-language.md": [HERE] * 2,
@@ -35,9 +34,14 @@ RUN_BY = {
     "how-to/rebuild-and-verify.md": [HERE],
     "how-to/respond-to-alerts.md": [HERE],
     "how-to/run-on-apache-kafka.md": [APACHE] * 3 + ["not: it is this suite"],
-    "how-to/run-on-docker.md": [COMPOSE] * 4
-    + ["not: Prometheus' and Grafana's images are large and not ours; both files are read in tests/operations"]
-    + [COMPOSE],
+    "how-to/run-on-docker.md": [
+        "not: needs an engine; tests/compose starts the same project under a name and ports of its own",
+        "not: needs the same; tests/compose lists and verifies there",
+        "not: needs the same; tests/compose reads that file in the same way",
+        "not: needs the same; tests/compose runs a demo of 30 orders",
+        "not: Prometheus' and Grafana's images are not to be had everywhere; tests/operations reads both files",
+        "not: needs the same; tests/compose scales inventory to three",
+    ],
     "how-to/run-under-faults.md": ["not: over half an hour of faults; what judges them is tested in tests/independent"],
     "how-to/trace-an-order.md": [HERE, "tests.operations.test_traces"],
     "tutorial.md": [HERE] * 2,
