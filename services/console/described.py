@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from ordermill.service.openapi import METHODS, WORDS, Fault, Problem
+from ordermill.service import openapi
+from ordermill.service.openapi import WORDS, Fault, Problem
 
 Json = dict[str, Any]
 ABOUT = (
@@ -110,31 +110,7 @@ def several(about: str, most: int | None = None) -> Json:
 
 def describe(app: FastAPI) -> None:
     """Let `app.openapi()` tell what the console does."""
-
-    def openapi() -> Json:
-        if not app.openapi_schema:
-            app.openapi_schema = _document(app)
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _document(app: FastAPI) -> Json:
-    document: Json = get_openapi(
-        title=app.title, version="1.0.0", openapi_version="3.1.0", description=ABOUT, routes=app.routes
-    )
-    schemas: Json = document["components"].setdefault("schemas", {})
-    for generated in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(generated, None)
-    for model in (Problem, Fault, What):
-        made = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        made.pop("$defs", None)
-        schemas[model.__name__] = made
-    for path, methods in document["paths"].items():
-        for method in METHODS:
-            if operation := methods.get(method):
-                operation["responses"] = _responses(path, method, operation)
-    return document
+    openapi.describe(app, ABOUT, (Problem, Fault, What), _responses)
 
 
 def _responses(path: str, method: str, operation: Json) -> Json:

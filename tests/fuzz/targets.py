@@ -27,6 +27,7 @@ from services.routing.rules import read_rules
 from services.tracking.adapters import milestone_of
 from services.tracking.adapters.easypost import scans_of
 from services.tracking.errors import TrackerUnreadable
+from tests.domain.test_tracking_adapters import TRACKER
 
 ROOT = Path(__file__).parents[2]
 MONDAY = datetime(2026, 3, 2, 14, 15, 30, tzinfo=UTC)
@@ -183,21 +184,6 @@ def _data(example: Any) -> Any:
     return example["data"] if isinstance(example, dict) and "data" in example else example
 
 
-TRACKER = {
-    "object": "Tracker",
-    "tracking_code": "EZ4000000004",
-    "carrier": "DHL Express",
-    "signed_by": "John Tester",
-    "tracking_details": [
-        {
-            "message": "ORIGIN SCAN",
-            "status": "in_transit",
-            "datetime": "2014-11-21T14:48:00Z",
-            "tracking_location": {"city": "HOUSTON", "state": "TX", "country": None},
-        },
-        {"message": "DELIVERED", "status": "delivered", "datetime": "2014-11-24T10:51:54Z"},
-    ],
-}
 HEADERS = (
     b"ce_specversion=1.0\ncontent-type=application/json\nce_id=placed-1001\nce_source=/channels/web\n"
     b"ce_type=oms.channel.order-placed.v1\nce_time=2026-03-02T09:00:00+01:00\nce_correlationid=order-1001\n"
@@ -207,7 +193,7 @@ HEADERS = (
 TARGETS = (
     *(Target(name, _files(ROOT / "samples" / name), partial(_adapter, name)) for name in ADAPTERS),
     Target("shopify-signature", (b"dGhlIHNpZ25hdHVyZSBvZiBzb21ldGhpbmcgZWxzZS4=\n{}",), _signature),
-    Target("easypost", (json.dumps(TRACKER).encode(),), _tracker),
+    Target("easypost", (json.dumps({"object": "Tracker", **TRACKER}).encode(),), _tracker),
     Target("carrier-codes", (b"cedar\nhub.arrived", b"swift\n300", b"easypost\ndelivered"), _codes),
     Target("headers", (HEADERS,), _headers),
     Target("bodies", _wire(), _body),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fastapi import FastAPI
@@ -50,12 +51,20 @@ def problem_answer(status: int) -> Json:
     }
 
 
-def describe(app: FastAPI, description: str) -> None:
-    """Let `/openapi.json` of `app` tell what it does, problems included."""
+def describe(
+    app: FastAPI,
+    description: str,
+    models: Iterable[type[BaseModel]] = (Problem, Fault),
+    responses: Callable[[str, str, Json], Json] | None = None,
+) -> None:
+    """Let `/openapi.json` of `app` tell what it does, problems included.
+
+    `models` are what it answers problems with; `responses` says an operation's answers, by path and method.
+    """
 
     def openapi() -> Json:
         if not app.openapi_schema:
-            app.openapi_schema = _document(app, description)
+            app.openapi_schema = _document(app, description, models, responses or _responses)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -71,21 +80,23 @@ def allowed_methods(app: FastAPI, path: str) -> list[str]:
     return max(fitting)[1] if fitting else []
 
 
-def _document(app: FastAPI, description: str) -> Json:
+def _document(
+    app: FastAPI, description: str, models: Iterable[type[BaseModel]], responses: Callable[[str, str, Json], Json]
+) -> Json:
     document: Json = get_openapi(
         title=app.title, version="1.0.0", openapi_version="3.1.0", description=description, routes=app.routes
     )
     schemas: Json = document.setdefault("components", {}).setdefault("schemas", {})
     for generated in ("HTTPValidationError", "ValidationError"):
         schemas.pop(generated, None)
-    for model in (Problem, Fault):
+    for model in models:
         made = model.model_json_schema(ref_template="#/components/schemas/{model}")
         made.pop("$defs", None)
         schemas[model.__name__] = made
     for path, methods in document["paths"].items():
         for method in METHODS:
             if operation := methods.get(method):
-                operation["responses"] = _responses(path, method, operation)
+                operation["responses"] = responses(path, method, operation)
     return document
 
 

@@ -6,7 +6,7 @@ What the product needs of Kafka, no more; the same tests run over this and over 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
@@ -133,9 +133,6 @@ class Bus:
             for topic in group.topics
             for number, records in enumerate(self._partitions(topic))
         )
-
-    def committed(self, group_id: str) -> Mapping[Place, int]:
-        return self._groups[group_id].committed
 
     def _partitions(self, topic: str) -> list[list[Record]]:
         if topic not in self._topics:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import count
 from random import Random
 from typing import Any, TypeVar
 
@@ -93,7 +92,6 @@ class Place:
         self._master = random.randbytes(32)
         self._carriers = memory_carriers(network(), self.ledger)
         self._payments = MemoryPayments(self.ledger)
-        self._numbers = count(1)
 
     def start(self) -> None:
         for service in SERVICES:
