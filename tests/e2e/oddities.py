@@ -43,9 +43,31 @@ def say_odd_things(installation: Installation) -> None:
     ):
         installation.send(orders, f"oms.channel.{name}.v1", number, message | {"external_id": number})
     installation.send(orders, "oms.channel.order-placed.v1", "odd", b"no JSON at all")
+    send_back_broken(installation)
     dropped = eventually(lambda: _oms(installation, "dlq", "drop", "capture", "--note", "nonsense"))
     assert dropped, "the message that is none came to no dead letter"
     eventually(lambda: installation.get("capture", "/orders", external_id="wrong-total")["items"])
+
+
+def send_back_broken(installation: Installation) -> None:
+    """One unit of a parcel of which nothing came back, not fit to be sold again."""
+    asked = {found["order_id"] for found in installation.get("returns", "/returns")["items"]}
+    delivered = installation.get("tracking", "/shipments", milestone="delivered")["items"]
+    parcel = next(found for found in delivered if found["order_id"] not in asked)
+    goods = parcel["lines"][0] | {"quantity": 1}
+    back = {"return_id": "odd-return", "order_id": parcel["order_id"], "lines": [goods], "reason": "damaged"}
+    found = installation.post("returns", "/returns", back)
+    assert found["status"] == "authorized", found
+    work = {"return_id": "odd-return", "location": "edison"}
+    done = installation.post(
+        "returns",
+        "/returns/work",
+        [
+            {"do": "receive", "receipt_id": "odd", "lines": [goods], **work},
+            {"do": "inspect", "inspection_id": "odd", "lines": [goods | {"disposition": "write-off"}], **work},
+        ],
+    )
+    assert all(one["code"] is None for one in done), done
 
 
 def eventually(answer: Callable[[], Any], timeout_s: float = 30.0) -> Any:
