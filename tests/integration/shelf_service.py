@@ -100,6 +100,11 @@ class Shelves:
     def committed(self, changes: Changes) -> None:
         self._die("committed", "die-committed" if self._wants("committed") else "")
 
+    async def alongside(self, running: RunningService) -> None:
+        while not self._wants("alongside"):
+            await asyncio.sleep(0.05)
+        raise ZeroDivisionError(SECRET)
+
     def ring(self, timer: Timer) -> Iterable[Decision]:
         sku = timer.stream.partition("-")[2]
         return [Decision((timer.stream,), lambda states: [(timer.stream, adjusted(1, "counted", sku))])]
@@ -113,6 +118,7 @@ class Shelves:
             set_timers=self._timers,
             timers={"count": self.ring},
             views=VIEWS,
+            background=(self.alongside,),
         )
 
     def _timers(self, stream: str, event: Fact) -> list[Timer | tuple[str, str]]:

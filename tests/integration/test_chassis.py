@@ -238,6 +238,18 @@ async def test_an_instance_killed_in_a_batch_loses_and_repeats_nothing(
     assert sorted(await shelf_log.references()) == sorted([f"r{n}" for n in range(len(skus))] + ["last"])
 
 
+async def test_a_service_does_not_go_on_without_a_part_of_it_that_failed(
+    start: Callable[[], Process], tmp_path: Path
+) -> None:
+    """Who started it starts it again; a queue that nobody works on would look like quiet."""
+    one = start()
+    await eventually(one.ready)
+    (tmp_path / "die-alongside").touch()
+    await eventually(one.died)
+    assert one.process.returncode == 1
+    assert "a part of the service failed" in one.log_file.read_text()
+
+
 async def test_a_broker_that_comes_back_empty_is_filled_and_nothing_is_done_twice(
     broker: Broker, shelf_log: Log, instance: Open
 ) -> None:

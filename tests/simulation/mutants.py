@@ -121,6 +121,12 @@ MUTANTS = (
         "await _publish_at_once(self, changes); await transaction.commit(changes)",
     ),
     Mutant("a new broker is not noticed", BusPublisher.cluster, "return self._cluster", "return 'the only one'"),
+    Mutant(
+        "what was under way goes to a new broker too",
+        BusPublisher._send,
+        "if self._cluster not in (None, self._bus.cluster):",
+        "if False:",
+    ),
     Mutant("an emptied broker gets no states", Relay._lead, "await self._store.republish_all()", "pass"),
     Mutant(
         "two relays work on one shard",

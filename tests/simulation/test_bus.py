@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from ordermill.errors import Transient
 from ordermill.eventlog.records import SequencedRow
 from ordermill.eventlog.relay import Publisher
 from ordermill.names import SERVICES
@@ -238,13 +239,34 @@ async def test_a_broker_that_replaced_another_is_another_cluster_and_empty(wire:
     await stop()
 
 
-async def test_who_sent_before_and_finds_another_broker_counts_it_as_empty_once(wire: Wire) -> None:
-    """It may have sent there unknowingly: what is there is not the whole."""
-    publisher = wire.publisher()
+async def test_nothing_is_sent_to_a_broker_that_replaced_the_one_that_was_asked_who_it_is(wire: Wire) -> None:
+    """What is under way at that moment would stand there before its predecessors."""
+    publisher, sent = wire.publisher(), events(4)
     await publisher.cluster()
-    await publisher.send_events("inventory", events(2))
+    await publisher.send_events("inventory", sent[:2])
     await wire.replace()
-    await wire.publisher().send_events("inventory", events(2)[1:])
+    with pytest.raises(Transient):
+        await publisher.send_events("inventory", sent[2:])
     await publisher.cluster()
     assert await publisher.is_empty(TOPIC)
-    assert not await publisher.is_empty(TOPIC)
+    await publisher.send_events("inventory", sent)
+    read: list[tuple[str, int]] = []
+    stop = wire.follow(lambda record: read.append(said(record)))
+    await until(lambda: len(read) == 4)
+    await stop()
+    assert sorted(read) == sorted((s.row.stream, s.row.version) for s in sent)
+
+
+async def test_a_broker_that_replaces_another_in_the_middle_of_a_batch_gets_nothing_of_it(wire: Wire) -> None:
+    publisher, sent = wire.publisher(), events(2_000)
+    await publisher.cluster()
+    await publisher.send_events("inventory", sent[:1])
+    sending = asyncio.gather(
+        *(publisher.send_events("inventory", sent[start : start + 100]) for start in range(1, 2_000, 100)),
+        return_exceptions=True,
+    )
+    await asyncio.sleep(0)
+    await wire.replace()
+    await sending
+    await publisher.cluster()
+    assert await publisher.is_empty(TOPIC)

@@ -114,7 +114,7 @@ async def _settle(options: WorldOptions) -> tuple[Tally, float]:
         await caught_up.wait()
         expected = sum([await _plan(world, batch, clock) for batch in state.batches])
         started = shown = time.monotonic()
-        while True:
+        while not following.done():
             acted = await world.act()
             if time.monotonic() - shown >= 0.5:
                 shown = time.monotonic()
@@ -122,6 +122,8 @@ async def _settle(options: WorldOptions) -> tuple[Tally, float]:
             if world.idle and tally.settled(expected) and await doors.quiet():
                 break
             await asyncio.sleep(0 if acted else 0.03)
+        else:
+            await following  # it ends by an error only
         _show(tally.progress(), expected, time.monotonic() - started, end="\n")
         return tally, time.monotonic() - started
     finally:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 from zlib import crc32
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from ordermill.clock import Clock
 from ordermill.eventlog.records import SequencedRow
@@ -23,8 +25,18 @@ SEND_LIMIT_S = 20.0
 """With idempotence the client tries as long as it takes; after this a new producer, and another look at the broker."""
 
 
+class OtherBroker(KafkaError):
+    """The broker that answers is not the one that was asked who it is. The client does not try again."""
+
+    retriable = False
+
+
 class KafkaPublisher:
-    """Sends a log's rows as batches, one a partition; a stream's events keep their order."""
+    """Sends a log's rows as batches, one a partition; a stream's events keep their order.
+
+    Nothing is sent to another broker than `cluster` told last: one that comes in its place in the midst of a batch
+    would have later events before earlier ones.
+    """
 
     def __init__(self, settings: KafkaSettings, clock: Clock, topics: Sequence[str] = ()) -> None:
         """`topics` are made again in a broker that was emptied."""
@@ -33,7 +45,6 @@ class KafkaPublisher:
         self._topics = topics
         self._producer: AIOKafkaProducer | None = None
         self._cluster: str | None = None
-        self._replaced = False
         self._partitions: dict[str, int] = {}
 
     async def start(self) -> None:
@@ -51,7 +62,33 @@ class KafkaPublisher:
         except (KafkaError, OSError) as error:
             await put_away(producer)
             raise BrokerUnavailable(f"Kafka at {self._settings.servers}: {error}") from error
+        self._ask_each_connection(producer.client)
         self._producer = producer
+
+    def _ask_each_connection(self, client: Any) -> None:
+        """Before the first request on a connection: who is at its other end. A broker's memory ends with the process,
+        and its connections with both.
+        """
+        connects = client.ready
+        told: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+
+        async def ready(node: Any, **place: Any) -> bool:
+            while await connects(node, **place):
+                connection = await client._get_conn(node, **place)
+                if connection is None:
+                    break
+                if connection not in told:
+                    try:
+                        told[connection] = (await connection.send(MetadataRequest([]))).cluster_id
+                    except TimeoutError:
+                        connection.close()
+                    continue  # meanwhile there may be another
+                if self._cluster not in (None, told[connection]):
+                    raise OtherBroker(f"{told[connection]} answers, {self._cluster} was expected")
+                return True
+            return False
+
+        client.ready = ready
 
     async def stop(self) -> None:
         producer, self._producer = self._producer, None
@@ -59,20 +96,18 @@ class KafkaPublisher:
             await _quit(producer)
 
     async def cluster(self) -> str:
-        known, self._cluster = self._cluster, await cluster_of((await self._running()).client)
-        self._replaced = self._replaced or known not in (None, self._cluster)
+        self._cluster = None
+        self._cluster = await cluster_of((await self._running()).client)
         return self._cluster
 
     async def is_empty(self, topic: str) -> bool:
-        """Also for a broker that has just replaced another: the client may have sent to it unknowingly."""
         await ensure_topics(self._settings, self._topics)
         consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.servers)
         try:
             await consumer.start()
             count = await self._count(topic)
             ends = await consumer.end_offsets([TopicPartition(topic, number) for number in range(count)])
-            replaced, self._replaced = self._replaced, False
-            return replaced or not any(ends.values())
+            return not any(ends.values())
         except (KafkaError, OSError) as error:
             raise BrokerUnavailable(f"Kafka at {self._settings.servers}: {error}") from error
         finally:

@@ -101,11 +101,8 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
             timeout_graceful_shutdown=5,
         )
     )
-    background: list[asyncio.Task[Any]] = []
-
-    def start(work: Coroutine[Any, Any, Any]) -> None:
-        background.append(asyncio.create_task(work))
-
+    parts = _Parts(stop)
+    start = parts.start
     try:
         if await until(stop, lambda: ensure_topics(kafka, all_topics(SERVICES))) is None and stop.is_set():
             return
@@ -139,10 +136,39 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         await running.effects.stop()
         await running.relay.drain()
     finally:
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        await parts.end()
         await _close(publisher, service, store)
+    parts.check()
+
+
+class _Parts:
+    """What goes on as long as the service does. If one of them fails, the service does not go on without it."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._failed: list[BaseException] = []
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    async def end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def check(self) -> None:
+        """Raises what a part failed with."""
+        for error in self._failed:
+            raise error
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("stopping, for a part of the service failed", exc_info=error)
+            self._failed.append(error)
+            self._stop.set()
 
 
 async def _close(publisher: KafkaPublisher, service: Service, store: PostgresStore) -> None:

@@ -68,11 +68,6 @@ class Bus:
     def cluster(self) -> str:
         return f"cluster-{self._generation}"
 
-    @property
-    def replaced(self) -> bool:
-        """Whether another broker was here before."""
-        return self._generation > 1
-
     def append(
         self, topic: str, key: bytes, value: bytes | None, headers: Iterable[tuple[str, bytes]], at: int
     ) -> None:
@@ -219,23 +214,19 @@ class Follower:
 
 
 class BusPublisher:
-    """The relay's way to the bus."""
+    """The relay's way to the bus. Sends to no other broker than the one that `cluster` told last."""
 
     def __init__(self, bus: Bus, clock: Clock) -> None:
         self._bus = bus
         self._clock = clock
         self._cluster: str | None = None
-        self._replaced = False
 
     async def cluster(self) -> str:
-        known, self._cluster = self._cluster, self._bus.cluster
-        self._replaced = self._replaced or known not in (None, self._cluster)
+        self._cluster = self._bus.cluster
         return self._cluster
 
     async def is_empty(self, topic: str) -> bool:
-        """Also for a broker that has just replaced another."""
-        replaced, self._replaced = self._replaced, False
-        return replaced or not any(self._bus.records(topic))
+        return not any(self._bus.records(topic))
 
     async def send_events(self, service: str, rows: Sequence[SequencedRow]) -> None:
         for sequenced in rows:
@@ -248,6 +239,8 @@ class BusPublisher:
             self._send(state.topic, state.key, state.data, state_headers(service, state, now))
 
     def _send(self, topic: str, key: str, value: bytes, headers: Headers) -> None:
+        if self._cluster not in (None, self._bus.cluster):
+            raise NotTaken(f"{self._bus.cluster} answers, {self._cluster} was expected")
         self._bus.append(topic, key.encode(), value, headers, int(self._clock().timestamp() * 1_000))
 
 
