@@ -96,7 +96,7 @@ def test_a_broker_that_does_not_answer(place: Place, nowhere: str) -> None:
 
 async def test_topics_that_are_not_kept_as_they_should_be(place: Place) -> None:
     told = only(place, "topic settings", "warn", OMS_PARTITIONS="3")["text"]
-    assert "oms.capture.events" in told and told.endswith(": partitions 2, expected 3")
+    assert "oms.capture.events" in told and told.endswith(": partitions 4, expected 3")
     topic = "oms.carrier.events"
     try:
         await made_anew(place, topic, 1, policy_of(topic).configs() | {"retention.ms": "60000"})

@@ -26,7 +26,7 @@ from .state import DemoClock, DemoState
 SERVICE_PORTS = {name: 8_100 + number for number, name in enumerate((CONSOLE, *SERVICES, SIMULATOR))}
 EMBEDDED = {
     "OMS_FETCH_WAIT_MS": "50",
-    "OMS_PARTITIONS": "2",
+    "OMS_PARTITIONS": "4",
     "OMS_SESSION_TIMEOUT_MS": "3000",
     "OMS_STATIC_MEMBERSHIP": "false",
     "OMS_IDEMPOTENT_PRODUCER": "false",
