@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.request import urlopen
 from uuid import uuid4
 
 import pytest
 
 from ordermill.embedded.ports import choose_ports
 from ordermill.names import CONSOLE, SERVICES, SIMULATOR
+from tests.docs.pages import shell
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("OMS_TEST_COMPOSE"), reason="needs a Docker engine and minutes: OMS_TEST_COMPOSE=1"
@@ -33,7 +36,7 @@ class Compose:
     def __init__(self, ports: dict[str, int]) -> None:
         self.ports = ports
         self.project = f"ordermill-test-{uuid4().hex[:8]}"
-        self._environment = os.environ | {
+        self.environment = os.environ | {
             "COMPOSE_PROJECT_NAME": self.project,
             "OMS_DEMO_SPEED": "28800",
             "OMS_DEMO_ORDERS": str(ORDERS),
@@ -44,7 +47,7 @@ class Compose:
         done = subprocess.run(
             ["docker", "compose", "--ansi", "never", *arguments],
             cwd=ROOT,
-            env=self._environment,
+            env=self.environment,
             capture_output=True,
             text=True,
             check=False,
@@ -131,6 +134,36 @@ def test_our_containers_run_without_root_rights_a_writable_root_or_ports_beyond_
     assert published == {"kafka", "capture", "console"}
 
 
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="no `prometheus` to put in a container: apt install it")
+def test_prometheus_beside_them_finds_every_service_by_the_deployed_settings(compose: Compose) -> None:
+    """The program of this machine in a container of the stack's network, with the folder that deploy/ mounts."""
+    with TemporaryDirectory() as folder:
+        port = choose_ports({"prometheus": None}, Path(folder) / "ports")["prometheus"]
+    program = str(shutil.which("prometheus"))
+    container = subprocess.run(
+        [
+            "docker", "run", "-d", "--rm", "--network", f"{compose.project}_default", "-p", f"127.0.0.1:{port}:9090",
+            "-v", f"{program}:/bin/prometheus:ro", "-v", f"{ROOT / 'deploy/prometheus'}:/etc/prometheus:ro",
+            "debian:trixie-slim", "/bin/prometheus", "--config.file=/etc/prometheus/prometheus.yml",
+            "--storage.tsdb.path=/tmp/data",
+        ],
+        capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+
+    def seen() -> set[str]:
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/api/v1/query?query=up==1") as answer:
+                found = json.load(answer)["data"]["result"]
+        except (OSError, ValueError):
+            return set()
+        return {series["metric"]["service"] for series in found}
+
+    try:
+        eventually(lambda: seen() == {*SERVICES, CONSOLE}, 120)
+    finally:
+        subprocess.run(["docker", "kill", container], check=True, stdout=subprocess.DEVNULL)
+
+
 def test_orders_come_in_and_are_delivered_though_all_is_killed_on_the_way(compose: Compose) -> None:
     eventually(lambda: compose.oms("orders", "list", "--json").strip())
     assert compose.settled() is None
@@ -148,3 +181,31 @@ def test_orders_come_in_and_are_delivered_though_all_is_killed_on_the_way(compos
         "--bootstrap-server", "localhost:9092", "--describe", "--group", "oms.inventory", "--members",
     )  # fmt: skip
     assert members.count("/") >= 3, members
+
+
+def typed(compose: Compose, block: str) -> str:
+    """What a block of the page prints, line by line as it stands. What follows a log is ended after a while."""
+    said = ""
+    for line in block.splitlines():
+        follows = line.startswith("docker compose logs -f")
+        done = subprocess.run(
+            ["bash", "-c", f"timeout 15 {line}" if follows else line],
+            cwd=ROOT, env=compose.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == (124 if follows else 0), f"{line}: {done.stdout}\n{done.stderr}"
+        said += done.stdout + done.stderr
+    return said
+
+
+def test_the_commands_of_the_page_do_what_it_says(compose: Compose) -> None:
+    """On what the tests before have left: an installation that is a demo, all of whose orders are settled."""
+    up, look, secrets, demo, _seeing, scale = shell("how-to/run-on-docker.md")
+    typed(compose, up)
+    assert "all as it must be" in typed(compose, look)
+    assert '"console_token"' in typed(compose, secrets)
+    typed(compose, scale)
+    assert len(compose.containers()["inventory"]) == 3
+    *start, verify = demo.splitlines()
+    typed(compose, "\n".join(start))
+    eventually(lambda: (report := compose.settled()) and report["orders"] > ORDERS * 2)
+    assert "all as it must be" in typed(compose, verify)

@@ -35,12 +35,10 @@ RUN_BY = {
     "how-to/respond-to-alerts.md": [HERE],
     "how-to/run-on-apache-kafka.md": [APACHE] * 3 + ["not: it is this suite"],
     "how-to/run-on-docker.md": [
-        "not: needs an engine; tests/compose starts the same project under a name and ports of its own",
-        "not: needs the same; tests/compose lists and verifies there",
-        "not: needs the same; tests/compose reads that file in the same way",
-        "not: needs the same; tests/compose runs a demo of 30 orders",
-        "not: Prometheus' and Grafana's images are not to be had everywhere; tests/operations reads both files",
-        "not: needs the same; tests/compose scales inventory to three",
+        *["tests.compose.test_compose"] * 4,
+        "not: Prometheus' and Grafana's images are not to be had everywhere; tests/operations reads both files, and "
+        "tests/compose runs Prometheus by the first",
+        "tests.compose.test_compose",
     ],
     "how-to/run-under-faults.md": ["not: over half an hour of faults; what judges them is tested in tests/independent"],
     "how-to/trace-an-order.md": [HERE, "tests.operations.test_traces"],

@@ -47,10 +47,13 @@ def scraping(place: Place, folder: Path) -> Iterator[Prometheus]:
     config = yaml.safe_load((DEPLOYED / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(DEPLOYED / "alerts.yml")]
-    (job,) = config["scrape_configs"]
+    console, job = config["scrape_configs"]
+    (known,) = console["static_configs"]
+    assert known == {"targets": [f"console:{PORT}"], "labels": {"job": job["job_name"], "service": CONSOLE}}
     found = job.pop("dns_sd_configs")
-    names = {name for each in found for name in each["names"]}
+    names = {name for each in found for name in each["names"]} | {CONSOLE}
     assert names == {*SERVICES, CONSOLE}
+    config["scrape_configs"] = [job]
     assert {each["port"] for each in found} == {PORT}, "where services in containers listen"
     del job["relabel_configs"]
     job["static_configs"] = [
