@@ -64,10 +64,12 @@ SELECT (SELECT seq FROM last) + row_number() OVER (ORDER BY tx, position), tx, p
     WHERE {_AFTER_LAST} AND tx < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %d
     ORDER BY tx, position LIMIT %d) AS fresh
 """
+# LATERAL with LIMIT is looked up row by row. A plain join was planned while the tables were empty, and then read all of
+# events for each page.
 _READ = f"""
 SELECT s.seq, {E_COLUMNS}
 FROM (SELECT * FROM sequenced WHERE seq > $1 ORDER BY seq LIMIT $2) AS s
-JOIN events e ON e.tx = s.tx AND e.position = s.position
+CROSS JOIN LATERAL (SELECT * FROM events WHERE tx = s.tx AND position = s.position LIMIT 1) AS e
 ORDER BY s.seq
 """
 _READ_SHARD = f"""
