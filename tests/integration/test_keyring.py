@@ -37,6 +37,25 @@ class Time:
         return self.now_s
 
 
+class Slow:
+    """A store that takes its time, and counts the keys of each look-up."""
+
+    def __init__(self, keys: KeyStore) -> None:
+        self._keys = keys
+        self.looked_up: list[int] = []
+
+    async def get(self, key_ids: Collection[str]) -> dict[str, bytes | None]:
+        self.looked_up.append(len(key_ids))
+        await asyncio.sleep(0.01)
+        return await self._keys.get(key_ids)
+
+    async def add(self, wrapped: Mapping[str, bytes]) -> None:
+        await self._keys.add(wrapped)
+
+    async def destroy(self, key_id: str) -> None:
+        await self._keys.destroy(key_id)
+
+
 async def sealed(ring: Keyring, key_id: str, person: Person = ADA) -> str:
     await ring.ensure([key_id])
     token = ring.seal(key_id, person)
@@ -149,6 +168,26 @@ class TestRing:
         tokens = await asyncio.gather(sealed(one, "c-ada"), sealed(two, "c-ada"))
         for ring in (one, two, Keyring(keys, MASTER)):
             assert await ring.open(tokens) == dict.fromkeys(tokens, ADA)
+
+    async def test_those_who_ask_at_the_same_moment_share_a_look_up(self, keys: KeyStore) -> None:
+        slow = Slow(keys)
+        ring = Keyring(slow, MASTER)
+        tokens = await asyncio.gather(*(sealed(ring, f"c-{number}") for number in range(50)))
+        assert slow.looked_up == [1, 1, 49, 49]  # what is there, and after it was made; the first asks alone
+        assert await Keyring(keys, MASTER).open(tokens) == dict.fromkeys(tokens, ADA)
+
+    async def test_one_who_gives_up_and_one_whose_key_is_damaged_stop_nobody_else(self, keys: KeyStore) -> None:
+        await keys.add({"c-damaged": b"no key of ours at all, however long it is"})
+        ring = Keyring(Slow(keys), MASTER)
+        names = ("c-first", "c-ada", "c-grace", "c-damaged")
+        asking = [asyncio.create_task(sealed(ring, name)) for name in names]
+        await asyncio.sleep(0)
+        asking[1].cancel()
+        first, gave_up, grace, damaged = await asyncio.gather(*asking, return_exceptions=True)
+        assert isinstance(gave_up, asyncio.CancelledError)
+        assert isinstance(damaged, BadSeal)
+        assert isinstance(first, str) and isinstance(grace, str)
+        assert await Keyring(keys, MASTER).open([first, grace]) == {first: ADA, grace: ADA}
 
     async def test_a_customers_id_is_the_same_however_it_is_written(self, keys: KeyStore) -> None:
         ring = Keyring(keys, MASTER)

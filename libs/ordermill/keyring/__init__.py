@@ -6,6 +6,7 @@ a random 96-bit nonce and the key's id as associated data, so a token cannot be 
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -65,6 +66,8 @@ class Keyring:
         self._random = random_bytes
         self._now_s = now_s
         self._cache: dict[str, tuple[AESGCM | None, float]] = {}
+        self._asked_for: set[str] = set()
+        self._one_look_up = asyncio.Lock()
 
     def customer_id(self, *identity: str) -> str:
         """The same for the same identity (an e-mail address, or a channel and its id), telling nothing of it."""
@@ -76,10 +79,20 @@ class Keyring:
         return hmac.digest(self._naming_key, b"address\0" + person.model_dump_json().encode(), sha256)[:16].hex()
 
     async def ensure(self, key_ids: Collection[str]) -> None:
-        """Have these keys at hand, making those that are missing."""
+        """Have these keys at hand, making those that are missing. Those who ask meanwhile share the next look-up."""
         absent = self._absent(key_ids)
         if not absent:
             return
+        self._asked_for.update(absent)
+        async with self._one_look_up:
+            if self._absent(key_ids):
+                shared, self._asked_for = self._absent({*key_ids, *self._asked_for}), set()
+                try:
+                    await self._have(shared)
+                except BadSeal:  # perhaps of somebody else's key
+                    await self._have(self._absent(key_ids))
+
+    async def _have(self, absent: Collection[str]) -> None:
         known = await self._store.get(absent)
         fresh = {key_id: self._wrap(key_id, self._random(32)) for key_id in absent if key_id not in known}
         if fresh:
