@@ -10,6 +10,8 @@ from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
+from asyncpg.pgproto.pgproto import UUID as CompactUUID
+
 from ordermill.contracts.base import Message
 from ordermill.errors import Poison
 from ordermill.eventlog.records import SequencedRow
@@ -95,7 +97,7 @@ class Envelope:
 
 
 def inbox_key(source: str, message_id: str) -> UUID:
-    return UUID(bytes=blake2b(f"{source}\0{message_id}".encode(), digest_size=16).digest())
+    return CompactUUID(blake2b(f"{source}\0{message_id}".encode(), digest_size=16).digest())
 
 
 def record_key(record: Any) -> UUID:
