@@ -183,9 +183,13 @@ class Relay:
         """
         if self._shard[0] == 0:
             await self._store.sequence()
-            while self._has_states and (states := await self._store.unpublished(self._batch)):
-                await self._publisher.send_states(self._service, states)
-                await self._store.published(states)
+            full = self._has_states
+            while full:
+                states = await self._store.unpublished(self._batch)
+                full = len(states) >= self._batch
+                if states:
+                    await self._publisher.send_states(self._service, states)
+                    await self._store.published(states)
         rows = await self._store.read(self.status.published, self._batch, self._shard)
         if rows:
             began = time_ns()
