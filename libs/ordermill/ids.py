@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import UUID, uuid5
 
-from asyncpg.pgproto.pgproto import UUID as CompactUUID
+from asyncpg.pgproto import pgproto
 
 NAMESPACE = UUID("6f2d6d6e-8a1c-5c1e-9d0b-0d3c2f7b6a10")
 
@@ -29,7 +29,7 @@ def uuid7(at: datetime, random_bytes: Callable[[int], bytes]) -> UUID:
     millis = int(at.timestamp() * 1000) & (2**48 - 1)
     noise = int.from_bytes(random_bytes(10), "big")
     value = millis << 80 | 0x7 << 76 | (noise >> 62 & 0xFFF) << 64 | 0b10 << 62 | (noise & (2**62 - 1))
-    return CompactUUID(value.to_bytes(16, "big"))
+    return pgproto.UUID(value.to_bytes(16, "big"))
 
 
 def made_at(text: str) -> datetime | None:

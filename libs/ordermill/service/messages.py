@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
-from asyncpg.pgproto.pgproto import UUID as CompactUUID
+from asyncpg.pgproto import pgproto
 
 from ordermill.contracts.base import Message
 from ordermill.errors import Poison
@@ -97,7 +97,7 @@ class Envelope:
 
 
 def inbox_key(source: str, message_id: str) -> UUID:
-    return CompactUUID(blake2b(f"{source}\0{message_id}".encode(), digest_size=16).digest())
+    return pgproto.UUID(blake2b(f"{source}\0{message_id}".encode(), digest_size=16).digest())
 
 
 def record_key(record: Any) -> UUID:
