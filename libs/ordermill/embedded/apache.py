@@ -21,7 +21,7 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 listeners=CLIENTS://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=CLIENTS://127.0.0.1:{port}
+advertised.listeners=CLIENTS://{address}
 listener.security.protocol.map=CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=CLIENTS
 controller.listener.names=CONTROLLER
@@ -47,9 +47,13 @@ HEAP = "-Xms128m -Xmx512m"
 class ApacheBroker:
     """One broker, which is also its own controller. What it was told is there again after a restart."""
 
-    def __init__(self, home: Path, folder: Path, port: int, controller_port: int) -> None:
-        """`home`: Apache Kafka's files, as KAFKA_HOME names them. `folder`: where data and configuration go."""
+    def __init__(self, home: Path, folder: Path, port: int, controller_port: int, told_port: int | None = None) -> None:
+        """`home`: Apache Kafka's files, as KAFKA_HOME names them. `folder`: where data and configuration go.
+
+        `told_port`: where clients are told to come, if that is another: somebody there passes on to `port`.
+        """
         self.port = port
+        self._told_port = told_port or port
         self._controller_port = controller_port
         self._home = home
         self._folder = folder
@@ -57,7 +61,7 @@ class ApacheBroker:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"127.0.0.1:{self._told_port}"
 
     @property
     def cluster_id(self) -> str:
@@ -78,7 +82,8 @@ class ApacheBroker:
         properties = self._folder / "server.properties"
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         data = self._folder / "data"
-        properties.write_text(_PROPERTIES.format(port=self.port, controller=self._controller_port, data=data))
+        ports = {"port": self.port, "controller": self._controller_port, "address": self.address}
+        properties.write_text(_PROPERTIES.format(**ports, data=data))
         if not self.cluster_id:
             shutil.rmtree(data, ignore_errors=True)  # a set-up that was cut short
             self._format(properties)

@@ -62,24 +62,30 @@ class EmbeddedBroker:
     `AIOKafkaAdminClient.describe_cluster()["cluster_id"]`.
     """
 
-    def __init__(self, port: int, new_cluster_id: Callable[[], str] = lambda: f"embedded-{uuid4().hex[:12]}") -> None:
+    def __init__(
+        self,
+        port: int,
+        new_cluster_id: Callable[[], str] = lambda: f"embedded-{uuid4().hex[:12]}",
+        told_port: int | None = None,
+    ) -> None:
+        """`told_port`: where clients are told to come, if that is another: somebody there passes on to `port`."""
         self.port = port
+        self._told_port = told_port or port
         self.cluster_id = ""
         self._new_cluster_id = new_cluster_id
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"127.0.0.1:{self._told_port}"
 
     def argv(self) -> list[str]:
         """The command of the next start."""
         self.cluster_id = self._new_cluster_id()
-        url = f"tcp://{self.address}"
         return [
             str(broker_binary()),
             "broker",
-            *("--listener-url", url),
-            *("--advertised-listener-url", url),
+            *("--listener-url", f"tcp://127.0.0.1:{self.port}"),
+            *("--advertised-listener-url", f"tcp://{self.address}"),
             *("--storage-engine", "memory://tansu/"),
             *("--cluster-id", self.cluster_id),
             "--silent",

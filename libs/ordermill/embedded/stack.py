@@ -38,11 +38,13 @@ class EmbeddedStack:
         kafka: str | None = None,
         postgres_port: int | None = None,
         kafka_port: int | None = None,
+        through: Mapping[str, int] | None = None,
         grace_s: float = 10.0,
     ) -> None:
         """`preferred_ports`: names that get a port in `ports` too. The named two are taken as given or refused.
 
         `kafka`: the folder of an Apache Kafka to run, or host:port of a broker that runs; else the embedded one runs.
+        `through`: the ports at which others look for `postgres` and `kafka`, where somebody stands between.
         """
         self.folder = folder.resolve()
         self.ports: dict[str, int] = {}
@@ -57,6 +59,7 @@ class EmbeddedStack:
         self._lock: int | None = None
         self._postgres: EmbeddedPostgres | None = None
         self._kafka = kafka
+        self._through = through or {}
         self._broker: Broker | None = None
 
     @property
@@ -73,8 +76,13 @@ class EmbeddedStack:
 
     @property
     def kafka(self) -> str:
-        """host:port of the broker."""
+        """host:port of the broker, as others see it."""
         return self.broker.address
+
+    @property
+    def postgres_address(self) -> str:
+        """host:port of PostgreSQL, as others see it."""
+        return f"127.0.0.1:{self._through.get('postgres', self.postgres.port)}"
 
     def postgres_dsn(self, database: str = "postgres", user: str = SUPERUSER, password: str | None = None) -> str:
         """By default the superuser's, password included; for others give the password."""
@@ -118,14 +126,16 @@ class EmbeddedStack:
         return self
 
     def _chosen_broker(self) -> Broker:
+        told = self._through.get("kafka")
         if self._kafka is None:
-            return EmbeddedBroker(self.ports["kafka"])
+            return EmbeddedBroker(self.ports["kafka"], told_port=told)
         home = Path(self._kafka)
         if not home.is_dir():
             return OutsideBroker(self._kafka)
         wanted = {"kafka": None, "kafka-controller": None}
         controller = choose_ports(wanted, self.folder / "ports.json", self.ports, self._claims)
-        return ApacheBroker(home.absolute(), self.folder / "kafka", self.ports["kafka"], controller["kafka-controller"])
+        ports = (self.ports["kafka"], controller["kafka-controller"], told)
+        return ApacheBroker(home.absolute(), self.folder / "kafka", *ports)
 
     def stop(self) -> None:
         """Stop every child of the supervisor, also those that others gave it, and leave the folder."""
