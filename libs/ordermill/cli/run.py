@@ -80,6 +80,9 @@ def demo(
     end: Annotated[bool, typer.Option("--exit", help="End when all orders are settled.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the closing table as one JSON object.")] = False,
     kafka: KafkaOption = None,
+    per_second: Annotated[
+        float | None, typer.Option(min=0.001, help="Orders sent in a real second, in place of the story's own pace.")
+    ] = None,
 ) -> None:
     """Real orders from four kinds of channels through six services to the door, and some of them back.
 
@@ -96,6 +99,7 @@ def demo(
         end_when_settled=end,
         as_json=as_json,
         kafka=kafka,
+        per_second=per_second,
     )
     raise typer.Exit(launch(options))
 

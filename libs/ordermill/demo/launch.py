@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ordermill.deployment import PROVIDERS
@@ -47,6 +48,10 @@ class Options:
     as_json: bool = False
     kafka: str | None = None
     """The folder of an Apache Kafka to run, or host:port of a broker; else the embedded one."""
+    per_second: float | None = None
+    """Orders that the channels send in a real second; None: as the story goes."""
+    through: Mapping[str, int] = field(default_factory=dict)
+    """The ports at which services look for `postgres` and `kafka`, where somebody stands between."""
 
 
 def launch(options: Options) -> int:
@@ -55,7 +60,7 @@ def launch(options: Options) -> int:
     Raises EmbeddedError where a part can't be started.
     """
     folder = home()
-    stack = EmbeddedStack(folder, SERVICE_PORTS, kafka=options.kafka)
+    stack = EmbeddedStack(folder, SERVICE_PORTS, kafka=options.kafka, through=options.through)
     with stack.locked():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, stack.supervisor.stop_soon)
@@ -69,7 +74,7 @@ def launch(options: Options) -> int:
 
 def _run(stack: EmbeddedStack, options: Options, folder: Path, began: float) -> int:
     installation = Installation.open(folder)
-    environment = installation.environment(stack.broker.address, stack.postgres.address, stack.ports)
+    environment = installation.environment(stack.kafka, stack.postgres_address, stack.ports)
     environment |= EMBEDDED if options.kafka is None else APACHE
     environment["OMS_CAPTURE_INBOX"] = str(folder / "inbox")
     environment |= {name: value for name, value in os.environ.items() if name.startswith(PROVIDERS)}
@@ -82,7 +87,7 @@ def _run(stack: EmbeddedStack, options: Options, folder: Path, began: float) -> 
         state.save(folder)
     os.environ.update(environment)
     check_settings((*SERVICES, CONSOLE))
-    asyncio.run(installation.prepare(stack.postgres_dsn().removesuffix("/postgres"), stack.postgres.address))
+    asyncio.run(installation.prepare(stack.postgres_dsn().removesuffix("/postgres"), stack.postgres_address))
     installation.remember(environment)
     supervisor = stack.supervisor
     for name in (SIMULATOR, *SERVICES, CONSOLE):
@@ -100,7 +105,7 @@ def _demo(
     supervisor = stack.supervisor
     report_file = folder / REPORT
     report_file.unlink(missing_ok=True)
-    world_options = WorldOptions(folder, clock.speed, 0.0 if options.hurry else 1.0)
+    world_options = WorldOptions(folder, clock.speed, 0.0 if options.hurry else 1.0, options.per_second)
     world = Child("world", function=lambda: run_world(world_options), essential=False)
     supervisor.start(world)
     show_ready(dict(os.environ), time.monotonic() - began)

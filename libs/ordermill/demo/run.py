@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class WorldOptions:
     folder: Path
     speed: float
     delays: float
+    per_second: float | None = None
+    """Orders that the channels send in a real second; None: as the story goes."""
 
 
 class NoDemo(Refused):
@@ -112,7 +115,7 @@ async def _settle(options: WorldOptions) -> tuple[Tally, float]:
     try:
         await _until_ready(doors)
         await caught_up.wait()
-        expected = sum([await _plan(world, batch, clock) for batch in state.batches])
+        expected = sum([await _plan(world, batch, clock, options) for batch in state.batches])
         started = shown = time.monotonic()
         while not following.done():
             acted = await world.act()
@@ -131,7 +134,7 @@ async def _settle(options: WorldOptions) -> tuple[Tally, float]:
         await doors.close()
 
 
-async def _plan(world: World, batch: Batch, clock: Clock) -> int:
+async def _plan(world: World, batch: Batch, clock: Clock, options: WorldOptions) -> int:
     """First the goods, then, once they are on the shelves, the orders for them."""
     baskets = await asyncio.to_thread(lambda: list(read_baskets(batch.first, batch.count, batch.starts_at)))
     if not all(world.knows(basket) for basket in baskets):
@@ -140,7 +143,8 @@ async def _plan(world: World, batch: Batch, clock: Clock) -> int:
             await world.act()
             await asyncio.sleep(0.05)
     fresh = not any(world.knows(basket) for basket in baskets)
-    world.plan_orders(baskets, clock() if fresh else batch.starts_at, baskets[0].after)
+    every = timedelta(seconds=options.speed / options.per_second) if options.per_second else None
+    world.plan_orders(baskets, clock() if fresh else batch.starts_at, baskets[0].after, every)
     return len(baskets)
 
 

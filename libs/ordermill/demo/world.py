@@ -202,14 +202,17 @@ class World:
                 self._arrives(sku, place, stocked, f"opening-{batch}-{sku}-{place}", now)
         return len(wanted)
 
-    def plan_orders(self, baskets: Iterable[Basket], starts_at: datetime, skip: timedelta) -> None:
-        """Have the channels send these orders, each as long after `starts_at` as it was after `skip` in 2017."""
-        for basket in baskets:
+    def plan_orders(
+        self, baskets: Iterable[Basket], starts_at: datetime, skip: timedelta, every: timedelta | None = None
+    ) -> None:
+        """Have the channels send these orders, each as long after `starts_at` as it was after `skip` in 2017; or one
+        `every` so often.
+        """
+        for number, basket in enumerate(baskets):
             key = (basket.order.channel, basket.order.external_id)
             if not self.knows(basket):
-                self._then(
-                    f"order-{key[0]}-{key[1]}", starts_at + basket.after - skip, Step(basket.format, basket.order)
-                )
+                due = starts_at + (basket.after - skip if every is None else number * every)
+                self._then(f"order-{key[0]}-{key[1]}", due, Step(basket.format, basket.order))
 
     def _order_is_known(self, channel: str, external_id: str) -> None:
         self._known.add((channel, external_id))
