@@ -14,7 +14,7 @@ import sys
 from collections import defaultdict
 from urllib.request import Request, urlopen
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
 SERVICES = ("capture", "inventory", "routing", "fulfillment", "tracking", "returns")
 
@@ -25,8 +25,10 @@ async def read(bootstrap):
     await consumer.start()
     try:
         topics = {f"oms.{service}.{kind}" for service in SERVICES for kind in ("events", "stock", "dlq")}
-        there = topics & await consumer.topics()
-        parts = [TopicPartition(topic, part) for topic in there for part in consumer.partitions_for_topic(topic)]
+        consumer.subscribe(topics & await consumer.topics())
+        while not (parts := sorted(consumer.assignment())):
+            await asyncio.sleep(0.05)
+        consumer.unsubscribe()
         ends = await consumer.end_offsets(parts)
         records = []
         for part, end in ends.items():
