@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.util import calc_crc32c
 
@@ -61,6 +62,15 @@ class Broker:
                 return
             except BrokerUnavailable:
                 await asyncio.sleep(0.1)
+
+    async def delete(self, topic: str) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.address)
+        await admin.start()
+        try:
+            answer = await admin.delete_topics([topic])
+            assert not answer.topic_error_codes[0][1]
+        finally:
+            await admin.close()
 
     async def close(self) -> None:
         if self._producer is not None:

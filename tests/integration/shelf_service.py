@@ -34,7 +34,7 @@ from ordermill.service.publisher import KafkaPublisher
 from ordermill.service.run import SERVICES, _serve
 from ordermill.service.running import RunningService
 from ordermill.service.settings import PlatformSettings, ServiceSettings
-from ordermill.service.topics import all_topics
+from ordermill.service.topics import all_topics, topics_told_by
 from tests.integration.shelves import SHELF_VIEW, SHELVES, adjusted, received
 
 VIEWS = (SHELF_VIEW,)
@@ -159,7 +159,7 @@ class Instance:
         await self._subscriptions.start()
 
     async def publish(self, settings: KafkaSettings) -> None:
-        self._publisher = KafkaPublisher(settings, system_clock, all_topics(SERVICES))
+        self._publisher = KafkaPublisher(settings, system_clock, all_topics(SERVICES), topics_told_by("inventory"))
         await self._publisher.start()
         self.running.relay = Relay(self.store, self._publisher, "inventory")
         self.engine.on_commit.append(self.running.relay.wake)

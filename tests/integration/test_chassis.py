@@ -302,6 +302,20 @@ async def test_what_is_committed_while_the_broker_is_away_reaches_the_empty_one_
     await eventually(lambda: told(broker, "before", "meanwhile"))
 
 
+@pytest.mark.parametrize("more", [True, False], ids=["more is told", "no more is told"])
+async def test_a_topic_that_was_deleted_is_filled_again_from_the_log(
+    broker: Broker, shelf_log: Log, instance: Open, more: bool
+) -> None:
+    one = await instance()
+    await one.publish(broker.settings())
+    await one.running.execute(one.shelves.arrived(arrived("pot", reference="before"), None), "user:test")  # type: ignore[arg-type]
+    await eventually(lambda: told(broker, "before"))
+    await broker.delete(StockReceived.topic)
+    if more:
+        await one.running.execute(one.shelves.arrived(arrived("pot", reference="meanwhile"), None), "user:test")  # type: ignore[arg-type]
+    await eventually(lambda: told(broker, "before", *["meanwhile"][: int(more)]), timeout_s=10)
+
+
 async def test_an_instance_stops_in_time_though_the_broker_is_away_and_batches_are_on_their_way(
     broker: Broker, shelf_log: Log, instance: Open
 ) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
+from hashlib import blake2b
 from typing import Any
 from weakref import WeakKeyDictionary
 from zlib import crc32
 
+import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from ordermill.clock import Clock
@@ -19,10 +21,17 @@ from ordermill.eventlog.store import Publication
 
 from .kafka import BrokerUnavailable, KafkaSettings, cluster_of, ensure_topics, put_away
 from .messages import Headers, event_headers, state_headers
+from .topic_ids import topic_ids
 from .topics import LARGEST_REQUEST
+
+logger = structlog.get_logger(__name__)
 
 SEND_LIMIT_S = 20.0
 """With idempotence the client tries as long as it takes; after this a new producer, and another look at the broker."""
+
+
+LOOK_AGAIN_S = 1.0
+"""A batch that is not taken for so long: is the topic still there?"""
 
 
 class OtherBroker(KafkaError):
@@ -38,11 +47,16 @@ class KafkaPublisher:
     would have later events before earlier ones.
     """
 
-    def __init__(self, settings: KafkaSettings, clock: Clock, topics: Sequence[str] = ()) -> None:
-        """`topics` are made again in a broker that was emptied."""
+    def __init__(
+        self, settings: KafkaSettings, clock: Clock, topics: Sequence[str] = (), own: Sequence[str] = ()
+    ) -> None:
+        """`topics` are made again in a broker that was emptied. `own` are those that this log is told on: one that
+        was deleted has forgotten it as a new broker has.
+        """
         self._settings = settings
         self._clock = clock
         self._topics = topics
+        self._own = own
         self._producer: AIOKafkaProducer | None = None
         self._cluster: str | None = None
         self._partitions: dict[str, int] = {}
@@ -97,8 +111,25 @@ class KafkaPublisher:
 
     async def cluster(self) -> str:
         self._cluster = None
-        self._cluster = await cluster_of((await self._running()).client)
-        return self._cluster
+        client = (await self._running()).client
+        cluster = await cluster_of(client)
+        memory = f"{cluster} {await self._own_ids(client)}" if self._own else cluster
+        self._cluster = cluster
+        return memory
+
+    async def _own_ids(self, client: Any) -> str:
+        """Changes when one of our topics is not the one that it was; one that is missing is made again first."""
+        try:
+            ids = await topic_ids(client, self._own)
+            if len(ids) < len(self._own):
+                logger.warning("topics are missing", topics=sorted(set(self._own) - ids.keys()))
+                await ensure_topics(self._settings, self._own)
+                ids = await topic_ids(client, self._own)
+        except (KafkaError, OSError) as error:
+            raise BrokerUnavailable(f"no answer about topics: {error}") from error
+        if len(ids) < len(self._own):
+            raise BrokerUnavailable(f"topics are missing: {', '.join(sorted(set(self._own) - ids.keys()))}")
+        return blake2b(" ".join(ids[name] for name in sorted(ids)).encode(), digest_size=8).hexdigest()
 
     async def is_empty(self, topic: str) -> bool:
         await ensure_topics(self._settings, self._topics)
@@ -125,14 +156,30 @@ class KafkaPublisher:
         await self._send((s.topic, s.key.encode(), s.data, state_headers(service, s, now)) for s in states)
 
     async def _send(self, messages: Iterable[tuple[str, bytes, bytes, Headers]]) -> None:
+        sending = asyncio.create_task(self._send_all(messages))
         try:
             async with asyncio.timeout(SEND_LIMIT_S):
-                await self._send_all(messages)
+                while not (await asyncio.wait([sending], timeout=LOOK_AGAIN_S))[0]:
+                    await self._check_topics()
+                await sending
         except (KafkaError, OSError, TimeoutError) as error:
             # A producer that lost a batch has a gap in its numbers, for which the broker refuses all that follows.
             self._partitions.clear()
+            sending.cancel()
+            await asyncio.wait([sending])
             await self.stop()
             raise BrokerUnavailable(f"Kafka did not take a batch: {error!r}") from error
+        finally:
+            sending.cancel()
+
+    async def _check_topics(self) -> None:
+        """A client that sends to a topic that is gone tries as long as it may. Raises UnknownTopicOrPartitionError."""
+        try:
+            ids = await topic_ids((await self._running()).client, self._own)
+        except (KafkaError, OSError):
+            return  # the broker is away: that is the client's to bear
+        if len(ids) < len(self._own):
+            raise UnknownTopicOrPartitionError(", ".join(sorted(set(self._own) - ids.keys())))
 
     async def _send_all(self, messages: Iterable[tuple[str, bytes, bytes, Headers]]) -> None:
         producer = await self._running()

@@ -83,5 +83,11 @@ def all_topics(services: Iterable[str]) -> list[str]:
     return sorted(topics | {f"oms.{service}.dlq" for service in services})
 
 
+def topics_told_by(service: str) -> list[str]:
+    """Those on which this service tells its facts and states."""
+    named = [cls for name, cls in BY_TYPE.items() if name.startswith(f"oms.{service}.")]
+    return sorted({topic for cls in named for topic in (cls.topic, *cls.also_on)} | {f"oms.{service}.dlq"})
+
+
 def _ms(duration: timedelta) -> str:
     return str(round(duration.total_seconds() * 1_000))
