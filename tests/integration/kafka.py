@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.util import calc_crc32c
 
@@ -64,11 +64,23 @@ class Broker:
                 await asyncio.sleep(0.1)
 
     async def delete(self, topic: str) -> None:
+        answer = await self._administer(lambda admin: admin.delete_topics([topic]))
+        assert not answer.topic_error_codes[0][1]
+
+    async def add_partitions(self, topic: str, count: int) -> None:
+        """Until there are `count`."""
+        answer = await self._administer(lambda admin: admin.create_partitions({topic: NewPartitions(count)}))
+        assert not answer.topic_errors[0][1]
+        await self.close()
+        self._producer = None  # the next one looks anew how many there are
+        while len((await self._administer(lambda admin: admin.describe_topics([topic])))[0]["partitions"]) < count:
+            await asyncio.sleep(0.1)
+
+    async def _administer(self, work: Callable[[AIOKafkaAdminClient], Awaitable[Any]]) -> Any:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.address)
         await admin.start()
         try:
-            answer = await admin.delete_topics([topic])
-            assert not answer.topic_error_codes[0][1]
+            return await work(admin)
         finally:
             await admin.close()
 

@@ -12,10 +12,10 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from ordermill.contracts.base import decode
 from ordermill.contracts.inventory import StockReceived
 from ordermill.names import SERVICES
-from ordermill.service.kafka import ensure_topics
+from ordermill.service.kafka import ensure_topics, follow
 from ordermill.service.topics import all_topics, policy_of
 from tests.brokers import apache_only
-from tests.integration.kafka import STOCK, Broker, arrived
+from tests.integration.kafka import STOCK, Broker, arrived, outside_headers_of
 from tests.integration.stand import Log, Open, eventually
 
 pytestmark = apache_only
@@ -61,6 +61,27 @@ async def test_an_instance_started_again_under_its_name_goes_on_long_before_its_
         await broker.publish([arrived(f"sku-{n}", reference=f"{part}-{n}") for n in range(20)])
         await eventually(shelf_log.has(20 * (part + 1)), timeout_s=30)
         await one.close()
+
+
+async def test_partitions_that_are_added_are_read_soon(broker: Broker, shelf_log: Log, instance: Open) -> None:
+    one = await instance()
+    await one.consume(broker.settings())
+    seen: list[Any] = []
+    following = asyncio.create_task(follow(broker.settings(), [STOCK], seen.append, asyncio.Event()))
+    try:
+        await broker.publish([arrived("pot", reference="before")])
+        await eventually(shelf_log.has(1))
+        await broker.add_partitions(STOCK, 6)
+        message = arrived("pan", reference="on a new one")
+        await broker.send(STOCK, message.to_json(), outside_headers_of(message.to_json()), b"pan", partition=5)
+        await eventually(shelf_log.has(2), timeout_s=20)
+
+        async def followed() -> bool:
+            return [record.partition for record in seen if record.partition > 3] == [5]
+
+        await eventually(followed, timeout_s=20)
+    finally:
+        following.cancel()
 
 
 async def test_each_topic_is_kept_as_the_table_says(broker: Broker) -> None:

@@ -35,6 +35,8 @@ logger = structlog.get_logger(__name__)
 POLL_PACE_S = 0.015
 LONGEST_PACE_S = 0.15
 COMMIT_LIMIT_S = 10.0
+METADATA_AGE_MS = 5_000
+"""How often a consumer looks whether its topics have more partitions than before."""
 
 
 class BrokerUnavailable(Transient):
@@ -121,7 +123,12 @@ class Subscriptions:
         handle: Callable[[Sequence[Any]], Awaitable[None]],
     ) -> None:
         self._handle = handle
-        self._broker = KafkaBroker(settings.servers, apply_types=False, logger=logging.getLogger("ordermill.kafka"))
+        self._broker = KafkaBroker(
+            settings.servers,
+            apply_types=False,
+            logger=logging.getLogger("ordermill.kafka"),
+            metadata_max_age_ms=METADATA_AGE_MS,
+        )
         self._workers = [self._subscribe(settings, group, f"{group}-{instance}-{n}", topics) for n in range(workers)]
 
     async def start(self) -> None:
@@ -336,6 +343,7 @@ async def follow(
             auto_offset_reset="earliest",
             fetch_max_wait_ms=settings.fetch_wait_ms,
             max_partition_fetch_bytes=2 * 1024 * 1024,
+            metadata_max_age_ms=METADATA_AGE_MS,
         )
         try:
             await consumer.start()
