@@ -17,6 +17,10 @@ from typing import Any
 
 import httpx
 import pytest
+import uvloop
+from aiokafka.conn import create_conn
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from ordermill.clock import system_clock
 from ordermill.contracts.base import decode
@@ -356,6 +360,22 @@ async def test_followers_go_on_after_the_broker_was_away(broker: Broker) -> None
     finally:
         for task in tasks:
             task.cancel()
+
+
+def test_a_connection_that_was_reset_is_told_from_a_fault_of_the_client(tmp_path: Path) -> None:
+    """On the loop that services run on. Anything but KafkaError ends the work of aiokafka's clients for good."""
+
+    async def send_after_a_reset(port: int) -> None:
+        for turns_of_the_loop in range(6):
+            connection = await create_conn("127.0.0.1", port)
+            connection._writer.transport.abort()
+            for _ in range(turns_of_the_loop):
+                await asyncio.sleep(0)
+            with pytest.raises(KafkaConnectionError):
+                await connection.send(MetadataRequest([]))
+
+    with brokers.server(tmp_path) as one:
+        uvloop.run(send_after_a_reset(int(one.address.rpartition(":")[2])))
 
 
 async def told(broker: Broker, *references: str) -> bool:
