@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,7 @@ from typing import Annotated
 import typer
 
 from .faults import SCENARIOS, Scenario
-from .running import Installation, NotSettled
+from .running import CannotBeDone, Installation, NotSettled
 
 GOAL_S = 10.0
 
@@ -29,10 +30,11 @@ class Outcome:
     recovered_s: float | None = None
     read: str = ""
     wrong: str = ""
+    skipped: str = ""
 
     @property
     def good(self) -> bool:
-        return not self.wrong and self.recovered_s is not None and self.recovered_s < GOAL_S
+        return bool(self.skipped) or (not self.wrong and self.recovered_s is not None and self.recovered_s < GOAL_S)
 
 
 def main(
@@ -58,19 +60,22 @@ def run(scenario: Scenario, chance: random.Random, orders: int) -> Outcome:
     outcome = Outcome(scenario.name)
     folder = Path(tempfile.mkdtemp(prefix="ordermill-chaos-"))
     at = Installation(folder / "home", orders, os.environ.get("KAFKA_HOME"))
-    try:
-        say(f"{scenario.name}: starting, {orders} orders")
-        at.start()
-        outcome.before_s = at.flow_s()
-        outcome.did = scenario.fault(at, chance)
-        say(f"{scenario.name}: {outcome.did}")
-        outcome.recovered_s = at.flow_s()
-        say(f"{scenario.name}: recovered in {outcome.recovered_s:.1f} s, settling")
-        outcome.read = at.settle(timeout_s=120 + orders / 4)
-    except NotSettled as error:
-        outcome.wrong = f"{error} (kept: {folder})"
-    finally:
-        at.stop()
+    with ExitStack() as stage:
+        try:
+            stage.enter_context(scenario.stage(at))
+            stage.callback(at.stop)
+            say(f"{scenario.name}: starting, {orders} orders")
+            at.start()
+            outcome.before_s = at.flow_s()
+            outcome.did = scenario.fault(at, chance)
+            say(f"{scenario.name}: {outcome.did}")
+            outcome.recovered_s = at.flow_s()
+            say(f"{scenario.name}: recovered in {outcome.recovered_s:.1f} s, settling")
+            outcome.read = at.settle(timeout_s=120 + orders / 4)
+        except NotSettled as error:
+            outcome.wrong = f"{error} (kept: {folder})"
+        except CannotBeDone as error:
+            outcome.skipped = str(error)
     if not outcome.wrong:
         shutil.rmtree(folder)
     return outcome
@@ -80,6 +85,8 @@ def shown(outcome: Outcome) -> str:
     def seconds(value: float | None) -> str:
         return "never" if value is None else f"{value:.1f} s"
 
+    if outcome.skipped:
+        return f"{outcome.name:30} | SKIPPED: {outcome.skipped}"
     before, after = seconds(outcome.before_s), seconds(outcome.recovered_s)
     end = f"WRONG: {outcome.wrong}" if outcome.wrong else f"all adds up, {outcome.read}"
     return f"{outcome.name:30} | {outcome.did} | order at its location: before {before}, after {after} | {end}"

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,8 @@ from uuid import uuid4
 
 import asyncpg
 import httpx
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
 
 from ordermill.embedded.leftovers import Note
 from ordermill.names import CONSOLE, SERVICES
@@ -34,13 +36,28 @@ class NotSettled(AssertionError):
     """An order is stuck, or something does not add up."""
 
 
+class CannotBeDone(Exception):
+    """This machine or this broker does not let it happen; the text says why."""
+
+
+PER_SECOND = 8.0
+"""Orders that the world sends in a second: half of what goes through, so that a fault meets them on their way."""
+
+
 @dataclass
 class Installation:
-    """`oms demo`, its world sending `orders` orders as fast as they go through."""
+    """`oms demo`, its world sending `orders` orders at a steady pace."""
 
     home: Path
     orders: int
     kafka: str | None
+    per_second: float = PER_SECOND
+    asked_second: str = ""
+    """The service whose added instance is asked over HTTP, not the first."""
+    networks: dict[str, Network] = field(default_factory=dict)
+    """What stands between services and `postgres`, `kafka`, if anything does."""
+    _second: dict[str, str] = field(default_factory=dict)
+    """Where the added instance of a service is asked."""
     _launcher: subprocess.Popen[str] | None = None
     _others: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -51,10 +68,16 @@ class Installation:
         self.receive(100)
 
     def launch(self) -> None:
-        options = ["--orders", str(self.orders), "--speed", "max", "--json"]
-        options += ["--kafka", self.kafka] if self.kafka else []
+        if self.networks:
+            arguments = [self.orders, self.per_second, *(self.networks[name].port for name in ("postgres", "kafka"))]
+            command = [sys.executable, "-m", "tests.chaos.behind", *map(str, arguments)]
+            command += [self.kafka] if self.kafka else []
+        else:
+            options = ["--orders", str(self.orders), "--speed", "max", "--json", "--per-second", str(self.per_second)]
+            options += ["--kafka", self.kafka] if self.kafka else []
+            command = self._oms("demo", *options)
         self._launcher = subprocess.Popen(
-            self._oms("demo", *options), env=self._environment, cwd=ROOT, stdin=subprocess.DEVNULL,
+            command, env=self._environment, cwd=ROOT, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=self.home.with_name("launcher.log").open("a"), text=True,
         )  # fmt: skip
 
@@ -97,8 +120,8 @@ class Installation:
         return False
 
     def pids(self, name: str) -> list[int]:
-        """Of a process and all its children: PostgreSQL has one for each session."""
-        found = [self.notes()[name].pid]
+        """Of a process and all its children: PostgreSQL has one for each session. "second …": an added instance."""
+        found = [self._others[name.partition(" ")[2]].pid if name.startswith("second ") else self.notes()[name].pid]
         for pid in found:
             with suppress(OSError):
                 found += [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
@@ -114,18 +137,22 @@ class Installation:
         finally:
             _send(pids, signal.SIGCONT)
 
-    def add_instance(self, service: str) -> None:
+    def add_instance(self, service: str, **environment: str) -> None:
         """A second one of the service, ready to work; it stops with the installation."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        settings = {f"OMS_{service.upper()}_PORT": str(port), "OMS_INSTANCE": "second"}
+        port = free_port()
+        settings = {f"OMS_{service.upper()}_PORT": str(port), "OMS_INSTANCE": "second"} | environment
         self._others[service] = subprocess.Popen(
             self._oms("run", service), env=self._environment | self.known | settings, cwd=ROOT,
             stdin=subprocess.DEVNULL, stdout=self.home.with_name(f"second-{service}.log").open("a"),
             stderr=subprocess.STDOUT,
         )  # fmt: skip
-        self.until(lambda: _ready(f"http://127.0.0.1:{port}"), f"second {service} ready")
+        self._second[service] = f"http://127.0.0.1:{port}"
+        self.until(lambda: _ready(self._second[service]), f"second {service} ready")
+
+    def stop_instance(self, service: str) -> None:
+        process = self._others.pop(service)
+        process.terminate()
+        process.wait(30)
 
     # PostgreSQL
 
@@ -143,7 +170,7 @@ class Installation:
 
     async def connect(self, database: str = "postgres") -> asyncpg.Connection:
         port = json.loads((self.home / "ports.json").read_text())["postgres"]
-        password = (self.home / "postgres.password").read_text()
+        password = (self.home / "postgres").resolve().with_name("postgres.password").read_text()
         connection: asyncpg.Connection = await asyncpg.connect(
             host="127.0.0.1", port=port, user="postgres", password=password, database=database, timeout=5
         )
@@ -160,6 +187,62 @@ class Installation:
             )
         )
 
+    # The broker
+
+    def administer(self, work: Callable[[AIOKafkaAdminClient], Awaitable[Any]]) -> Any:
+        """What a Kafka administrator does. Raises KafkaError."""
+
+        async def run() -> Any:
+            admin = AIOKafkaAdminClient(bootstrap_servers=self.known["OMS_KAFKA"])
+            await admin.start()
+            try:
+                return await work(admin)
+            finally:
+                await admin.close()
+
+        return asyncio.run(run())
+
+    def records(self, *topics: str) -> list[Any]:
+        """All that is on these topics, each partition in its order."""
+
+        async def run() -> list[Any]:
+            consumer = AIOKafkaConsumer(*topics, bootstrap_servers=self.known["OMS_KAFKA"])
+            await consumer.start()
+            try:
+                found = []
+                ends = await consumer.end_offsets(consumer.assignment())
+                await consumer.seek_to_beginning()
+                polled: Any = True
+                # The embedded broker's ends leave out most of the last batch.
+                while polled or [each for each, end in ends.items() if await consumer.position(each) < end]:
+                    polled = await consumer.getmany(timeout_ms=1_000)
+                    found += [record for several in polled.values() for record in several]
+                return sorted(found, key=lambda each: (each.topic, each.partition, each.offset))
+            finally:
+                await consumer.stop()
+
+        return asyncio.run(run())
+
+    def states_agree(self) -> None:
+        """The last message of each key is the state that the log has. Raises NotSettled.
+
+        A key may lie on two partitions where some were added; then the newer one counts.
+        """
+        for service, topic in (("inventory", "oms.inventory.availability"), ("tracking", "oms.orders.status")):
+            rows = self.sql(f"SELECT key, revision FROM publications WHERE topic = '{topic}'", f"oms_{service}")
+            last: dict[str, dict[int, int]] = {}
+            for record in self.records(topic):
+                key, _, revision = id_of(record).rpartition("@")
+                last.setdefault(key, {})[record.partition] = int(revision)
+            told = {key: max(by_partition.values()) for key, by_partition in last.items()}
+            known = {row["key"]: row["revision"] for row in rows}
+            if told != known:
+                wrong = sorted(key for key in told.keys() | known.keys() if told.get(key) != known.get(key))
+                raise NotSettled(
+                    f"{topic}: {len(wrong)} states are not the log's, the first: {wrong[0]}, revision "
+                    f"{told.get(wrong[0])} told last, {known.get(wrong[0])} in the log"
+                )
+
     # What comes in and what comes of it
 
     @property
@@ -169,6 +252,8 @@ class Installation:
         return found
 
     def url(self, service: str) -> str:
+        if service == self.asked_second:
+            return self._second[service]
         return f"http://127.0.0.1:{self.known[f'OMS_{service.upper()}_PORT']}"
 
     def is_ready(self, service: str) -> bool:
@@ -231,6 +316,7 @@ class Installation:
         if wrong := json.loads(lines[0])["violations"]:
             raise NotSettled(f"{len(wrong)} violations, the first: {wrong[0]}")
         self._agrees(self._oms("verify", "--settled"))
+        self.states_agree()
         token = self.known["OMS_API_TOKEN"]
         return self._agrees([sys.executable, str(READER), self.known["OMS_KAFKA"], self.url("tracking"), token])
 
@@ -270,6 +356,45 @@ class Installation:
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMS_", "OTEL_"))}
         return kept | {"OMS_HOME": str(self.home), "PYTHONPATH": f"{ROOT / 'libs'}:{ROOT}"}
+
+
+def id_of(record: Any) -> str:
+    """Of a message that a service published: the same, whenever it is published again."""
+    return str(next(value.decode() for name, value in record.headers if name == "ce_id"))
+
+
+class Network:
+    """Between 127.0.0.1:`port` and a server of this machine, made to be cut: tests/chaos/proxy.py."""
+
+    def __init__(self, port: int, target: int) -> None:
+        self.port = port
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.proxy", str(port), str(target)], cwd=ROOT,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+        )  # fmt: skip
+        self._expect("ready")
+
+    def do(self, what: str) -> None:
+        """`cut`, `mend` or `reset`; returns when it is done."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{what}\n")
+        self._expect(what)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+    def _expect(self, word: str) -> None:
+        assert self._process.stdout is not None
+        said = self._process.stdout.readline().strip()
+        if said != word:
+            raise CannotBeDone(f"the proxy said {said!r}, not {word!r}")
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def _ready(url: str) -> bool:
