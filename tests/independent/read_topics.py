@@ -3,9 +3,9 @@
     python read_topics.py host:port http://127.0.0.1:8105 API_TOKEN      (a broker, the tracking service)
 
 Written from docs/reference/topics.md and events.md: each service's facts are numbered from 1 without a gap, a stream's
-versions too, and come in that order; what comes twice is the same both times. Each order: ordered = canceled + shipped,
-shipped = delivered + lost; HTTP says the same. Each refund is paid once, for what was asked. No SKU is promised twice.
-Prints one line a fault and, last, how much it read; exit status 1 if there was a fault.
+versions too, and come in that order on a partition; what comes twice is the same both times. Each order: ordered =
+canceled + shipped, shipped = delivered + lost; HTTP says the same. Each refund is paid once, for what was asked. No SKU
+is promised twice. Prints one line a fault and, last, how much it read; exit status 1 if there was a fault.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ SERVICES = ("capture", "inventory", "routing", "fulfillment", "tracking", "retur
 
 async def read(bootstrap):
     """All records of the services' facts, in the order of their partitions."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     await consumer.start()
     try:
         topics = {f"oms.{service}.{kind}" for service in SERVICES for kind in ("events", "stock", "dlq")}
@@ -29,11 +29,9 @@ async def read(bootstrap):
         while not (parts := sorted(consumer.assignment())):
             await asyncio.sleep(0.05)
         consumer.unsubscribe()
-        ends = await consumer.end_offsets(parts)
         records = []
-        for part, end in ends.items():
+        for part, end in (await consumer.end_offsets(parts)).items():
             consumer.assign([part])
-            await consumer.seek_to_beginning(part)
             while await consumer.position(part) < end:
                 for polled in (await consumer.getmany(part, timeout_ms=1000)).values():
                     records += polled
@@ -53,7 +51,8 @@ def distinct(records, wrong):
             wrong.append(f"{key}: comes twice, with different content")
         elif known[key] is content:
             facts.append((head, json.loads(record.value)))
-            stream, version = (record.topic, head["ce_subject"]), int(head["ce_streamversion"])
+            stream = (record.topic, record.partition, head["ce_subject"])  # goes on in another if some were added
+            version = int(head["ce_streamversion"])
             if version <= last.get(stream, 0):
                 wrong.append(f"{stream}: version {version} comes first after version {last[stream]}")
             last[stream] = version
@@ -145,7 +144,6 @@ if __name__ == "__main__":
     found = distinct(everything, faults)
     came_to = check(found, faults)
     compare(came_to, sys.argv[2], sys.argv[3], faults)
-    print(
-        *faults, f"{len(everything)} records, {len(found)} facts, {len(came_to)} orders, {len(faults)} faults", sep="\n"
-    )
+    summary = f"{len(everything)} records, {len(found)} facts, {len(came_to)} orders, {len(faults)} faults"
+    print(*faults, summary, sep="\n")
     sys.exit(1 if faults else 0)

@@ -36,7 +36,7 @@ class Topics:
         }  # fmt: skip
         headers = tuple((key, value.encode()) for key, value in head.items())
         topic = "oms.inventory.stock" if "sku" in fact else f"oms.{service}.events"
-        self.records.append(SimpleNamespace(topic=topic, headers=headers, value=json.dumps(fact).encode()))
+        self.records.append(SimpleNamespace(topic=topic, partition=0, headers=headers, value=json.dumps(fact).encode()))
 
     def faults(self) -> list[str]:
         wrong: list[str] = []
@@ -84,7 +84,7 @@ def test_what_adds_up_is_right_also_where_facts_come_again(topics: Topics) -> No
 
 def test_an_id_that_comes_again_with_other_content_is_wrong(topics: Topics) -> None:
     again = topics.records[1]
-    topics.records.append(SimpleNamespace(topic=again.topic, headers=again.headers, value=b'{"order_id": "1"}'))
+    topics.records.append(SimpleNamespace(**{**vars(again), "value": b'{"order_id": "1"}'}))
     assert topics.faults() == ["('/ordermill/capture', 'capture-1'): comes twice, with different content"]
 
 
@@ -97,7 +97,13 @@ def test_a_fact_that_never_came_is_wrong(topics: Topics) -> None:
 
 def test_a_stream_out_of_order_is_wrong(topics: Topics) -> None:
     topics.records[1], topics.records[3] = topics.records[3], topics.records[1]
-    assert topics.faults() == ["('oms.capture.events', 'order-1'): version 1 comes first after version 2"]
+    assert topics.faults() == ["('oms.capture.events', 0, 'order-1'): version 1 comes first after version 2"]
+
+
+def test_a_stream_that_goes_on_in_an_added_partition_is_in_order(topics: Topics) -> None:
+    topics.records[3].partition = 1
+    topics.records[1], topics.records[3] = topics.records[3], topics.records[1]
+    assert topics.faults() == []
 
 
 @pytest.mark.parametrize(
