@@ -160,7 +160,10 @@ def two_relays(at: Installation, chance: random.Random) -> str:
     at.add_instance(service)
     first, second = service, f"second {service}"
     told_again = []
-    for table, query in (("sequenced", "INSERT INTO sequenced"), ("publications", "FROM publications WHERE dirty")):
+    for table, query in (
+        ("sequenced", "INSERT INTO sequenced"),
+        ("publications", "data, revision FROM publications WHERE dirty"),
+    ):
         with held_back(at, f"oms_{service}", table, query) as let_go, at.stopped(first):
             let_go()
             if not at.end_leader(service):
