@@ -340,6 +340,7 @@ def clock_back(at: Installation, chance: random.Random) -> str:
             at.route_one()
             took.append(time.monotonic() - began)
     at.asked_second = ""
+    time.sleep(STOPPED_S)  # until the groups have shared out their partitions again
     for service in services:
         at.stop_instance(service)
     return (
