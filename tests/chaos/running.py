@@ -210,7 +210,9 @@ class Installation:
             await consumer.start()
             try:
                 found = []
-                ends = await consumer.end_offsets(consumer.assignment())
+                while not (places := consumer.assignment()):
+                    await asyncio.sleep(0.05)
+                ends = await consumer.end_offsets(places)
                 await consumer.seek_to_beginning()
                 polled: Any = True
                 # The embedded broker's ends leave out most of the last batch.
