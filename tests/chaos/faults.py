@@ -365,7 +365,7 @@ SCENARIOS = (
     Scenario("partitions added", partitions_added),
     Scenario("network to PostgreSQL cut", cut("postgres"), stage=networks),
     Scenario("network to the broker cut", cut("kafka"), stage=networks),
-    Scenario("clock set back", clock_back, stage=clocks),
+    Scenario("clock set back", clock_back, orders=1_000, stage=clocks),
     Scenario("zombie", zombie),
     Scenario("two relays", two_relays, orders=1_000),
 )
