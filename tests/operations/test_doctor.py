@@ -101,13 +101,13 @@ async def test_topics_that_are_not_kept_as_they_should_be(place: Place) -> None:
     try:
         await made_anew(place, topic, 1, policy_of(topic).configs() | {"retention.ms": "60000"})
         assert only(place, "topic settings", "warn")["text"] == (
-            f"{topic}: partitions 1, expected 2, retention.ms 60000, expected 1209600000"
+            f"{topic}: partitions 1, expected 4, retention.ms 60000, expected 1209600000"
         )
-        await made_anew(place, topic, 2, {"cleanup.policy": "compact"})
+        await made_anew(place, topic, 4, {"cleanup.policy": "compact"})
         told = only(place, "topic settings", "warn")["text"]
         assert "cleanup.policy compact, expected delete" in told and "retention.ms not set, expected" in told
     finally:
-        await made_anew(place, topic, 2, policy_of(topic).configs())
+        await made_anew(place, topic, 4, policy_of(topic).configs())
     assert doctor(place) == (0, {})
 
 
