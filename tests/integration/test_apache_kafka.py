@@ -84,6 +84,24 @@ async def test_partitions_that_are_added_are_read_soon(broker: Broker, shelf_log
         following.cancel()
 
 
+async def test_partitions_that_were_added_while_an_instance_was_away_are_its_own_when_it_is_back(
+    broker: Broker, shelf_log: Log, instance: Open
+) -> None:
+    """A broker gives a member that comes back under its name what it had, unless it says that something is new."""
+    patient = broker.settings(session_timeout_ms=60_000)
+    one = await instance()
+    await one.consume(patient, "shelf-1")
+    await broker.publish([arrived("pot", reference="before")])
+    await eventually(shelf_log.has(1))
+    await one.close()
+    await broker.add_partitions(STOCK, 6)
+    again = await instance()
+    await again.consume(patient, "shelf-1")
+    message = arrived("pan", reference="on a new one")
+    await broker.send(STOCK, message.to_json(), outside_headers_of(message.to_json()), b"pan", partition=5)
+    await eventually(shelf_log.has(2), timeout_s=20)
+
+
 async def test_each_topic_is_kept_as_the_table_says(broker: Broker) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=broker.address)
     await admin.start()

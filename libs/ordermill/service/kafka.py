@@ -12,11 +12,13 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import ConsumerStoppedError, KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
@@ -125,6 +127,11 @@ class Subscriptions:
         handle: Callable[[Sequence[Any]], Awaitable[None]],
     ) -> None:
         self._handle = handle
+        self._settings = settings
+        self._topics = topics
+        self._strategies: list[type[RoundRobinPartitionAssignor]] = [RoundRobinPartitionAssignor]
+        if settings.static_membership:
+            self._strategies.insert(0, type("CountedRoundRobin", (RoundRobinPartitionAssignor,), {}))
         self._broker = KafkaBroker(
             settings.servers,
             apply_types=False,
@@ -136,6 +143,10 @@ class Subscriptions:
     async def start(self) -> None:
         """Raises BrokerUnavailable."""
         try:
+            if self._settings.static_membership:
+                # A broker leaves a group as it was for a member that comes back under its name, so without partitions
+                # that were added meanwhile; unless members now agree on a strategy of another name.
+                self._strategies[0].name = f"roundrobin of {await _count_partitions(self._settings, self._topics)}"
             await self._broker.start()
         except (KafkaError, OSError) as error:
             raise BrokerUnavailable(f"Kafka: {error}") from error
@@ -163,6 +174,7 @@ class Subscriptions:
             batch=True,
             group_id=f"oms.{group}",
             group_instance_id=member if settings.static_membership else None,
+            partition_assignment_strategy=self._strategies,
             max_records=settings.batch_max,
             batch_timeout_ms=20,
             fetch_max_wait_ms=settings.fetch_wait_ms,
@@ -212,6 +224,19 @@ class Subscriptions:
 
         setattr(subscriber, "get_msg", patient_poll)  # noqa: B010
         return worker
+
+
+async def _count_partitions(settings: KafkaSettings, topics: Sequence[str]) -> str:
+    """How many partitions each topic has, as a digest. Raises KafkaError, OSError."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.servers)
+    try:
+        await admin.start()
+        found = await admin.describe_topics(list(topics))
+    finally:
+        with suppress(Exception):
+            await admin.close()
+    counts = sorted((topic["topic"], len(topic["partitions"])) for topic in found)
+    return blake2b(str(counts).encode(), digest_size=8).hexdigest()
 
 
 async def _untouched(message: Any, original: Any) -> KafkaMessage:
