@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ import typer
 from ordermill.embedded import EmbeddedError
 from ordermill.service.logs import configure_logging
 
-from . import capture, console, life, race, versus
+from . import capture, console, life, plots, race, versus
 from .report import result, table
 from .stand import BenchStopped, say
 
@@ -52,8 +51,10 @@ def main(
     path = output or (None if quick or only else RESULT)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result(figures, "quick" if quick else "full", load), indent=1) + "\n")
-        print(f"written to {path}", file=sys.stderr)
+        found = result(figures, "quick" if quick else "full", load)
+        path.write_text(json.dumps(found, indent=1) + "\n")
+        for each in (path, *plots.draw(found, path.parent)):
+            say(f"written: {each}")
 
 
 typer.run(main)

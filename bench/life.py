@@ -43,6 +43,10 @@ class Size:
 FULL = Size(skus=2_000, in_flight=1_500, warm_s=60, life_s=40, routed_s=30, patience_s=15, appended=40_000, sample=500)
 QUICK = Size(skus=400, in_flight=1_500, warm_s=15, life_s=10, routed_s=4, patience_s=5, appended=10_000, sample=0)
 RETURNS_PERCENT = 8
+LOADS_PERCENT = (25, 50, 75, 90)
+"""Of full speed, at which the way of an order to its plan is timed."""
+UNROUTED_MS = 5_000.0
+"""What an order counts for that had no plan when the patience was over."""
 _SAMPLED = "sampled between"
 _DRAIN_AT_MOST_S = 90
 
@@ -51,7 +55,8 @@ def measure(size: Size, figures: dict[str, Any]) -> None:
     """Adds the figures `idle`, `life`, `routed`, `memory`, `rebuild`, `append` and `decide`, each once it is known."""
     with stand() as at:
         at.start(*SERVICES)
-        limit_s = 60 + 2 * (size.warm_s + _DRAIN_AT_MOST_S) + size.life_s + size.routed_s
+        loads_s = len(LOADS_PERCENT) * (size.routed_s + _DRAIN_AT_MOST_S)
+        limit_s = 60 + 2 * (size.warm_s + _DRAIN_AT_MOST_S) + size.life_s + loads_s
         figures |= at.measure("life", lambda place: _live(place, size), limit_s)
         sampled = tuple(figures.pop(_SAMPLED))
         at.stop(*SERVICES)
@@ -77,8 +82,12 @@ async def _live(place: Place, size: Size) -> dict[str, Any]:
         await _drain(driver, figures, size.patience_s)
         figures |= await _troubles(driver)
         figures["memory.mb"] = memory_mb(place.pids)
-        figures |= await _routed(driver, size, figures["life.orders_per_s"] / 2)
-        await _drain(driver, figures, size.patience_s)
+        for percent in LOADS_PERCENT:
+            load = await _routed(driver, size, percent / 100 * figures["life.orders_per_s"])
+            figures[f"routed.at_{percent}_percent"] = load
+            if percent == 50:
+                figures |= {f"routed.{name}": load[name] for name in ("p50_ms", "p99_ms")}
+            await _drain(driver, figures, size.patience_s)
         figures["life.orders"] = driver.sent
         return figures
 
@@ -203,25 +212,28 @@ async def _routed(driver: Driver, size: Size, per_s: float) -> dict[str, Any]:
     warm_until = perf_counter() + min(5.0, size.routed_s / 3)
     while perf_counter() < warm_until:
         await _tick(driver, feeding)
-    driver.latencies = {}
+    driver.latencies, driver.routed = {}, []
     until = perf_counter() + size.routed_s
     while perf_counter() < until:
         await _tick(driver, feeding)
     stop.set()
     await feeding
-    until = perf_counter() + 5
+    until = perf_counter() + UNROUTED_MS / 1000
     while driver.latencies and perf_counter() < until:
         await asyncio.sleep(0.05)
     unrouted = len(driver.latencies)
-    latencies = [1000 * each for each in driver.routed] + [5_000.0] * unrouted
+    latencies = [1000 * each for each in driver.routed] + [UNROUTED_MS] * unrouted
     driver.latencies = None
-    cuts = quantiles(latencies, n=100)
+    cuts = quantiles(latencies, n=1_000)
     return {
-        "routed.p50_ms": cuts[49],
-        "routed.p99_ms": cuts[98],
-        "routed.max_ms": max(latencies),
-        "routed.orders": len(latencies),
-        "routed.orders_per_s": per_s,
+        "p50_ms": cuts[499],
+        "p95_ms": cuts[949],
+        "p99_ms": cuts[989],
+        "p99.9_ms": cuts[998],
+        "max_ms": max(latencies),
+        "orders": len(latencies),
+        "unrouted": unrouted,
+        "orders_per_s": per_s,
     }
 
 

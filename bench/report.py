@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 GOALS: dict[str, tuple[str, float]] = {
-    "capture.orders_per_s": (">=", 1_000),
-    "life.orders_per_s": (">=", 200),
-    "rebuild.events_per_s": (">=", 50_000),
-    "routed.p99_ms": ("<", 500),
+    "capture.orders_per_s": (">=", 1_500),
+    "life.orders_per_s": (">=", 400),
+    "rebuild.events_per_s": (">=", 150_000),
+    "routed.p99_ms": ("<", 250),
     "console.on_screen_p99_ms": ("<", 300),
     "race.http_s": ("<", 1),
     "race.topic_s": ("<", 1),
