@@ -224,7 +224,7 @@ async def _routed(driver: Driver, size: Size, per_s: float) -> dict[str, Any]:
     unrouted = len(driver.latencies)
     latencies = [1000 * each for each in driver.routed] + [UNROUTED_MS] * unrouted
     driver.latencies = None
-    cuts = quantiles(latencies, n=1_000)
+    cuts = quantiles(latencies, n=1_000, method="inclusive")
     return {
         "p50_ms": cuts[499],
         "p95_ms": cuts[949],

@@ -206,14 +206,15 @@ class Installation:
         """All that is on these topics, each partition in its order."""
 
         async def run() -> list[Any]:
-            consumer = AIOKafkaConsumer(*topics, bootstrap_servers=self.known["OMS_KAFKA"])
+            # Not by seeking to the beginning: that is forgotten if the client learns of a partition only now.
+            servers = self.known["OMS_KAFKA"]
+            consumer = AIOKafkaConsumer(*topics, bootstrap_servers=servers, auto_offset_reset="earliest")
             await consumer.start()
             try:
                 found = []
                 while not (places := consumer.assignment()):
                     await asyncio.sleep(0.05)
                 ends = await consumer.end_offsets(places)
-                await consumer.seek_to_beginning()
                 polled: Any = True
                 # The embedded broker's ends leave out most of the last batch.
                 while polled or [each for each, end in ends.items() if await consumer.position(each) < end]:
