@@ -45,8 +45,8 @@ QUICK = Size(skus=400, in_flight=1_500, warm_s=15, life_s=10, routed_s=4, patien
 RETURNS_PERCENT = 8
 LOADS_PERCENT = (25, 50, 75, 90)
 """Of full speed, at which the way of an order to its plan is timed."""
-UNROUTED_MS = 5_000.0
-"""What an order counts for that had no plan when the patience was over."""
+ROUTED_PATIENCE_S = 5
+"""So long after the last was sent, orders without a plan are waited for."""
 _SAMPLED = "sampled between"
 _DRAIN_AT_MOST_S = 90
 
@@ -218,12 +218,11 @@ async def _routed(driver: Driver, size: Size, per_s: float) -> dict[str, Any]:
         await _tick(driver, feeding)
     stop.set()
     await feeding
-    until = perf_counter() + UNROUTED_MS / 1000
+    until = perf_counter() + ROUTED_PATIENCE_S
     while driver.latencies and perf_counter() < until:
         await asyncio.sleep(0.05)
-    unrouted = len(driver.latencies)
-    latencies = [1000 * each for each in driver.routed] + [UNROUTED_MS] * unrouted
-    driver.latencies = None
+    now, waiting, driver.latencies = perf_counter(), driver.latencies, None
+    latencies = [1000 * each for each in (*driver.routed, *(now - due for due in waiting.values()))]
     cuts = quantiles(latencies, n=1_000, method="inclusive")
     return {
         "p50_ms": cuts[499],
@@ -232,7 +231,7 @@ async def _routed(driver: Driver, size: Size, per_s: float) -> dict[str, Any]:
         "p99.9_ms": cuts[998],
         "max_ms": max(latencies),
         "orders": len(latencies),
-        "unrouted": unrouted,
+        "unrouted": len(waiting),
         "orders_per_s": per_s,
     }
 

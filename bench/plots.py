@@ -17,50 +17,40 @@ _LOOK = {"style": CleanStyle, "js": [], "disable_xml_declaration": True, "legend
 def draw(result: dict[str, Any], folder: Path) -> list[Path]:
     """The pictures that there are figures for, as SVG files in `folder`."""
     figures = result["figures"]
-    pictures = {"latency": latency(figures), "cpu": cpu(figures), "memory": memory(figures)}
+    loads = {name: load for name, load in figures.items() if name.startswith("routed.at_")}
     written = []
-    for name, chart in pictures.items():
-        if chart is not None:
+    for name, picture, shown in (
+        ("latency", latency, loads),
+        ("cpu", cpu, figures.get("life.cpu_ms_by_process")),
+        ("memory", memory, figures.get("memory.mb")),
+    ):
+        if shown:
             written.append(folder / f"{name}.svg")
-            written[-1].write_text(chart.render() + "\n")
+            written[-1].write_text(picture(shown).render() + "\n")
     return written
 
 
-def latency(figures: dict[str, Any]) -> Any:
+def latency(loads: dict[str, dict[str, float]]) -> Any:
     """From a channel's message to the order's plan, by load."""
-    loads = {
-        int(name.removeprefix("routed.at_").removesuffix("_percent")): load
-        for name, load in figures.items()
-        if name.startswith("routed.at_")
-    }
-    if not loads:
-        return None
+    by_rate = sorted(loads.items(), key=lambda load: load[1]["orders_per_s"])
     chart = pygal.Line(title="Channel message to plan, milliseconds by load", logarithmic=True, **_LOOK)
-    chart.x_labels = [f"{percent} %: {loads[percent]['orders_per_s']:.0f}/s" for percent in sorted(loads)]
-    for name in PERCENTILES:
-        chart.add(name.removesuffix("_ms"), [loads[percent][name] for percent in sorted(loads)])
+    chart.x_labels = [f"{name.split('_')[1]} %: {load['orders_per_s']:.0f}/s" for name, load in by_rate]
+    for percentile in PERCENTILES:
+        chart.add(percentile.removesuffix("_ms"), [load[percentile] for _, load in by_rate])
     return chart
 
 
-def cpu(figures: dict[str, Any]) -> Any:
+def cpu(used: dict[str, float]) -> Any:
     """What a whole life costs, by process; a service's share of PostgreSQL on top of its own."""
-    used = figures.get("life.cpu_ms_by_process")
-    if not used:
-        return None
     chart = pygal.StackedBar(title="CPU of an order's whole life, milliseconds", **_LOOK)
-    own = [name for name in used if not name.startswith("postgres ")]
-    behind = [name.removeprefix("postgres ") for name in used if name.startswith("postgres ")]
-    chart.x_labels = names = [*own, *(name for name in behind if name not in own)]
+    chart.x_labels = names = list(dict.fromkeys(name.removeprefix("postgres ") for name in used))
     chart.add("its process", [used.get(name, 0) for name in names])
     chart.add("PostgreSQL for it", [used.get(f"postgres {name}", 0) for name in names])
     return chart
 
 
-def memory(figures: dict[str, Any]) -> Any:
+def memory(used: dict[str, dict[str, float]]) -> Any:
     """After the window of whole lives, by process."""
-    used = figures.get("memory.mb")
-    if not used:
-        return None
     chart = pygal.Bar(title="Memory after whole lives, MB", **_LOOK)
     chart.x_labels = list(used)
     chart.add("resident", [each["rss"] for each in used.values()])

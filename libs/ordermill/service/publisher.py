@@ -166,7 +166,7 @@ class KafkaPublisher:
             # A producer that lost a batch has a gap in its numbers, for which the broker refuses all that follows.
             self._partitions.clear()
             sending.cancel()
-            await asyncio.wait([sending])
+            await asyncio.gather(sending, return_exceptions=True)
             await self.stop()
             raise BrokerUnavailable(f"Kafka did not take a batch: {error!r}") from error
         finally:
@@ -192,11 +192,11 @@ class KafkaPublisher:
             if batch is None:
                 batch = batches[place] = producer.create_batch()
             if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
-                sent.append(await producer.send_batch(batch, topic, partition=partition))
+                sent.append(await _handed_over(producer, batch, place))
                 batch = batches[place] = producer.create_batch()
                 batch.append(key=key, value=value, timestamp=None, headers=headers)
-        for (topic, partition), batch in batches.items():
-            sent.append(await producer.send_batch(batch, topic, partition=partition))
+        for place, batch in batches.items():
+            sent.append(await _handed_over(producer, batch, place))
         await asyncio.gather(*sent)
 
     async def _count(self, topic: str) -> int:
@@ -211,10 +211,14 @@ class KafkaPublisher:
         return self._producer
 
 
+async def _handed_over(producer: AIOKafkaProducer, batch: Any, place: tuple[str, int]) -> asyncio.Future[Any]:
+    """What to wait for until the broker has the batch. If nobody waits any more, its failure is no news."""
+    answer: asyncio.Future[Any] = await producer.send_batch(batch, place[0], partition=place[1])
+    answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return answer
+
+
 async def _quit(producer: AIOKafkaProducer) -> None:
     """End it at once: what the broker has not taken the relay sends again."""
-    held = producer._message_accumulator
-    for batch in (*held._pending_batches, *(batch for several in held._batches.values() for batch in several)):
-        batch.future.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody waits for it now
-    held.fail_all(BrokerUnavailable("given up"))
+    producer._message_accumulator.fail_all(BrokerUnavailable("given up"))
     await put_away(producer)

@@ -102,16 +102,15 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         )
     )
     parts = _Parts(stop)
-    start = parts.start
     try:
         if await until(stop, lambda: ensure_topics(kafka, all_topics(SERVICES))) is None and stop.is_set():
             return
         await until(stop, publisher.start)
         running.relay = Relay(store, publisher, service.name, has_states=bool(service.published))
         engine.on_commit.append(running.relay.wake)
-        start(running.relay.run())
-        start(server.serve())
-        await _follow(service.follows, kafka, start)
+        parts.start(running.relay.run())
+        parts.start(server.serve())
+        await _follow(service.follows, kafka, parts.start)
         if service.startup is not None:
             await service.startup(running)
         subscriptions = Subscriptions(
@@ -122,12 +121,12 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         spare_the_collector()
         logger.info("consuming", topics=service.topics)
         if service.timers:
-            start(running.timers_loop())
-        start(running.measure_loop(subscriptions))
+            parts.start(running.timers_loop())
+        parts.start(running.measure_loop(subscriptions))
         if service.effects:
-            start(running.effects_loop())
+            parts.start(running.effects_loop())
         for work in service.background:
-            start(work(running))
+            parts.start(work(running))
         await stop.wait()
         logger.info("stopping")
         running.consuming = False
@@ -161,8 +160,8 @@ class _Parts:
 
     def check(self) -> None:
         """Raises what a part failed with."""
-        for error in self._failed:
-            raise error
+        if self._failed:
+            raise self._failed[0]
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
