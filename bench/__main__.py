@@ -52,7 +52,7 @@ def main(
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         found = result(figures, "quick" if quick else "full", load)
-        path.write_text(json.dumps(found, indent=1) + "\n")
+        path.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
         for each in (path, *plots.draw(found, path.parent)):
             say(f"written: {each}")
 

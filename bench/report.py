@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,12 @@ def _shown(value: Any) -> str:
 
 
 def _rounded(value: Any) -> Any:
+    """Ready for JSON, which has no infinity: where there was nothing to count, or no end of it, stands null."""
     if isinstance(value, dict):
         return {name: _rounded(each) for name, each in value.items()}
-    return round(value, 3 if value < 100 else 1) if isinstance(value, float) else value
+    if not isinstance(value, float):
+        return value
+    return round(value, 3 if value < 100 else 1) if isfinite(value) else None
 
 
 def _cpu_model() -> str:
