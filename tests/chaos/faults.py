@@ -367,5 +367,5 @@ SCENARIOS = (
     Scenario("network to the broker cut", cut("kafka"), stage=networks),
     Scenario("clock set back", clock_back, orders=1_000, stage=clocks),
     Scenario("zombie", zombie),
-    Scenario("two relays", two_relays, orders=1_000),
+    Scenario("two relays", two_relays, orders=2_000),
 )
