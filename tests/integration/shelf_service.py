@@ -158,6 +158,12 @@ class Instance:
         self._subscriptions = Subscriptions(settings, "inventory", instance, topics, workers, self._handle)
         await self._subscriptions.start()
 
+    def generation(self) -> int:
+        """How often this instance's group has shared out its partitions, as far as its first worker knows."""
+        assert self._subscriptions is not None
+        consumer: Any = self._subscriptions._workers[0].consumer
+        return int(consumer._coordinator.generation)
+
     async def publish(self, settings: KafkaSettings) -> None:
         self._publisher = KafkaPublisher(settings, system_clock, all_topics(SERVICES), topics_told_by("inventory"))
         await self._publisher.start()

@@ -102,6 +102,34 @@ async def test_partitions_that_were_added_while_an_instance_was_away_are_its_own
     await eventually(shelf_log.has(2), timeout_s=20)
 
 
+async def test_a_member_asks_once_to_come_into_its_group(broker: Broker, shelf_log: Log, instance: Open) -> None:
+    """Each time it asks otherwise, all others must come in anew: among three that start at once that had no end."""
+    one = await instance()
+    await one.consume(broker.settings(), "shelf-1")
+    await broker.publish([arrived("pot", reference="r")])
+    await eventually(shelf_log.has(1))
+    assert one.generation() == 1
+
+
+async def test_instances_that_start_at_once_agree_on_who_reads_what(
+    broker: Broker, shelf_log: Log, instance: Open
+) -> None:
+    several = [await instance() for _ in range(3)]
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(one.consume(broker.settings(), f"shelf-{n}") for n, one in enumerate(several)))
+    await broker.publish([arrived(f"sku-{n}", reference=f"r{n}") for n in range(60)])
+    await eventually(shelf_log.has(60))
+
+    async def of_one_mind() -> bool:
+        return len({one.generation() for one in several}) == 1
+
+    await eventually(of_one_mind)
+    agreed = several[0].generation()
+    await asyncio.sleep(5)  # a member's next heartbeats tell it of a group that begins again
+    assert {one.generation() for one in several} == {agreed}
+    assert agreed <= 4
+
+
 async def test_each_topic_is_kept_as_the_table_says(broker: Broker) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=broker.address)
     await admin.start()

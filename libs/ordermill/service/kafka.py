@@ -28,13 +28,13 @@ from faststream.middlewares import AckPolicy
 
 from ordermill.errors import Transient
 
-from .connections import expect_resets
+from .aiokafka_help import help_aiokafka
 from .lag import lag_of
 from .messages import UnreadableRecord
 from .topics import LARGEST_REQUEST, policy_of
 
 logger = structlog.get_logger(__name__)
-expect_resets()
+help_aiokafka()
 
 POLL_PACE_S = 0.015
 LONGEST_PACE_S = 0.15
