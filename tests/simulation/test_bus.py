@@ -189,6 +189,19 @@ async def test_in_memory_who_lost_a_partition_in_the_middle_of_a_batch_can_t_set
     assert bus.lag() == 0
 
 
+async def test_in_memory_who_lost_a_partition_and_has_it_again_can_t_settle_less_of_it_than_another_has() -> None:
+    bus = Bus(1)
+    await BusPublisher(bus, lambda: NOW).send_events("inventory", events(5))
+    first, second = bus.join("oms.inventory", [TOPIC]), bus.join("oms.inventory", [TOPIC])
+    batch = await first.poll(2)
+    bus.rebalance("oms.inventory")
+    second.commit(await second.poll(500))
+    bus.rebalance("oms.inventory")
+    with pytest.raises(NotYours):
+        first.commit(batch)
+    assert bus.lag() == 0
+
+
 async def test_a_group_that_comes_back_goes_on_where_it_was(wire: Wire) -> None:
     got: list[tuple[str, int]] = []
 

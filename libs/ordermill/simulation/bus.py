@@ -29,7 +29,7 @@ class NotTaken(Transient):
 
 
 class NotYours(Transient):
-    """Offsets of partitions that another member of the group has by now."""
+    """Offsets of records from before the group shared out its partitions anew."""
 
     code = "simulation.not-yours"
 
@@ -52,6 +52,8 @@ class _Group:
     topics: tuple[str, ...] = ()
     members: list[Consumer] = field(default_factory=list)
     committed: dict[Place, int] = field(default_factory=dict)
+    generation: int = 0
+    """How often its partitions were shared out."""
 
 
 class Bus:
@@ -135,6 +137,7 @@ class Bus:
         return self._topics[topic]
 
     def _share_out(self, group: _Group) -> None:
+        group.generation += 1
         places = [(topic, number) for topic in group.topics for number in range(self.partitions)]
         for index, member in enumerate(group.members):
             mine = places[index :: len(group.members)]
@@ -150,6 +153,7 @@ class Consumer:
         self.positions: dict[Place, int] = {}
         self.news = asyncio.Event()
         self._bus = bus
+        self._polled_in = 0
 
     @property
     def belongs(self) -> bool:
@@ -169,17 +173,16 @@ class Consumer:
                     self.positions[place] = start + len(fresh)
                     found += fresh
             if found:
+                self._polled_in = self.group.generation
                 return found
             await self.news.wait()
         return []
 
     def commit(self, records: Iterable[Record]) -> None:
-        """Everything up to these is settled. Raises NotYours where a partition has gone to another member."""
-        ends = {(record.topic, record.partition): record.offset + 1 for record in records}
-        for place, end in ends.items():
-            if self.positions.get(place, -1) < end:
-                raise NotYours(f"{place[0]}/{place[1]} is not this member's any more")
-        self.group.committed.update(ends)
+        """Everything up to these is settled. Raises NotYours if the group has shared out anew since they were polled."""
+        if self._polled_in != self.group.generation:
+            raise NotYours("polled before the partitions were shared out anew")
+        self.group.committed.update({(record.topic, record.partition): record.offset + 1 for record in records})
 
 
 class Follower:
