@@ -16,7 +16,7 @@ from typing import Any
 
 import uvloop
 
-from ordermill.demo.launch import APACHE, EMBEDDED
+from ordermill.demo.launch import APACHE, EMBEDDED, niceness
 from ordermill.embedded import Child, EmbeddedStack
 from ordermill.installation import Installation, runner
 from ordermill.names import CONSOLE, SERVICES, SIMULATOR
@@ -58,7 +58,8 @@ class Stand:
     def start(self, *services: str) -> None:
         """`inventory-2` is one more instance of inventory."""
         for name in services:
-            child = Child(name, function=self._runner(name), log=self._stack.log(name), essential=False)
+            nice = niceness(name.partition("-")[0])
+            child = Child(name, function=self._runner(name), log=self._stack.log(name), essential=False, nice=nice)
             self._children[name] = child
             self._stack.supervisor.start(child)
 

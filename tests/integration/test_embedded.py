@@ -474,6 +474,19 @@ def test_a_start_after_the_launcher_was_killed_clears_its_servers(
         assert started_at(pid) is None
 
 
+def test_a_child_stands_back_as_far_as_it_is_told_to(launch: Callable[[str], Launcher]) -> None:
+    launcher = launch(
+        """
+        before = os.nice(0)
+        child = Child("modest", function=lambda: sys.exit(os.nice(0) - before), essential=False, nice=5)
+        supervisor.start(child)
+        assert supervisor.wait(lambda: child.status is not None)
+        tell("steps back", child.status)
+        """
+    )
+    assert launcher.told("steps back") == 5
+
+
 def test_a_child_that_ends_is_told_of_and_not_restarted_if_not_essential(launch: Callable[[str], Launcher]) -> None:
     launcher = launch(
         """

@@ -35,6 +35,8 @@ EMBEDDED = {
 """What suits the embedded broker: docs/decisions tell why."""
 APACHE = {"OMS_FETCH_WAIT_MS": "250", "OMS_PARTITIONS": "2", "OMS_INSTANCE": "1"}
 """For Apache Kafka. A service that is started again joins under its name and goes on at once."""
+SERVICES_NICE = 5
+"""Services stand back where all want the processors, so that who looks at a page sees what is."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ def _run(stack: EmbeddedStack, options: Options, folder: Path, began: float) -> 
     installation.remember(environment)
     supervisor = stack.supervisor
     for name in (SIMULATOR, *SERVICES, CONSOLE):
-        supervisor.start(Child(name, function=runner(name), log=folder / "logs" / f"{name}.log"))
+        log = folder / "logs" / f"{name}.log"
+        supervisor.start(Child(name, function=runner(name), log=log, nice=niceness(name)))
     if clock is None:
         show_ready(environment, time.monotonic() - began)
         supervisor.wait(lambda: False)
@@ -146,10 +149,14 @@ def run_all() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, supervisor.stop_soon)
     for name in (*SERVICES, CONSOLE):
-        supervisor.start(Child(name, function=runner(name)))
+        supervisor.start(Child(name, function=runner(name), nice=niceness(name)))
     supervisor.wait(lambda: False)
     supervisor.stop()
     return 0
+
+
+def niceness(name: str) -> int:
+    return SERVICES_NICE if name in SERVICES else 0
 
 
 def demo_settings(folder: Path, speed: float) -> dict[str, str]:

@@ -61,6 +61,7 @@ class Child:
     stop_signal: int = signal.SIGTERM
     death_signal: int = signal.SIGKILL  # from the kernel, when the launcher is killed
     run_as: tuple[int, int] | None = None  # uid and gid of a program; only root can
+    nice: int = 0  # of a function: how far it stands back where all want the processors
 
     pid: int | None = field(default=None, init=False)
     restarts: int = field(default=0, init=False)
@@ -177,6 +178,7 @@ class Child:
                 os.close(descriptor)
             for work in after_fork:
                 work()
+            os.nice(self.nice)
             if self.function is not None:
                 self.function()
             status = 0
