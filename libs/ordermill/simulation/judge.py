@@ -24,7 +24,7 @@ _REPEATING = {
     Fault.CRASH, Fault.FREEZE, Fault.DATABASE_AWAY, Fault.COMMIT_UNANSWERED, Fault.LEAD_LOST, Fault.SEND_FAILED,
     Fault.SEND_UNANSWERED, Fault.AMNESIA,
 }  # fmt: skip
-"""Faults after which a relay says again what it may have said."""
+"""Faults after which a relay says again what it may have said. So does one whose predecessor's process has ended."""
 
 
 async def findings(place: Place, doors: SimulatedDoors, settled: bool) -> list[str]:
@@ -34,7 +34,7 @@ async def findings(place: Place, doors: SimulatedDoors, settled: bool) -> list[s
     async def read_ledger() -> Sequence[Entry]:
         return place.ledger.entries()
 
-    calm = not any(struck.fault in _REPEATING for struck in place.nemesis.history)
+    calm = not place.deaths and not any(struck.fault in _REPEATING for struck in place.nemesis.history)
     books = await audit(place.logs, settled=True, read_ledger=read_ledger)
     history = await History.read(place.logs) if books.violations else None
     for violation in books.violations:

@@ -84,6 +84,8 @@ class Place:
         self.ledger = Ledger()
         self.instances: dict[str, Instance] = {}
         """By process name, those that are alive."""
+        self.deaths = 0
+        """Of processes: killed, or ended by a start that failed."""
         self.rules: dict[str, Rules] = {}
         self.topics: dict[str, list[str]] = {}
         """By service: what it reads."""
@@ -123,6 +125,7 @@ class Place:
     def _bury(self, service: str, dead: Process) -> None:
         """The group notices by and by; whoever looks after processes starts another."""
         instance = self.instances.pop(dead.name)
+        self.deaths += 1
         loop = asyncio.get_running_loop()
         if instance.member is not None:
             loop.call_later(self._random.uniform(0, 6), self.bus.leave, instance.member)
