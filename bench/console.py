@@ -109,8 +109,7 @@ class _Window:
 
 async def _live(place: Place, size: Size) -> dict[str, Any]:
     async with Driver(place, size.skus, returns_percent=8) as driver, _logged_in(place) as http:
-        while not all([await driver.metric(service, "oms_ready") for service in SERVICES]):
-            await asyncio.sleep(0.1)
+        await driver.until_ready(SERVICES)
         while (await http.get("/readyz")).status_code != 200:
             await asyncio.sleep(0.1)
         say(f"console: stocking {size.skus} articles")

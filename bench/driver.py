@@ -170,6 +170,15 @@ class Driver:
     async def metric(self, service: str, name: str) -> float:
         return (await self.metrics(service)).get(name, 0.0)
 
+    async def until_ready(self, services: Iterable[str]) -> None:
+        """On Apache Kafka a service listens only some seconds after its start: topics are made first."""
+        for service in services:
+            while True:
+                with suppress(httpx.TransportError):
+                    if await self.metric(service, "oms_ready"):
+                        break
+                await asyncio.sleep(0.1)
+
     async def metrics(self, service: str) -> dict[str, float]:
         text = (await self._http.get(self.place.url(service, "/metrics"))).text
         samples = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))

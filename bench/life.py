@@ -72,8 +72,7 @@ def measure(size: Size, figures: dict[str, Any]) -> None:
 
 async def _live(place: Place, size: Size) -> dict[str, Any]:
     async with Driver(place, size.skus, RETURNS_PERCENT) as driver:
-        while not all([await driver.metric(service, "oms_ready") for service in SERVICES]):
-            await asyncio.sleep(0.1)
+        await driver.until_ready(SERVICES)
         say(f"life: stocking {size.skus} articles")
         await driver.stock_up()
         figures = await _idle(driver.place)
