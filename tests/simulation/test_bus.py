@@ -12,8 +12,10 @@ from typing import Any, Protocol
 import pytest
 
 from ordermill.errors import Transient
+from ordermill.eventlog.memory import MemoryStore
 from ordermill.eventlog.records import SequencedRow
-from ordermill.eventlog.relay import Publisher
+from ordermill.eventlog.relay import Publisher, Relay
+from ordermill.eventlog.store import Changes
 from ordermill.names import SERVICES
 from ordermill.service.kafka import Subscriptions, follow
 from ordermill.service.publisher import KafkaPublisher
@@ -283,3 +285,28 @@ async def test_a_broker_that_replaces_another_in_the_middle_of_a_batch_gets_noth
     await sending
     await publisher.cluster()
     assert await publisher.is_empty(TOPIC)
+
+
+class DiesOnce(BusPublisher):
+    """Of a relay whose process ends when its first batch is with the broker."""
+
+    async def send_events(self, service: str, rows: Sequence[SequencedRow]) -> None:
+        await super().send_events(service, rows)
+        raise asyncio.CancelledError
+
+
+async def test_in_memory_a_broker_emptied_under_its_id_is_filled_though_the_relay_dies_after_its_first_batch() -> None:
+    store, bus = MemoryStore(), Bus(1)
+    rows = [
+        row._replace(type="of.a-newer-release.v1") for row in rows_of("stock-1", *(received(n) for n in range(1, 7)))
+    ]
+    async with store.transaction() as transaction:
+        await transaction.commit(Changes(rows=rows))  # of a type that goes to the service's own topic
+    await store.move_relay_cursor((0, 1), bus.cluster, 6)
+    with suppress(asyncio.CancelledError):
+        await Relay(store, DiesOnce(bus, lambda: NOW), "inventory", batch=2).run()
+    following = asyncio.create_task(Relay(store, BusPublisher(bus, lambda: NOW), "inventory", batch=2).run())
+    async with asyncio.timeout(5):
+        while len({said(record) for record in bus.records("oms.inventory.events")[0]}) < 6:
+            await asyncio.sleep(0.02)
+    following.cancel()

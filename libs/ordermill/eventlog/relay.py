@@ -150,6 +150,9 @@ class Relay:
             await self._store.republish_all()
         self._cluster = cluster
         self.status.published = cursor
+        await (
+            self._note()
+        )  # before the first batch: who follows sees a topic that is not empty, and must not skip the rest
         loop = asyncio.get_running_loop()
         looked_at = noted_at = loop.time()
         eager = 0
@@ -221,7 +224,7 @@ class Relay:
 
     async def _note(self) -> None:
         published = self.status.published
-        if published > self._noted:
+        if published != self._noted:
             await self._store.move_relay_cursor(self._shard, self._cluster, published)
             self._noted = published
 
