@@ -35,6 +35,7 @@ from ordermill.contracts.inventory import (
     OrderLetGo,
     OrderReserved,
     OrderShippedOut,
+    StockBackordered,
     StockLetGo,
     StockReceived,
     StockReserved,
@@ -54,8 +55,9 @@ from ordermill.contracts.routing import OrderRouted, OrderUnroutable, PolicyAdop
 from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentDelivered
 from ordermill.eventlog.records import Row
 from ordermill.simulator.ledger import Entry
+from services.inventory.settings import InventorySettings
 
-from .life import Logs, stores_of, usd, whole_life
+from .life import Life, Logs, stores_of, usd, whole_life
 
 Break = Callable[[Logs], None]
 
@@ -249,6 +251,33 @@ async def test_what_can_never_be_right_is_found(life: Logs, what: str, monkeypat
     spoil(logs)
     violations = await found(logs, settled=False)
     assert any(each.check == check and text in each.text for each in violations), violations
+
+
+@pytest.mark.parametrize(
+    ("cap", "told"),
+    [
+        (7, ["another may wait for 5 units, 8 units wait then, 7 may"]),
+        (8, []),
+        (None, []),  # its units have gone: that it waits is nobody's choice
+    ],
+)
+async def test_more_units_that_wait_than_may_are_found_at_the_event_that_let_them(
+    cap: int | None, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SECOND_LOOK_S", 0)
+    life = Life()
+    await life.start()
+    await life.receive("TEA", "sparks", 1)
+    await life.order("waits", {"1": ("TEA", 3, 501)}, allow_backorder=True)
+    logs = await life.logs()
+    assert await found(logs, settled=False) == []
+    stream, asked = next(each for each in logs["inventory"] if isinstance(each[1], StockBackordered))
+    assert isinstance(asked, StockBackordered) and asked.cap == InventorySettings().backorder_cap
+    logs["inventory"].append((stream, asked.model_copy(update={"order_id": "another", "quantity": 5, "cap": cap})))
+    over = [each for each in await found(logs, settled=False) if each.check == "backorders"]
+    assert [(each.text, each.stream, each.seq) for each in over] == [
+        (text, stream, len(logs["inventory"])) for text in told
+    ]
 
 
 async def test_shelves_are_added_up_apart_from_the_fold(life: Logs) -> None:

@@ -322,7 +322,7 @@ def test_a_line_that_cannot_be_had_in_full_waits_if_the_order_may_wait() -> None
     Given(received(5), received(1, sku="CUP")).when(reserve("anna", *lines, may_wait=True)).then(
         opened("anna", *lines, may_wait=True),
         claim(StockReserved, "anna", 2),
-        StockBackordered(sku="CUP", order_id="anna", line_id="2", quantity=3),
+        StockBackordered(sku="CUP", order_id="anna", line_id="2", quantity=3, cap=CAP),
         order_reserved("anna", teapots(2)),
         OrderBackordered(order_id="anna", lines=(some(3, "2", "CUP"),)),
     )
@@ -332,7 +332,7 @@ def test_two_lines_of_one_sku_do_not_oversell() -> None:
     Given(received(5)).when(reserve("anna", teapots(3), teapots(3, "2"), may_wait=True)).then(
         opened("anna", teapots(3), teapots(3, "2"), may_wait=True),
         claim(StockReserved, "anna", 3),
-        claim(StockBackordered, "anna", 3, "2"),
+        claim(StockBackordered, "anna", 3, "2", cap=CAP),
         order_reserved("anna", teapots(3)),
         OrderBackordered(order_id="anna", lines=(some(3, "2"),)),
     )

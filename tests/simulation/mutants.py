@@ -140,6 +140,13 @@ MUTANTS = (
     Mutant("one more is sold than there is", inventory._reserve, "available >= wanted", "available + 1 >= wanted"),
     Mutant("a claim forgets what it took", inventory._reserve, "left[sku] = available - wanted", "pass"),
     Mutant(
+        "more wait than may",
+        inventory._reserve,
+        "backordered + wanted > command.backorder_cap",
+        "backordered >= command.backorder_cap",
+    ),
+    Mutant("a line forgets who waits", inventory._reserve, "waits[sku] = backordered + wanted", "pass"),
+    Mutant(
         "a split is forgotten",
         OrderToPlan.plan_of,
         "return Plan(tuple(shipments),",

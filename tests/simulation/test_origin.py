@@ -23,6 +23,16 @@ def test_a_unit_too_many_is_traced_to_its_promise_and_to_the_order_that_asked_fo
     assert "oms.capture.order-released." in causes[0]
 
 
+def test_a_unit_too_many_that_waits_is_traced_to_the_order_that_was_let_wait() -> None:
+    (mutant,) = (mutant for mutant in MUTANTS if mutant.name == "more wait than may")
+    with mutant.at_large():
+        findings = next(run.findings for seed in range(1, 100) if (run := simulate(seed)).findings)
+    told = next(finding for finding in findings if finding.startswith("backorders: "))
+    first, *causes = told.partition("; first at ")[2].split(", because of ")
+    assert first.startswith("inventory ") and "oms.inventory.stock-backordered.v1" in first
+    assert "oms.capture.order-released." in causes[0]
+
+
 def test_no_event_stands_before_its_cause_whatever_the_clocks_said() -> None:
     (asked,) = rows_of("order-1", received(1), recorded_at=MONDAY + timedelta(minutes=5))
     (early,) = rows_of("stock-a", received(1), recorded_at=MONDAY)

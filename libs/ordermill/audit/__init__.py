@@ -5,7 +5,7 @@ reported which can never be right, and only if a second look finds it again. Onc
 that everything adds up to the last unit and minor unit.
 
     SKU    received + adjusted + restocked = on hand + shipped out
-    stock  nothing is promised that is not there
+    stock  nothing is promised that is not there; no order is let wait for units beyond the cap of then
     line   ordered = canceled + shipped + still open; shipped = delivered + lost + came back + under way
     money  charged = kept + refunded, to the minor unit
     effect done once by the provider, where its ledger can be read: what was recorded is what it did

@@ -38,6 +38,7 @@ from ordermill.contracts.inventory import (
     OrderShippedOut,
     ReservationOpened,
     StockAdjusted,
+    StockBackordered,
     StockCountRecorded,
     StockLetGo,
     StockReceived,
@@ -247,11 +248,17 @@ class InventoryBook(Book):
         category, _, key = stream.partition("-")
         if category == "stock":
             stock = self.stocks.get(key, self.domain.STOCK.initial)
-            self.stocks[key] = self.domain.STOCK.evolve(stock, event)
+            after = self.stocks[key] = self.domain.STOCK.evolve(stock, event)
             self._take_stock(event)
             if isinstance(event, StockReserved) and event.quantity > stock.available:
                 text = f"{event.quantity} units are promised to {event.order_id}, {stock.available} were available"
                 self.wrong("oversell", stream, text, seq)
+            if isinstance(event, StockBackordered) and event.cap is not None and after.backordered > event.cap:
+                text = (
+                    f"{event.order_id} may wait for {event.quantity} units, {after.backordered} units wait then, "
+                    f"{event.cap} may"
+                )
+                self.wrong("backorders", stream, text, seq)
             return
         before = self.reservations.get(key, self.domain.RESERVATION.initial)
         self.reservations[key] = self.domain.RESERVATION.evolve(before, event)

@@ -102,6 +102,8 @@ class StockBackordered(ClaimFact):
     """Units that are not there are waited for, first come, first served."""
 
     type: ClassVar[str] = "oms.inventory.stock-backordered.v1"
+    cap: Count | None = None
+    """Units of the SKU that might wait at once when these were let wait; none where claimed units have gone."""
 
 
 class BackorderFilled(ClaimFact):

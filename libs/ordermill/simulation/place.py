@@ -32,7 +32,6 @@ from services.capture.handlers import Intake
 from services.fulfillment.app import core as fulfillment
 from services.inventory.app import core as inventory
 from services.inventory.handlers import Feeds
-from services.inventory.settings import InventorySettings
 from services.returns.app import core as returns
 from services.returns.handlers import Desk
 from services.returns.policy import BUILT_IN, read_policy
@@ -54,6 +53,8 @@ POLL_S = 1.0
 """How often loops look that nobody wakes. Slower than in production: looking is what a simulation spends time on."""
 SESSION_S = 4.0
 """How long a group waits for a silent member."""
+BACKORDER_CAP = 5
+"""So few that some orders are refused for it."""
 
 
 @cache
@@ -146,7 +147,7 @@ class Place:
             case "capture":
                 service = capture(Intake(keyring), payments)
             case "inventory":
-                service = inventory(Feeds(network().location_ids, _default(InventorySettings, "backorder_cap")))
+                service = inventory(Feeds(network().location_ids, BACKORDER_CAP))
             case "routing":
                 service = routing(default_policy_text(), default_network_text(), process.clock)
             case "fulfillment":

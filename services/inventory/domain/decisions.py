@@ -406,7 +406,15 @@ def _reserve(work: _Work, command: ReserveOrder) -> None:
     for line in reserved:
         work.record(StockReserved(sku=line.sku, order_id=order_id, line_id=line.line_id, quantity=line.quantity))
     for line in waiting:
-        work.record(StockBackordered(sku=line.sku, order_id=order_id, line_id=line.line_id, quantity=line.quantity))
+        work.record(
+            StockBackordered(
+                sku=line.sku,
+                order_id=order_id,
+                line_id=line.line_id,
+                quantity=line.quantity,
+                cap=command.backorder_cap,
+            )
+        )
     if reserved:
         work.record(
             OrderReserved(
