@@ -22,6 +22,7 @@ FOUND = [
         b'{"tracking_code": "1", "tracking_details": [{"message": "\xed\xa0\x80", "status": "in_transit", '
         b'"datetime": "2014-11-21T14:48:00Z"}]}',
     ),
+    ("shopify", b'{"\\ud800rder_id": 5521190034427, "status": "success"}'),
     ("canonical", b'{"type": "oms.channel.order-placed.v1", "' + b"k" * 9_000 + b'": 1}'),
 ]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -28,6 +30,7 @@ from ordermill.contracts.inventory import StockReceived
 from ordermill.contracts.location import StockCorrected
 from ordermill.contracts.service import DeadLettered
 from ordermill.embedded.ports import choose_ports
+from ordermill.eventlog.records import SequencedRow
 from ordermill.service import publisher
 from ordermill.service.deadletters import LetterNotWaiting
 from ordermill.service.kafka import follow
@@ -35,6 +38,7 @@ from ordermill.service.surface import application
 from tests import brokers
 from tests.integration.kafka import MONDAY, STOCK, Broker, arrived
 from tests.integration.shelf_service import SECRET, Shelves
+from tests.integration.shelves import received, rows_of
 from tests.integration.stand import Log, Open, eventually
 
 TOKEN = "a-token-that-no-log-may-hold"
@@ -332,6 +336,31 @@ async def test_an_instance_stops_in_time_though_the_broker_is_away_and_batches_a
     await one.running.execute(one.shelves.arrived(arrived("pot", reference="meanwhile"), None), "user:test")  # type: ignore[arg-type]
     await asyncio.sleep(0.5)  # so that the relay has something in flight
     await asyncio.wait_for(one.close(), 20)
+
+
+async def test_a_batch_that_nobody_waits_for_any_more_fails_in_silence(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else the event loop complains, when all is over, of an error that nobody retrieved."""
+    caplog.set_level(logging.CRITICAL + 1, "aiokafka")  # a record that is kept would keep the batch
+    telling = publisher.KafkaPublisher(broker.settings(), system_clock)
+    (row,) = rows_of("stock-teapot", received(1))
+    await telling.send_events("inventory", [SequencedRow(1, row)])
+    broker.kill()
+    sending = asyncio.create_task(telling.send_events("inventory", [SequencedRow(1, row)]))
+    await asyncio.sleep(0.5)
+    loop, complaints = asyncio.get_running_loop(), list[str]()
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: complaints.append(context["message"]))
+    try:
+        sending.cancel()
+        await asyncio.wait([sending])
+        await telling.stop()
+        del telling, sending
+        gc.collect()
+    finally:
+        loop.set_exception_handler(before)
+    assert complaints == []
 
 
 async def test_followers_go_on_after_the_broker_was_away(broker: Broker) -> None:

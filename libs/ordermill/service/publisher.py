@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -184,7 +184,7 @@ class KafkaPublisher:
     async def _send_all(self, messages: Iterable[tuple[str, bytes, bytes, Headers]]) -> None:
         producer = await self._running()
         batches: dict[tuple[str, int], Any] = {}
-        sent: list[Awaitable[Any]] = []
+        sent: list[asyncio.Future[Any]] = []
         for topic, key, value, headers in messages:
             partition = crc32(key) % (self._partitions.get(topic) or await self._count(topic))
             place = (topic, partition)
@@ -197,7 +197,11 @@ class KafkaPublisher:
                 batch.append(key=key, value=value, timestamp=None, headers=headers)
         for place, batch in batches.items():
             sent.append(await _handed_over(producer, batch, place))
-        await asyncio.gather(*sent)
+        if sent:
+            # Not gathered: canceled, that would cut each answer off from its batch, whose failure nobody would take.
+            answered, _ = await asyncio.wait(sent, return_when=asyncio.FIRST_EXCEPTION)
+            for answer in answered:
+                answer.result()
 
     async def _count(self, topic: str) -> int:
         partitions = await (await self._running()).partitions_for(topic)

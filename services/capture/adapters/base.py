@@ -149,7 +149,7 @@ class Findings:
             raise _EnoughError
 
     def _reason(self, code: str, where: str, text: str) -> Reason:
-        return Reason(f"{self._name}.{code}", where[:MAX_WHERE], text[:MAX_TEXT])
+        return Reason(f"{self._name}.{code}", _encodable(where[:MAX_WHERE]), _encodable(text[:MAX_TEXT]))
 
     @contextmanager
     def payload(self) -> Iterator[None]:
@@ -232,3 +232,8 @@ def one_currency(name: str, order: OrderPlaced) -> str:
             name, order, f"amounts in {', '.join(sorted(currencies))}, and its document has one currency"
         )
     return order.total.currency
+
+
+def _encodable(text: str) -> str:
+    """Half a surrogate pair may stand in JSON that came in, but in none that goes out."""
+    return text.encode(errors="replace").decode()
