@@ -23,6 +23,8 @@ FOUND = [
         b'"datetime": "2014-11-21T14:48:00Z"}]}',
     ),
     ("shopify", b'{"\\ud800rder_id": 5521190034427, "status": "success"}'),
+    ("pos-csv", b"receipt,sold_at,sku,qty,unit_price,ship_name\n1,,TEA,1,1.00,Ann\n"),
+    ("headers", b"ce_" + b"k" * 9_000 + b"=\xff"),
     ("canonical", b'{"type": "oms.channel.order-placed.v1", "' + b"k" * 9_000 + b'": 1}'),
 ]
 

@@ -121,7 +121,7 @@ def envelope_of(headers: Sequence[tuple[str, bytes | None]]) -> Envelope:
         found = {name: value.decode() for name, value in headers if value is not None and name.startswith("ce_")}
     except UnicodeDecodeError as error:
         name = next(name for name, value in headers if value == error.object)
-        raise NotACloudEvent(f"header {name} is not UTF-8") from None
+        raise NotACloudEvent(f"header {name[:40]} is not UTF-8") from None
     try:
         message_id, source, type_name = found["ce_id"], found["ce_source"], found["ce_type"]
     except KeyError as missing:

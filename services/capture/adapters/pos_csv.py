@@ -394,7 +394,8 @@ class _Receipt:
 
     def _sold_at(self) -> datetime:
         """The first of the rows' times: tills write the time of each line."""
-        return min(self._instant(row["sold_at"]) for _, row in self._rows if row["sold_at"])
+        times = [row["sold_at"] for _, row in self._rows if row["sold_at"]]
+        return min(map(self._instant, times or [""]))
 
     def _instant(self, text: str) -> datetime:
         return instant_of(text, "sold_at", self._context.zones.get(self._store, self._context.zone))
