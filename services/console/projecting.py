@@ -67,6 +67,9 @@ class Progress:
     delay_s: float = 0.0
     """How long the last poll's oldest record took from Kafka's time of it into the tables."""
 
+    def note_consuming(self, consuming: bool) -> None:
+        self.consuming = consuming
+
 
 class Projecting:
     """What becomes of the records of a poll."""

@@ -150,13 +150,14 @@ async def _consume(
     polls = replace(kafka, batch_max=LARGEST_POLL)
     subscriptions = Subscriptions(polls, group, platform.member, topics, 1, projecting.handle)
     await until(stop, subscriptions.start)
-    projecting.progress.consuming = True
+    watching = asyncio.create_task(subscriptions.watch(projecting.progress.note_consuming))
     logger.info("consuming", topics=topics)
     while not stop.is_set():
         await metrics.measure_lag(subscriptions, topics)
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 1)
     logger.info("stopping")
+    watching.cancel()
     projecting.progress.consuming = False
     await subscriptions.stop()
 

@@ -31,7 +31,7 @@ from ordermill.contracts.location import StockCorrected
 from ordermill.contracts.service import DeadLettered
 from ordermill.embedded.ports import choose_ports
 from ordermill.eventlog.records import SequencedRow
-from ordermill.service import publisher
+from ordermill.service import kafka, publisher
 from ordermill.service.deadletters import LetterNotWaiting
 from ordermill.service.kafka import follow
 from ordermill.service.surface import application
@@ -201,12 +201,20 @@ class Process:
         return self.process.poll() is not None
 
     async def ready(self) -> bool:
+        return (await self.ask("/readyz")) == 200
+
+    async def waiting(self) -> bool:
+        """Alive, and not ready."""
+        return (await self.ask("/readyz"), await self.ask("/healthz")) == (503, 200)
+
+    async def ask(self, path: str) -> int | None:
+        """The status of the answer; None if there is none."""
         assert self.process.poll() is None, self.log_file.read_text()
         try:
             async with httpx.AsyncClient() as client:
-                return (await client.get(f"{self.url}/readyz")).status_code == 200
+                return (await client.get(f"{self.url}{path}")).status_code
         except httpx.HTTPError:
-            return False
+            return None
 
     def end(self) -> int:
         self.process.terminate()
@@ -529,6 +537,36 @@ async def test_health_readiness_and_metrics(shelf_log: Log, instance: Open) -> N
         text = (await client.get("/metrics")).text
         for name in ("oms_messages_total", "oms_batch_seconds_bucket", "oms_unpublished_events", "oms_ready 0.0"):
             assert name in text or name == "oms_messages_total"
+
+
+async def test_a_service_is_ready_again_when_the_broker_that_was_away_is_back(
+    broker: Broker, start: Callable[[], Process]
+) -> None:
+    one = start()
+    await eventually(one.ready)
+    broker.kill()
+    await eventually(one.waiting, timeout_s=20)
+    broker.revive(empty=True)
+    await eventually(one.ready, timeout_s=20)
+
+
+async def test_who_has_no_partition_because_others_have_them_consumes(
+    broker: Broker, instance: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "OUT_OF_GROUP_S", 0.5)
+    one = await instance()
+    await one.consume(broker.settings(), workers=broker.settings().partitions + 1)
+    await eventually(one.consumes)
+    assert 0 in await one.partitions()
+    for _ in range(10):
+        await asyncio.sleep(0.1)
+        assert one.running.consuming
+    broker.kill()
+
+    async def told() -> bool:
+        return not one.running.consuming
+
+    await eventually(told, timeout_s=20)
 
 
 async def test_a_dead_letter_is_seen_whole_redriven_and_dropped_over_http(

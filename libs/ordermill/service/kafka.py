@@ -41,6 +41,8 @@ POLL_PACE_S = 0.015
 LONGEST_PACE_S = 0.15
 EMPTY_POLL_MS = 200
 COMMIT_LIMIT_S = 10.0
+OUT_OF_GROUP_S = 5.0
+"""A group is shared out anew whenever a member comes or goes: so long that is no trouble."""
 METADATA_AGE_MS = 5_000
 """How often a consumer looks whether its topics have more partitions than before."""
 
@@ -161,6 +163,19 @@ class Subscriptions:
                 before = found.get(topic, (0, 0.0))
                 found[topic] = (before[0] + events, max(before[1], seconds))
         return found
+
+    async def watch(self, tell: Callable[[bool], None], every_s: float = 0.5) -> None:
+        """Until it is stopped, tell whether its workers have what is theirs, be it no partition.
+
+        Not so if one is out of its group for longer than a moment: the broker is away, or does not come to share out.
+        """
+        now = asyncio.get_running_loop().time
+        there = now()
+        while not any(worker.stopping for worker in self._workers):
+            if all(worker.in_group() for worker in self._workers):
+                there = now()
+            tell(now() - there < OUT_OF_GROUP_S)
+            await asyncio.sleep(every_s)
 
     async def stop(self) -> None:
         """Finish the batches at hand, commit their offsets, leave."""
@@ -311,6 +326,14 @@ class _Worker(ConsumerRebalanceListener):
         """How long the last poll's records took, from poll to commit."""
         self.polled: Sequence[Any] = ()
         """The last poll's records, as long as they are not settled."""
+
+    def in_group(self) -> bool:
+        """Whether it is a member that has been told its partitions, and knows who keeps the group."""
+        coordinator: Any = getattr(self.consumer, "_coordinator", None)
+        if coordinator is None or coordinator.coordinator_id is None:
+            return False
+        subscription = coordinator._subscription
+        return subscription.subscription is not None and not subscription.reassignment_in_progress
 
     def rewind(self) -> None:
         """FastStream drops a batch whose handler raised; go back to its start rather than lose it."""

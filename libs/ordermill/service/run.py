@@ -117,7 +117,7 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
             kafka, service.name, platform.member, service.topics, platform.workers, running.handle
         )
         await until(stop, subscriptions.start)
-        running.consuming = True
+        parts.start(subscriptions.watch(running.note_consuming))
         spare_the_collector()
         logger.info("consuming", topics=service.topics)
         if service.timers:

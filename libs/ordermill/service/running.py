@@ -96,6 +96,11 @@ class RunningService:
         self._submitted: list[tuple[Task, asyncio.Future[Outcome]]] = []
         self._submitter: asyncio.Task[None] | None = None
 
+    def note_consuming(self, consuming: bool) -> None:
+        if self.consuming and not consuming:
+            logger.warning("out of its group")
+        self.consuming = consuming
+
     # Messages
 
     async def handle(self, records: Sequence[Any]) -> None:
