@@ -7,7 +7,7 @@ short-picked, canceled or rejected.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, assert_never
@@ -36,6 +36,7 @@ from ordermill.contracts.fulfillment import (
 )
 from ordermill.decider import Decider
 from ordermill.pmap import PMap
+from ordermill.replacing import replace
 
 from .errors import (
     FulfillmentIdTaken,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from base64 import b32encode
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
@@ -44,6 +44,7 @@ from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentDelivered
 from ordermill.decider import Decider, Decision, Recorded, decision
 from ordermill.ids import derived_id
 from ordermill.pmap import PMap
+from ordermill.replacing import replace
 
 from .errors import (
     NoFailedRefund,

@@ -6,7 +6,7 @@ A purchase is fed from two sides that may come in any order: capture says what w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
@@ -30,6 +30,7 @@ from ordermill.contracts.returns import (
 from ordermill.decider import Decider
 from ordermill.money import goods_of, range_of_units
 from ordermill.pmap import PMap
+from ordermill.replacing import replace
 
 from .errors import PurchaseNotRecorded
 

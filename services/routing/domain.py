@@ -14,7 +14,7 @@ unroutable; of an order's units only those that really cannot be had.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, assert_never
 
@@ -36,6 +36,7 @@ from ordermill.contracts.routing import (
     RoutingInputs,
 )
 from ordermill.decider import Decider
+from ordermill.replacing import replace
 
 from .errors import OrderNotRouted, PolicyMismatch, PolicyNotAdopted
 from .planner import Plan, Unroutable, plan

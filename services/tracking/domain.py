@@ -8,7 +8,7 @@ never from the order in which they came.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, assert_never
 
@@ -32,6 +32,7 @@ from ordermill.contracts.tracking import (
 )
 from ordermill.decider import Decider, Decision, Folded
 from ordermill.pmap import PMap
+from ordermill.replacing import replace
 
 from .errors import ParcelNameTooLong, TrackingNumberTaken
 from .status import STATUS, RecordStep, Status, units_in

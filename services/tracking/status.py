@@ -7,7 +7,7 @@ counter, and the status follows from the counters.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -35,6 +35,7 @@ from ordermill.contracts.routing import PromiseChanged, PromiseMade
 from ordermill.contracts.tracking import OrderProgressed, OrderStatus, ParcelStatus, Step
 from ordermill.decider import Decider
 from ordermill.pmap import PMap
+from ordermill.replacing import replace
 
 from .errors import OrderNotTracked
 

@@ -528,6 +528,25 @@ class TestEngine:
         assert_whole(await everything(store))
         assert (await units(engine, "shelf-a"), await units(engine, "bin-b")) == (3, 0)
 
+    @pytest.mark.parametrize("remembered", [(), ("bin-b",), ("shelf-a", "bin-b")])
+    async def test_what_is_looked_up_costs_no_second_transaction(
+        self, store: Store, remembered: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await engine_on(store).run([task(receive("shelf-a", 5), receive("bin-b", 1))])
+        engine, begun, transaction = engine_on(store), 0, store.transaction
+        if remembered:
+            await engine.run([task(*(receive(stream, 1) for stream in remembered))])
+
+        def counted() -> Any:
+            nonlocal begun
+            begun += 1
+            return transaction()
+
+        monkeypatch.setattr(store, "transaction", counted)
+        outcomes = await engine.run([task(move("shelf-a", "bin-b", 2, declared=()), take("bin-b", 3))])
+        assert (errors(outcomes), begun) == ([None], 1)
+        assert_whole(await everything(store))
+
     async def test_views_publications_timers_and_effects_follow(self, store: Store) -> None:
         engine = engine_on(store)
         await engine.run([task(receive("shelf-a", 5))])
@@ -587,6 +606,12 @@ class TestTwoEngines:
         await two.run([task(receive("shelf-a", 9))])
         assert errors(await one.run([task(take("shelf-a", 10))])) == [None]
 
+    async def test_nor_on_what_was_remembered_and_looked_up_on_the_way(self, store: Store) -> None:
+        one, two = engine_on(store), engine_on(store)
+        await one.run([task(receive("shelf-a", 1))])
+        await two.run([task(receive("shelf-a", 9))])
+        assert errors(await one.run([task(move("shelf-a", "bin-b", 10, declared=()))])) == [None]
+
     async def test_nothing_is_left_undone_because_it_was_so_once(self, store: Store) -> None:
         one, two = engine_on(store), engine_on(store)
         await one.run([task(receive("shelf-a", 1))])
@@ -595,7 +620,10 @@ class TestTwoEngines:
         assert outcome.events == [("shelf-a", received(1))]
 
     @pytest.mark.parametrize("contended", [frozenset(), frozenset({"shelf"})], ids=["retried", "locked"])
-    async def test_hot_streams_lose_nothing_and_do_nothing_twice(self, store: Store, contended: frozenset[str]) -> None:
+    @pytest.mark.parametrize("declared", [True, False], ids=["declared", "looked-up"])
+    async def test_hot_streams_lose_nothing_and_do_nothing_twice(
+        self, store: Store, contended: frozenset[str], declared: bool
+    ) -> None:
         rules = replace(RULES, contended=contended)
         engines = [engine_on(store, rules), engine_on(store, rules)]
         shelves = [f"shelf-{n}" for n in range(4)]
@@ -606,7 +634,11 @@ class TestTwoEngines:
 
         async def work(engine: Engine, batch: list[Any]) -> None:
             tasks = [
-                task(move(source, target, 1), receive(chance.choice(shelves), 1), message=message)
+                task(
+                    move(source, target, 1, (source, target) if declared else ()),
+                    receive(chance.choice(shelves), 1),
+                    message=message,
+                )
                 for message in batch
                 for source, target in [chance.sample(shelves, 2)]
             ]

@@ -80,7 +80,7 @@ MUTANTS = (
     Mutant(
         "a message that failed is passed by", RunningService._settle, "return item, self._letter(item)", "return None"
     ),
-    Mutant("what was only read is trusted", Engine._run_once, "if only_read and", "if False and"),
+    Mutant("what was only read is trusted", Engine._decide, "if only_read and", "if False and"),
     Mutant("conflicts are not decided again", Engine.run, "for attempt in range(5)", "for attempt in range(1)"),
     Mutant("versions are not checked", MemoryStore._apply, "if row.version != head + 1:", "if False:"),
     Mutant(

@@ -12,8 +12,9 @@ import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from ordermill.contracts.base import Fact
 from ordermill.decider import Decider, Decision, Folded
 from ordermill.errors import OrdermillError, Transient
 from ordermill.ids import uuid7
+from ordermill.replacing import replace
 from ordermill.tracing import NO_SPAN, Span, within
 
 from .aggregates import Aggregate, Aggregates
@@ -95,14 +97,19 @@ class WaitsItsTurn(Transient):
 class _States(Mapping[str, Any]):
     """States by stream, as of the events decided so far in this batch."""
 
-    def __init__(self, base: dict[str, Aggregate], aggregates: Aggregates) -> None:
+    def __init__(
+        self, base: dict[str, Aggregate], aggregates: Aggregates, remembered: Callable[[str], Aggregate | None]
+    ) -> None:
         self.base = base
+        self.found: set[str] = set()
+        """Streams looked up that were not asked for, and are known from memory."""
         self.missing: set[str] = set()
         """Streams looked up and not loaded: what was decided on their initial state is thrown away."""
         self.staged: dict[str, Aggregate] = {}
         self.task: dict[str, Aggregate] = {}
         """What the task at hand has decided so far; staged when all of it succeeded."""
         self._aggregates = aggregates
+        self._remembered = remembered
 
     def __getitem__(self, stream: str) -> Any:
         return self.aggregate(stream).state
@@ -110,8 +117,12 @@ class _States(Mapping[str, Any]):
     def aggregate(self, stream: str) -> Aggregate:
         found = self.task.get(stream) or self.staged.get(stream) or self.base.get(stream)
         if found is None:
-            self.missing.add(stream)
-            return self._aggregates.initial(stream)
+            found = self._remembered(stream)
+            if found is None:
+                self.missing.add(stream)
+                return self._aggregates.initial(stream)
+            self.found.add(stream)
+            self.base[stream] = found
         return found
 
     def __iter__(self) -> Iterator[str]:
@@ -183,21 +194,9 @@ class Engine:
     async def _run_once(self, tasks: Sequence[Task], locked: bool) -> list[Outcome]:
         streams = {stream for task in tasks for decision in task.decisions for stream in decision.streams}
         while True:
-            async with self._locks.hold(streams), self.store.transaction() as transaction:
-                remembered = [s for s in streams if s in self._cache and not self._contended(s, locked)]
-                batch = _Batch(self, tasks, _States(await self._load(transaction, streams, locked), self.aggregates))
-                keys = [task.cause.message for task in tasks if task.cause.message is not None]
-                seen = await transaction.seen(keys) if keys else set()
-                batch.decide(seen)
-                if batch.states.missing:
-                    streams |= batch.states.missing
-                    continue
-                # A version check guards what is written. What was only read may be old news in memory: a refusal, or
-                # "already so", must not rest on that.
-                only_read = {s: batch.states.base[s].version for s in remembered if s not in batch.states.staged}
-                if only_read and (moved := await transaction.rows_after(only_read)):
-                    for row in moved:
-                        self._cache.pop(row.stream, None)
+            async with self._locks.hold(streams) as held, self.store.transaction() as transaction:
+                batch = await self._decide(transaction, held, tasks, streams, locked)
+                if batch is None:
                     continue
                 changes = batch.changes()
                 try:
@@ -211,6 +210,39 @@ class Engine:
                 for notify in self.on_commit:
                     notify(changes)
             return batch.outcomes
+
+    async def _decide(
+        self, transaction: Transaction, held: _Held, tasks: Sequence[Task], streams: set[str], locked: bool
+    ) -> _Batch | None:
+        """The batch, decided on all that it looked up, which is added to `streams`; None: begin again with those."""
+        remembered = {s for s in streams if self._known(s, locked) is not None}
+        base = await self._load(transaction, streams, locked)
+        keys = [task.cause.message for task in tasks if task.cause.message is not None]
+        seen = await transaction.seen(keys) if keys else set()
+        while True:
+            states = _States(base, self.aggregates, partial(self._known, locked=locked))
+            batch = _Batch(self, tasks, states)
+            batch.decide(seen)
+            if looked_up := states.found | states.missing:
+                streams |= looked_up
+                if any(self._contended(s, locked) for s in states.missing) or not await held.also(looked_up):
+                    return None
+                remembered |= states.found
+            if not states.missing:
+                break
+            base |= await self._load(transaction, states.missing, locked)
+        # A version check guards what is written. What was only read may be old news in memory: a refusal, or
+        # "already so", must not rest on that.
+        only_read = {s: base[s].version for s in remembered if s not in states.staged}
+        if only_read and (moved := await transaction.rows_after(only_read)):
+            for row in moved:
+                self._cache.pop(row.stream, None)
+            return None
+        return batch
+
+    def _known(self, stream: str, locked: bool) -> Aggregate | None:
+        """What memory holds of a stream, where that may be decided on."""
+        return None if self._contended(stream, locked) else self._cache.get(stream)
 
     def _contended(self, stream: str, locked: bool) -> bool:
         return locked or stream.partition("-")[0] in self.rules.contended
@@ -402,23 +434,45 @@ class _StreamLocks:
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
     @asynccontextmanager
-    async def hold(self, streams: set[str]) -> AsyncIterator[None]:
-        held: list[str] = []
-        ordered = sorted(streams)
-        for stream in ordered:
+    async def hold(self, streams: set[str]) -> AsyncIterator[_Held]:
+        held = _Held(self._locks)
+        try:
+            await held.take(sorted(streams))
+            yield held
+        finally:
+            held.release()
+
+
+class _Held:
+    """The streams that one task works on."""
+
+    def __init__(self, locks: dict[str, tuple[asyncio.Lock, int]]) -> None:
+        self._locks = locks
+        self._wanted: list[str] = []
+        self._held: list[str] = []
+
+    async def take(self, streams: Sequence[str]) -> None:
+        self._wanted += streams
+        for stream in streams:
             lock, waiting = self._locks.get(stream) or (asyncio.Lock(), 0)
             self._locks[stream] = (lock, waiting + 1)
-        try:
-            for stream in ordered:
-                await self._locks[stream][0].acquire()
-                held.append(stream)
-            yield
-        finally:
-            for stream in held:
-                self._locks[stream][0].release()
-            for stream in ordered:
-                lock, waiting = self._locks[stream]
-                if waiting == 1:
-                    del self._locks[stream]
-                else:
-                    self._locks[stream] = (lock, waiting - 1)
+        for stream in streams:
+            await self._locks[stream][0].acquire()
+            self._held.append(stream)
+
+    async def also(self, streams: set[str]) -> bool:
+        """Take further ones, unless somebody has one or waits for it: to wait now might be to wait in a circle."""
+        if not streams.isdisjoint(self._locks):
+            return False
+        await self.take(sorted(streams))
+        return True
+
+    def release(self) -> None:
+        for stream in self._held:
+            self._locks[stream][0].release()
+        for stream in self._wanted:
+            lock, waiting = self._locks[stream]
+            if waiting == 1:
+                del self._locks[stream]
+            else:
+                self._locks[stream] = (lock, waiting - 1)

@@ -7,7 +7,7 @@ with the last of them. While it is paid, authorized or invoiced, owed and refund
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, assert_never
@@ -39,6 +39,7 @@ from ordermill.contracts.fields import Destination, LineQuantity, Money
 from ordermill.decider import Decider
 from ordermill.money import first_units, goods_of, range_of_units
 from ordermill.pmap import PMap
+from ordermill.replacing import replace
 
 
 class Stage(StrEnum):

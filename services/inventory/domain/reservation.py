@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from immutables import Map
@@ -27,6 +27,7 @@ from ordermill.contracts.inventory import (
 )
 from ordermill.decider import Decider
 from ordermill.pmap import PMap
+from ordermill.replacing import replace
 
 from .stock import Stock
 
