@@ -12,12 +12,12 @@ import typer
 from ordermill.embedded import EmbeddedError
 from ordermill.service.logs import configure_logging
 
-from . import capture, console, life, plots, race, versus
+from . import capture, console, life, lines, plots, race, versus
 from .report import result, table
 from .stand import BenchStopped, say
 
 RESULT = Path(__file__).parent / "results" / "latest.json"
-PARTS = ("capture", "race", "versus", "life", "console")
+PARTS = ("capture", "race", "versus", "life", "lines", "console")
 
 
 def main(
@@ -40,6 +40,8 @@ def main(
             figures |= versus.measure(200 if quick else 1_000)
         if only in (None, "life"):
             life.measure(life.QUICK if quick else life.FULL, figures)
+        if only in (None, "lines"):
+            lines.measure(lines.QUICK if quick else lines.FULL, figures)
         if only in (None, "console"):
             console.measure(console.QUICK if quick else console.FULL, figures)
     except (BenchStopped, EmbeddedError) as error:

@@ -24,7 +24,7 @@ from ordermill.contracts.returns import PurchaseDelivered
 from ordermill.contracts.routing import OrderRouted
 from ordermill.contracts.tracking import ShipmentDelivered
 
-from .goods import CODES, Headers, order, scan, stock
+from .goods import CODES, LINES, Headers, order, scan, stock
 from .stand import Place
 
 BULK = 500
@@ -72,9 +72,11 @@ class Sender:
 class Driver:
     """Sends orders, does the work on them, and counts those that are delivered whole."""
 
-    def __init__(self, place: Place, skus: int, returns_percent: int) -> None:
+    def __init__(self, place: Place, skus: int, returns_percent: int, lines: int = LINES, first: int = 0) -> None:
+        """`first`: the number of the first order. Where it is not 0, others came before, and their topics are full."""
         self.place = place
-        self.sent = self.delivered = self.parcels = self.returned = self.refused = 0
+        self.sent = first
+        self.delivered = self.parcels = self.returned = self.refused = 0
         self.undelivered: dict[str, int] = {}
         """Units by order that are on their way."""
         self.returning: dict[str, Json] = {}
@@ -83,6 +85,8 @@ class Driver:
         """When orders were due to be sent, later how long they took to be routed; None: nobody looks."""
         self.routed: list[float] = []
         self._skus = skus
+        self._lines = lines
+        self._first = first
         self._returns_percent = returns_percent
         self._sender = Sender(place.kafka)
         self._http = httpx.AsyncClient(
@@ -132,7 +136,7 @@ class Driver:
         """`due`: when each was to be sent, for who looks at latencies."""
         records = []
         for at in due:
-            made = order(self.sent, self._skus)
+            made = order(self.sent, self._skus, self._lines)
             self.sent += 1
             self.undelivered[made.order_id] = made.units
             if self.latencies is not None:
@@ -203,6 +207,8 @@ class Driver:
         )
         await consumer.start()
         try:
+            if self._first:
+                await consumer.seek_to_end()
             while True:
                 for place, records in (await consumer.getmany(timeout_ms=1_000, max_records=2_000)).items():
                     take = absorb[place.topic]

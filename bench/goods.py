@@ -1,4 +1,4 @@
-"""What is sent: orders of five lines, and the goods for them. The same number is the same order, but for the time."""
+"""What is sent: orders, of five lines if nothing else is said, and the goods for them. The same number is the same order, but for the time."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class Order:
     headers: Headers
 
 
-def order(number: int, skus: int) -> Order:
-    """Five lines of `skus` SKUs, a few of them in much demand (the first tenth gets about a third of it)."""
+def order(number: int, skus: int, count: int = LINES) -> Order:
+    """`count` lines of `skus` SKUs, a few of them in much demand (the first tenth gets about a third of it)."""
     chance = Random(number)  # noqa: S311
     place = chance.choice(_PLACES)
     customer = chance.randrange(CUSTOMERS)
-    chosen = {int(skus * chance.random() ** 2) for _ in range(LINES * 3)}
+    chosen = {int(skus * chance.random() ** 2) for _ in range(count * 3)}
     lines = []
-    for index, sku in enumerate(chance.sample(sorted(chosen), LINES), 1):
+    for index, sku in enumerate(chance.sample(sorted(chosen), count), 1):
         quantity, price = chance.choice((1, 1, 1, 2, 3)), 299 + sku * 7 % 4000
         lines.append(_line(index, sku_name(sku), f"Article {sku}, the usual size", quantity, price))
         lines[-1]["weight_g"] = 150 + sku * 37 % 1500

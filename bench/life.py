@@ -23,7 +23,7 @@ from . import micro
 from .driver import Driver
 from .goods import LINES
 from .stand import Place, say, stand
-from .usage import cpu_s, difference, memory_mb
+from .usage import cpu_s, difference, machine_s, memory_mb
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ async def _live(place: Place, size: Size) -> dict[str, Any]:
         await driver.stock_up()
         figures = await _idle(driver.place)
         figures[_SAMPLED] = await _sample(driver, size)
-        figures |= await _saturated(driver, size)
-        await _drain(driver, figures, size.patience_s)
+        figures |= await saturated(driver, size)
+        await drain(driver, figures, size.patience_s)
         figures |= await _troubles(driver)
         figures["memory.mb"] = memory_mb(place.pids)
         for percent in LOADS_PERCENT:
@@ -86,7 +86,7 @@ async def _live(place: Place, size: Size) -> dict[str, Any]:
             figures[f"routed.at_{percent}_percent"] = load
             if percent == 50:
                 figures |= {f"routed.{name}": load[name] for name in ("p50_ms", "p99_ms")}
-            await _drain(driver, figures, size.patience_s)
+            await drain(driver, figures, size.patience_s)
         figures["life.orders"] = driver.sent
         return figures
 
@@ -114,8 +114,9 @@ async def _idle(place: Place) -> dict[str, Any]:
     return {"idle.cpu_percent": sum(percent.values()), "idle.cpu_percent_by_process": percent}
 
 
-async def _saturated(driver: Driver, size: Size) -> dict[str, Any]:
-    say(f"life: {size.in_flight} orders of {LINES} lines on their way, warming up")
+async def saturated(driver: Driver, size: Size, lines: int = LINES) -> dict[str, Any]:
+    """The figures `life` of a steady window at full speed."""
+    say(f"life: {size.in_flight} orders of {lines} lines on their way, warming up")
     stop = asyncio.Event()
     feeding = asyncio.create_task(driver.saturate(size.in_flight, stop))
     until = perf_counter() + size.warm_s
@@ -126,10 +127,10 @@ async def _saturated(driver: Driver, size: Size) -> dict[str, Any]:
         await _tick(driver, feeding)
     say(f"life: measuring for {size.life_s:g} s")
     pids = driver.place.pids | {"driver": os.getpid()}
-    before = await _Moment.now(driver, pids)
+    machine, before = machine_s(), await _Moment.now(driver, pids)
     while perf_counter() - before.at < size.life_s:
         await _tick(driver, feeding)
-    after = await _Moment.now(driver, pids)
+    after, machine = await _Moment.now(driver, pids), machine_s() - machine
     stop.set()
     await feeding
     orders = after.delivered - before.delivered
@@ -148,6 +149,7 @@ async def _saturated(driver: Driver, size: Size) -> dict[str, Any]:
         "life.parcels_per_order": (after.parcels - before.parcels) / orders,
         "life.returned_percent": 100 * (after.returned - before.returned) / orders,
         "life.cores_busy": (sum(cpu.values()) + own) / 1000 * orders / (after.at - before.at),
+        "life.cores_others": (machine - (sum(cpu.values()) + own) / 1000 * orders) / (after.at - before.at),
     }
 
 
@@ -173,7 +175,7 @@ async def _tick(driver: Driver, feeding: asyncio.Task[None]) -> None:
         feeding.result()
 
 
-async def _drain(driver: Driver, figures: dict[str, Any], patience_s: float) -> None:
+async def drain(driver: Driver, figures: dict[str, Any], patience_s: float) -> None:
     """Wait for what is on its way, as long as something moves; what does not arrive is stuck."""
     moved, seen = perf_counter(), (0, 0, 0)
     until = moved + _DRAIN_AT_MOST_S

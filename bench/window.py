@@ -1,0 +1,76 @@
+"""A short window of whole lives at full speed, for all that compares one circumstance with another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ordermill.names import SERVICES
+
+from .driver import Driver
+from .goods import LINES
+from .life import QUICK, RETURNS_PERCENT, Size, drain, saturated
+from .stand import Place, Stand
+from .usage import memory_mb
+
+SHORT, SHORTEST = replace(QUICK, warm_s=30, life_s=15), replace(QUICK, life_s=8)
+_LIMIT_S = 240
+"""A window takes a minute; nobody waits longer than this."""
+_TOLD = (
+    "orders_per_s",
+    "orders_per_s_if_all_cores_were_free",
+    "cpu_ms_per_order",
+    "events_per_order",
+    "in_flight",
+    "cores_busy",
+    "cores_others",
+)
+_TROUBLE = ("oms_retries_total", 'oms_messages_total{result="dead-lettered"}')
+
+
+@dataclass(frozen=True)
+class Window:
+    """What was found. `figures` are those of the life's that are told here, and `trouble`: what was refused,
+    tried again or kept as a dead letter.
+    """
+
+    figures: dict[str, float]
+    cpu_ms: dict[str, float]
+    """By process, an order."""
+    events: dict[str, float]
+    """By service, an order."""
+    memory_mb: dict[str, float]
+    """By process, shared pages counted once."""
+    next_order: int
+
+
+def measure_window(at: Stand, size: Size, lines: int = LINES, first: int = 0, settle: bool = False) -> Window:
+    """Orders of `lines` lines, the first one's number as of Driver: goods come before them only where it is 0.
+
+    At most `size.in_flight` orders are on their way, and no more lines than so many orders of five have. `settle`: all
+    that is on its way at the end is waited for. Services must have been started.
+    """
+    return Window(**at.measure("window", lambda place: _window(place, size, lines, first, settle), _LIMIT_S))
+
+
+async def _window(place: Place, size: Size, lines: int, first: int, settle: bool) -> dict[str, Any]:
+    size = replace(size, in_flight=min(size.in_flight, size.in_flight * LINES // lines))
+    async with Driver(place, size.skus, RETURNS_PERCENT, lines, first) as driver:
+        await driver.until_ready(SERVICES)
+        if not first:
+            await driver.stock_up()
+        life = await saturated(driver, size, lines)
+        memory = {name: used["pss"] for name, used in memory_mb(place.pids).items()}
+        if settle:
+            await drain(driver, life, size.patience_s)
+        trouble = float(driver.refused)
+        for service in SERVICES:
+            metrics = await driver.metrics(service)
+            trouble += sum(metrics.get(name, 0.0) for name in _TROUBLE)
+        return {
+            "figures": {name: life[f"life.{name}"] for name in _TOLD} | {"trouble": trouble},
+            "cpu_ms": life["life.cpu_ms_by_process"],
+            "events": life["life.events_by_service"],
+            "memory_mb": memory,
+            "next_order": driver.sent,
+        }
