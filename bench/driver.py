@@ -126,9 +126,10 @@ class Driver:
         """Returns when the goods can be promised."""
         records = list(stock(self._skus))
         await self._sender.send(location.TOPIC, records)
-        while await self.metric("inventory", 'oms_messages_total{result="handled"}') < len(records):
+        instances = [name for name in self.place.ports if name.partition("-")[0] == "inventory"]
+        while await self._of_all(instances, 'oms_messages_total{result="handled"}') < len(records):
             await asyncio.sleep(0.1)
-        while await self.metric("inventory", "oms_unpublished_events"):
+        while await self._of_all(instances, "oms_unpublished_events"):
             await asyncio.sleep(0.1)
         await asyncio.sleep(0.5)
 
@@ -170,6 +171,9 @@ class Driver:
             await self.send_orders([began + number / per_s for number in range(count, due)])
             count = max(count, due)
             await asyncio.sleep(0.004)
+
+    async def _of_all(self, instances: Iterable[str], name: str) -> float:
+        return sum([await self.metric(each, name) for each in instances])
 
     async def metric(self, service: str, name: str) -> float:
         return (await self.metrics(service)).get(name, 0.0)

@@ -1,4 +1,4 @@
-"""What is sent: orders, of five lines if nothing else is said, and the goods for them. The same number is the same order, but for the time."""
+"""What is sent: orders and the goods for them. The same number is the same order, but for the time."""
 
 from __future__ import annotations
 

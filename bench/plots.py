@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pygal.style import CleanStyle
 
 RESULTS = Path(__file__).parent / "results"
 PERCENTILES = ("p50_ms", "p95_ms", "p99_ms", "p99.9_ms")
+_GROWTH = re.compile(r"growth\.at_\d+")
 _LOOK = {"style": CleanStyle, "js": [], "disable_xml_declaration": True, "legend_at_bottom": True, "show_legend": True}
 
 
@@ -23,6 +25,7 @@ def draw(result: dict[str, Any], folder: Path) -> list[Path]:
         ("latency", latency, loads),
         ("cpu", cpu, figures.get("life.cpu_ms_by_process")),
         ("memory", memory, figures.get("memory.mb")),
+        ("growth", growth, {name: each for name, each in figures.items() if _GROWTH.fullmatch(name)}),
     ):
         if shown:
             written.append(folder / f"{name}.svg")
@@ -55,6 +58,16 @@ def memory(used: dict[str, dict[str, float]]) -> Any:
     chart.x_labels = list(used)
     chart.add("resident", [each["rss"] for each in used.values()])
     chart.add("shared pages counted once", [each["pss"] for each in used.values()])
+    return chart
+
+
+def growth(windows: dict[str, dict[str, float]]) -> Any:
+    """Whole lives at full speed, by what the logs hold."""
+    by_events = sorted(windows.values(), key=lambda window: window["events"])
+    chart = pygal.Line(title="Whole lives at full speed, by events in the logs", range=(0, None), **_LOOK)
+    chart.x_labels = [f"{window['events']:,.0f}" for window in by_events]
+    chart.add("orders a second", [window["orders_per_s"] for window in by_events])
+    chart.add("CPU of an order, milliseconds", [window["cpu_ms_per_order"] for window in by_events])
     return chart
 
 

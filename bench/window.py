@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ordermill.names import SERVICES
-
 from .driver import Driver
 from .goods import LINES
 from .life import QUICK, RETURNS_PERCENT, Size, drain, saturated
@@ -30,8 +28,8 @@ _TROUBLE = ("oms_retries_total", 'oms_messages_total{result="dead-lettered"}')
 
 @dataclass(frozen=True)
 class Window:
-    """What was found. `figures` are those of the life's that are told here, and `trouble`: what was refused,
-    tried again or kept as a dead letter.
+    """What was found. `figures` are those of the life's that are told here, `conflicts` of writers, and `trouble`:
+    what was refused, tried again or kept as a dead letter.
     """
 
     figures: dict[str, float]
@@ -39,6 +37,8 @@ class Window:
     """By process, an order."""
     events: dict[str, float]
     """By service, an order."""
+    batch_messages: dict[str, float]
+    """By service: messages in a transaction, of polls that had any for it."""
     memory_mb: dict[str, float]
     """By process, shared pages counted once."""
     next_order: int
@@ -56,21 +56,27 @@ def measure_window(at: Stand, size: Size, lines: int = LINES, first: int = 0, se
 async def _window(place: Place, size: Size, lines: int, first: int, settle: bool) -> dict[str, Any]:
     size = replace(size, in_flight=min(size.in_flight, size.in_flight * LINES // lines))
     async with Driver(place, size.skus, RETURNS_PERCENT, lines, first) as driver:
-        await driver.until_ready(SERVICES)
+        await driver.until_ready(place.ports)
         if not first:
             await driver.stock_up()
         life = await saturated(driver, size, lines)
         memory = {name: used["pss"] for name, used in memory_mb(place.pids).items()}
         if settle:
             await drain(driver, life, size.patience_s)
-        trouble = float(driver.refused)
-        for service in SERVICES:
-            metrics = await driver.metrics(service)
-            trouble += sum(metrics.get(name, 0.0) for name in _TROUBLE)
+        told = {service: await driver.metrics(service) for service in place.ports}
+        trouble = driver.refused + sum(metrics.get(name, 0.0) for metrics in told.values() for name in _TROUBLE)
+        more = {"conflicts": sum(metrics["oms_conflicts"] for metrics in told.values()), "trouble": trouble}
         return {
-            "figures": {name: life[f"life.{name}"] for name in _TOLD} | {"trouble": trouble},
+            "figures": {name: life[f"life.{name}"] for name in _TOLD} | more,
             "cpu_ms": life["life.cpu_ms_by_process"],
             "events": life["life.events_by_service"],
+            "batch_messages": {service: _mean_batch(metrics) for service, metrics in told.items()},
             "memory_mb": memory,
             "next_order": driver.sent,
         }
+
+
+def _mean_batch(metrics: dict[str, float]) -> float:
+    name = "oms_batch_messages"
+    batches = metrics[f"{name}_count"] - metrics[f'{name}_bucket{{le="0.0"}}']
+    return metrics[f"{name}_sum"] / max(1.0, batches)
