@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import uvloop
 
@@ -62,6 +64,28 @@ class Stand:
             child = Child(name, function=self._runner(name), log=self._stack.log(name), essential=False, nice=nice)
             self._children[name] = child
             self._stack.supervisor.start(child)
+
+    def seconds_to_ready(self, service: str, fresh: bool, limit_s: float = 60) -> float:
+        """Start a service and wait until it says that it is ready. `fresh`: as `oms run` in a process of its own, which
+        imports all anew; else forked from here, as `oms up` does it. Raises BenchStopped after `limit_s` seconds.
+        """
+        oms = str(Path(sys.executable).with_name("oms"))
+        child = Child(
+            service,
+            function=None if fresh else self._runner(service),
+            argv=(lambda: [oms, "run", service]) if fresh else None,
+            log=self._stack.log(service),
+            essential=False,
+        )
+        self._children[service] = child
+        url, began = f"http://127.0.0.1:{self._stack.ports[service]}/readyz", time.monotonic()
+        self._stack.supervisor.start(child)
+        while not _answers(url):
+            self._stack.supervisor.poll()
+            if self._dead() or self._stack.supervisor.stop_requested or time.monotonic() - began > limit_s:
+                raise BenchStopped(f"{service} did not get ready: {child.log_tail(4)}")
+            time.sleep(0.005)
+        return time.monotonic() - began
 
     def stop(self, *services: str) -> None:
         for service in services:
@@ -153,6 +177,15 @@ def stand(settings: dict[str, str] | None = None, more: Sequence[str] = ()) -> I
             asyncio.run(installation.prepare(server, stack.postgres.address))
             stack.supervisor.start(Child(SIMULATOR, function=runner(SIMULATOR), log=stack.log(SIMULATOR)))
             yield Stand(folder, stack, environment, installation.secrets["api_token"])
+
+
+def _answers(url: str) -> bool:
+    """With status 200."""
+    try:
+        with urlopen(url, timeout=1) as answer:  # noqa: S310
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:
+        return False
 
 
 def apache_kafka() -> str | None:
