@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,38 +13,49 @@ import typer
 from ordermill.embedded import EmbeddedError
 from ordermill.service.logs import configure_logging
 
-from . import capture, console, life, lines, plots, race, versus
+from . import capture, console, growth, layers, life, lines, partitions, plots, race, soak, start, versus
 from .report import result, table
 from .stand import BenchStopped, say
 
 RESULT = Path(__file__).parent / "results" / "latest.json"
-PARTS = ("capture", "race", "versus", "life", "lines", "console")
+HEADLINES = ("capture", "race", "versus", "life", "console")
+MORE = ("lines", "layers", "growth", "start")
+"""Three minutes or less each; not part of a quick run unless named."""
+NAMED = ("partitions", "soak")
+"""Those take longer, and are measured only when named."""
+ONLY = f"One of: {', '.join(HEADLINES + MORE)}; or of those measured only when named: {', '.join(NAMED)}."
+TO = "With growth: events in the logs at last. Ten million take a quarter of an hour and 20 GB."
 
 
 def main(
     quick: Annotated[bool, typer.Option(help="The headline figures in about three minutes, less steady.")] = False,
-    only: Annotated[str | None, typer.Option(help=f"One of: {', '.join(PARTS)}.")] = None,
+    only: Annotated[str | None, typer.Option(help=ONLY)] = None,
+    to: Annotated[int, typer.Option(min=1, help=TO)] = growth.MILLION,
+    minutes: Annotated[float, typer.Option(min=0.5, help="With soak: for how long.")] = soak.MINUTES,
     output: Annotated[Path | None, typer.Option(help=f"Where the result goes; {RESULT} for a full run.")] = None,
 ) -> None:
     """Measure Ordermill on this machine: everything in a temporary folder, nothing is left running."""
-    if only is not None and only not in PARTS:
-        raise typer.BadParameter(f"{only!r}: one of {', '.join(PARTS)}", param_hint="--only")
+    if only is not None and only not in HEADLINES + MORE + NAMED:
+        raise typer.BadParameter(f"{only!r}: one of {', '.join(HEADLINES + MORE + NAMED)}", param_hint="--only")
     configure_logging("bench", "WARNING")
     load = os.getloadavg()
     figures: dict[str, Any] = {}
+    measures: dict[str, Callable[[], None]] = {
+        "capture": lambda: figures.update(capture.measure(6_000 if quick else 20_000)),
+        "race": lambda: figures.update(race.measure(1 if quick else 5)),
+        "versus": lambda: figures.update(versus.measure(200 if quick else 1_000)),
+        "life": lambda: life.measure(life.QUICK if quick else life.FULL, figures),
+        "lines": lambda: lines.measure(lines.QUICK if quick else lines.FULL, figures),
+        "layers": lambda: layers.measure(layers.QUICK if quick else layers.FULL, figures),
+        "growth": lambda: growth.measure(growth.QUICK if quick else growth.FULL, to, figures),
+        "start": lambda: start.measure(start.QUICK if quick else start.FULL, figures),
+        "console": lambda: console.measure(console.QUICK if quick else console.FULL, figures),
+        "partitions": lambda: partitions.measure(partitions.QUICK if quick else partitions.FULL, figures),
+        "soak": lambda: soak.measure(soak.QUICK if quick else soak.FULL, minutes, figures),
+    }
     try:
-        if only in (None, "capture"):
-            figures |= capture.measure(6_000 if quick else 20_000)
-        if only in (None, "race"):
-            figures |= race.measure(1 if quick else 5)
-        if only in (None, "versus"):
-            figures |= versus.measure(200 if quick else 1_000)
-        if only in (None, "life"):
-            life.measure(life.QUICK if quick else life.FULL, figures)
-        if only in (None, "lines"):
-            lines.measure(lines.QUICK if quick else lines.FULL, figures)
-        if only in (None, "console"):
-            console.measure(console.QUICK if quick else console.FULL, figures)
+        for part in (only,) if only else HEADLINES if quick else HEADLINES + MORE:
+            measures[part]()
     except (BenchStopped, EmbeddedError) as error:
         say(str(error))
         raise typer.Exit(1) from None
