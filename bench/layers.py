@@ -75,8 +75,9 @@ def measure(size: Size, figures: dict[str, Any]) -> None:
         for name in MEASURED:
             say(f"layers: what {name} was told, once more")
             polled = max(1, round(life.batch_messages[name]))
-            layers = at.measure("layers", partial(_replay, name=name, polled=polled), _LIMIT_S)
-            counts = {each: layers.pop(each) for each in ("messages", "events")}
+            work = partial(_replay, name=name, polls=life.polls[name], polled=polled)
+            layers = at.measure("layers", work, _LIMIT_S)
+            counts = {each: layers.pop(each) for each in ("messages", "messages a poll", "events")}
             figures[f"layers.{name}"] = layers
             figures[f"layers.{name}_as_designed"] = grouped(layers)
             figures[f"layers.{name}_in_sum"] = {
@@ -85,7 +86,8 @@ def measure(size: Size, figures: dict[str, Any]) -> None:
                 "in life, without broker": 1000 * _of_service(life.cpu_ms, name) / life.events[name],
                 "messages an event": counts["messages"] / counts["events"],
                 "events": counts["events"],
-                "messages a poll": polled,
+                "messages a poll": counts["messages a poll"],
+                "messages a transaction": polled,
             }
         figures["layers.designed"] = DESIGNED
 
@@ -168,12 +170,17 @@ class _MeasuredTransaction:
         return self._meter.awaited("write" if name == "commit" else "load", getattr(self._transaction, name))
 
 
-async def _replay(place: Place, name: str, polled: int) -> dict[str, float]:
-    """Microseconds an event by layer; and how many `events` were recorded, because of how many `messages`."""
+async def _replay(place: Place, name: str, polls: float, polled: int) -> dict[str, float]:
+    """Microseconds an event by layer; and how many `events` were recorded, because of how many `messages`.
+
+    There were so many `polls` in the life, and `polled` messages in a transaction.
+    """
     meter = _Meter(place, name)
     plain = declared(name)
     spare_the_collector()  # as a service does
-    records = sorted(await _deliver(meter, plain), key=lambda record: record.timestamp)
+    everything = await _deliver(meter, plain, 500)
+    at_once = max(1, round(len(everything) / polls))
+    records = sorted(await _deliver(meter, plain, at_once), key=lambda record: record.timestamp)
     await _empty(place, plain)
     store = await PostgresStore.open(settings_of(name).database_url.get_secret_value())
     try:
@@ -218,11 +225,12 @@ async def _replay(place: Place, name: str, polled: int) -> dict[str, float]:
         await store.close()
     if not rows:
         raise BenchStopped(f"layers: {name} recorded nothing of {len(mine)} messages")
-    return {layer: us / len(rows) for layer, us in meter.us.items()} | {"events": len(rows), "messages": len(records)}
+    counts = {"events": len(rows), "messages": len(records), "messages a poll": at_once}
+    return {layer: us / len(rows) for layer, us in meter.us.items()} | counts
 
 
-async def _deliver(meter: _Meter, service: Service) -> list[Any]:
-    """All that is on the service's topics, polled as the service polls it by a group of our own."""
+async def _deliver(meter: _Meter, service: Service, at_once: int) -> list[Any]:
+    """All that is on the service's topics, polled as the service polls it, `at_once` at most, by a group of our own."""
     records: list[Any] = []
     ended: list[tuple[float, float]] = []
 
@@ -233,8 +241,8 @@ async def _deliver(meter: _Meter, service: Service) -> list[Any]:
         records.extend(polled)
         ended.append(used())
 
-    kafka = kafka_of(PlatformSettings())
-    subscriptions = Subscriptions(kafka, f"bench-{service.name}", "bench", service.topics, 1, take)
+    kafka = replace(kafka_of(PlatformSettings()), batch_max=at_once)
+    subscriptions = Subscriptions(kafka, f"bench-{service.name}-{at_once}", "bench", service.topics, 1, take)
     await subscriptions.start()
     began, seen = used(), -1
     while not records or len(records) != seen:

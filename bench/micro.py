@@ -21,6 +21,7 @@ from ordermill.ids import uuid7
 from ordermill.installation import declared
 from ordermill.service.messages import envelope_of
 from ordermill.service.metrics import Metrics
+from ordermill.service.run import spare_the_collector
 from ordermill.service.running import RunningService
 from ordermill.service.settings import settings_of
 
@@ -75,6 +76,7 @@ async def decide(place: Place, orders: int, between: tuple[float, float]) -> dic
         records = [record for record in await _records(place, service.topics) if record.timestamp <= between[1]]
         start = sum(record.timestamp < between[0] for record in records)
         await _handle(running, records[:start])
+        spare_the_collector()  # of what no service would have in memory: all of its messages
         began = process_time()
         await _handle(running, records[start:])
         per_order[name] = 1e6 * (process_time() - began) / orders

@@ -13,13 +13,15 @@ from ordermill.names import SERVICES
 from .driver import Driver
 from .life import RETURNS_PERCENT, Size
 from .stand import BenchStopped, Place, say, stand
-from .usage import machine_s, memory_mb
+from .usage import available_mb, machine_s, memory_mb
 from .window import SHORT, SHORTEST, measure_window
 
 FULL, QUICK = SHORT, SHORTEST
 MINUTES = 60
 _EVERY_S = 5.0
 _TOLD_EVERY = 60
+_SPARE_MB = 2_000
+"""With less to spare it ends: the embedded broker keeps all topics in memory."""
 Sample = tuple[float, dict[str, float]]
 """Seconds since the beginning, and megabytes by process."""
 
@@ -46,7 +48,7 @@ def mb_an_hour(samples: Sequence[Sample]) -> dict[str, float]:
 
 
 def measure(size: Size, minutes: float, figures: dict[str, Any]) -> None:
-    """Adds the figures `soak`."""
+    """Adds the figures `soak`, of fewer minutes where memory runs out."""
     with stand() as at:
         at.start(*SERVICES)
         found = measure_window(at, size, settle=True)
@@ -58,7 +60,6 @@ def measure(size: Size, minutes: float, figures: dict[str, Any]) -> None:
     samples = [(each[0], each[1]) for each in soaked.pop("samples")]
     first, last = thirds(samples)
     figures |= {f"soak.{name}": each for name, each in soaked.items()}
-    figures["soak.minutes"] = minutes
     figures["soak.orders_per_s_sent"] = per_s
     figures["soak.memory_mb_first_third"] = means(first)
     figures["soak.memory_mb_last_third"] = means(last)
@@ -73,7 +74,7 @@ async def _soak(place: Place, size: Size, per_s: float, seconds: float, first: i
         await driver.until_ready(SERVICES)
         began, machine = perf_counter(), machine_s()
         feeding = asyncio.create_task(driver.send_on_schedule(per_s, stop))
-        while (at := perf_counter() - began) < seconds:
+        while (at := perf_counter() - began) < seconds and available_mb() > _SPARE_MB:
             samples.append((at, {name: used["pss"] for name, used in memory_mb(place.pids).items()}))
             if len(samples) % _TOLD_EVERY == 0:
                 say(f"soak: {at / 60:.0f} of {seconds / 60:.0f} minutes, {driver.delivered:,} orders delivered")
@@ -83,9 +84,12 @@ async def _soak(place: Place, size: Size, per_s: float, seconds: float, first: i
                 feeding.result()
         stop.set()
         await feeding
+        if at < seconds:
+            say(f"soak: over after {at / 60:.0f} minutes, for memory runs out")
         return {
             "samples": samples,
-            "orders_per_s": driver.delivered / seconds,
+            "minutes": at / 60,
+            "orders_per_s": driver.delivered / at,
             "undelivered": len(driver.undelivered),
             "cores_busy_by_anyone": (machine_s() - machine) / (perf_counter() - began),
         }

@@ -36,6 +36,12 @@ def machine_s() -> float:
     return (sum(ticks) - idle - waiting) / _TICKS_PER_S
 
 
+def available_mb() -> float:
+    """Memory that the machine could still give."""
+    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    return next(int(line[1]) / 1024 for line in lines if line[0] == "MemAvailable:")
+
+
 def memory_mb(pids: Pids) -> dict[str, dict[str, float]]:
     """Resident (shared pages counted in each) and proportional (each shared page split among its users) memory."""
     found = {}

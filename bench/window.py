@@ -37,6 +37,8 @@ class Window:
     """By process, an order."""
     events: dict[str, float]
     """By service, an order."""
+    polls: dict[str, float]
+    """By service: how many brought something, be it none of its business."""
     batch_messages: dict[str, float]
     """By service: messages in a transaction, of polls that had any for it."""
     memory_mb: dict[str, float]
@@ -70,6 +72,7 @@ async def _window(place: Place, size: Size, lines: int, first: int, settle: bool
             "figures": {name: life[f"life.{name}"] for name in _TOLD} | more,
             "cpu_ms": life["life.cpu_ms_by_process"],
             "events": life["life.events_by_service"],
+            "polls": {service: metrics["oms_batch_messages_count"] for service, metrics in told.items()},
             "batch_messages": {service: _mean_batch(metrics) for service, metrics in told.items()},
             "memory_mb": memory,
             "next_order": driver.sent,
