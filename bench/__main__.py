@@ -24,7 +24,7 @@ MORE = ("lines", "layers", "growth", "start")
 NAMED = ("partitions", "soak")
 """Those take longer, and are measured only when named."""
 ONLY = f"One of: {', '.join(HEADLINES + MORE)}; or of those measured only when named: {', '.join(NAMED)}."
-TO = "With growth: events in the logs at last. Ten million take a quarter of an hour and 20 GB."
+TO = "With growth: events in the logs at last. Ten million take a quarter of an hour and 15 GB."
 
 
 def main(

@@ -23,6 +23,7 @@ from ordermill.contracts.base import Fact, decode
 from ordermill.eventlog.engine import Engine, buffered_random
 from ordermill.eventlog.postgres import PostgresStore, view_table
 from ordermill.eventlog.records import GENESIS, Row, SequencedRow, chain
+from ordermill.eventlog.relay import LONGEST_PACE_S
 from ordermill.eventlog.store import Transaction
 from ordermill.ids import uuid7
 from ordermill.installation import declared
@@ -54,8 +55,6 @@ GROUPS = {
     "python": ("parse", "prepare", "decide", "documents", "row"),
 }
 """Which layers the design has in one figure. `keyring postgres` is in none: the design knew no keyring."""
-_PAGE = 200
-"""Events that a relay reads and sends at once: about as many as come together at full speed."""
 _QUIET_S = 2.0
 _LIMIT_S = 150
 T = TypeVar("T")
@@ -75,7 +74,8 @@ def measure(size: Size, figures: dict[str, Any]) -> None:
         for name in MEASURED:
             say(f"layers: what {name} was told, once more")
             polled = max(1, round(life.batch_messages[name]))
-            work = partial(_replay, name=name, polls=life.polls[name], polled=polled)
+            page = max(1, round(life.events[name] * life.figures["orders_per_s"] * LONGEST_PACE_S))
+            work = partial(_replay, name=name, polls=life.polls[name], polled=polled, page=page)
             layers = at.measure("layers", work, _LIMIT_S)
             counts = {each: layers.pop(each) for each in ("messages", "messages a poll", "events")}
             figures[f"layers.{name}"] = layers
@@ -88,6 +88,7 @@ def measure(size: Size, figures: dict[str, Any]) -> None:
                 "events": counts["events"],
                 "messages a poll": counts["messages a poll"],
                 "messages a transaction": polled,
+                "events a page": page,
             }
         figures["layers.designed"] = DESIGNED
 
@@ -170,10 +171,10 @@ class _MeasuredTransaction:
         return self._meter.awaited("write" if name == "commit" else "load", getattr(self._transaction, name))
 
 
-async def _replay(place: Place, name: str, polls: float, polled: int) -> dict[str, float]:
+async def _replay(place: Place, name: str, polls: float, polled: int, page: int) -> dict[str, float]:
     """Microseconds an event by layer; and how many `events` were recorded, because of how many `messages`.
 
-    There were so many `polls` in the life, and `polled` messages in a transaction.
+    There were so many `polls` in the life, and `polled` messages in a transaction. `page`: what a relay takes at once.
     """
     meter = _Meter(place, name)
     plain = declared(name)
@@ -213,14 +214,14 @@ async def _replay(place: Place, name: str, polls: float, polled: int) -> dict[st
             handled = 1e6 * (process_time() - began)
         async with meter.beyond(postgres="sequence postgres"):
             began = process_time()
-            while await store.sequence():
+            while await store.sequence(page):
                 pass
             meter.here("sequence", began)
-        rows = await _read(meter, store, before)
+        rows = await _read(meter, store, before, page)
         _make_rows(meter, [each.row for each in rows])
         within = sum(meter.us[layer] for layer in ("prepare", "load", "write", "documents", "row"))
         meter.us["decide"] = handled - parsed_again - within
-        await _publish(meter, service, store, rows)
+        await _publish(meter, service, store, rows, page)
     finally:
         await store.close()
     if not rows:
@@ -269,11 +270,11 @@ async def _handle(running: RunningService, records: list[Any], polled: int) -> N
         await running.handle(records[first : first + polled])
 
 
-async def _read(meter: _Meter, store: PostgresStore, after: int) -> list[SequencedRow]:
+async def _read(meter: _Meter, store: PostgresStore, after: int, limit: int) -> list[SequencedRow]:
     rows: list[SequencedRow] = []
     async with meter.beyond(postgres="read postgres"):
         began = process_time()
-        while page := await store.read(rows[-1].seq if rows else after, _PAGE):
+        while page := await store.read(rows[-1].seq if rows else after, limit):
             rows += page
         meter.here("read", began)
     return rows
@@ -293,7 +294,7 @@ def _make_rows(meter: _Meter, rows: list[Row]) -> None:
     meter.here("row", began)
 
 
-async def _publish(meter: _Meter, service: Service, store: PostgresStore, rows: list[SequencedRow]) -> None:
+async def _publish(meter: _Meter, service: Service, store: PostgresStore, rows: list[SequencedRow], page: int) -> None:
     """The events, and the states that they left, onto the topics once more."""
     kafka = kafka_of(PlatformSettings())
     publisher = KafkaPublisher(kafka, system_clock, all_topics(SERVICES), topics_told_by(service.name))
@@ -302,12 +303,12 @@ async def _publish(meter: _Meter, service: Service, store: PostgresStore, rows: 
         await publisher.cluster()
         async with meter.beyond(broker="publish broker"):
             began = process_time()
-            for first in range(0, len(rows), _PAGE):
-                await publisher.send_events(service.name, rows[first : first + _PAGE])
+            for first in range(0, len(rows), page):
+                await publisher.send_events(service.name, rows[first : first + page])
             meter.here("publish", began)
         async with meter.beyond(broker="states broker", postgres="states postgres"):
             began = process_time()
-            while service.published and (states := await store.unpublished(_PAGE)):
+            while service.published and (states := await store.unpublished(page)):
                 await publisher.send_states(service.name, states)
                 await store.published(states)
             meter.here("states", began)
