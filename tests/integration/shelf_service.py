@@ -157,20 +157,6 @@ class Instance:
         topics = ["oms.location.stock"]
         self._subscriptions = Subscriptions(settings, "inventory", instance, topics, workers, self._handle)
         await self._subscriptions.start()
-        self._tasks.append(asyncio.create_task(self._subscriptions.watch(self._tell)))
-
-    def _tell(self, consuming: bool) -> None:
-        self.running.consuming = consuming
-
-    async def consumes(self) -> bool:
-        """Each worker is in the group."""
-        assert self._subscriptions is not None
-        return all(worker.in_group() for worker in self._subscriptions._workers)
-
-    async def partitions(self) -> list[int]:
-        """How many each worker has."""
-        assert self._subscriptions is not None
-        return [len(worker.consumer.assignment()) for worker in self._subscriptions._workers if worker.consumer]
 
     def generation(self) -> int:
         """How often this instance's group has shared out its partitions, as far as its first worker knows."""

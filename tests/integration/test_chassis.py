@@ -551,22 +551,28 @@ async def test_a_service_is_ready_again_when_the_broker_that_was_away_is_back(
 
 
 async def test_who_has_no_partition_because_others_have_them_consumes(
-    broker: Broker, instance: Open, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kafka, "OUT_OF_GROUP_S", 0.5)
-    one = await instance()
-    await one.consume(broker.settings(), workers=broker.settings().partitions + 1)
-    await eventually(one.consumes)
-    assert 0 in await one.partitions()
-    for _ in range(10):
-        await asyncio.sleep(0.1)
-        assert one.running.consuming
-    broker.kill()
+    settings, told = broker.settings(partitions=1), list[bool]()
 
-    async def told() -> bool:
-        return not one.running.consuming
+    async def nothing(records: Any) -> None:
+        assert not records
 
-    await eventually(told, timeout_s=20)
+    await kafka.ensure_topics(settings, ["one-partition"])
+    two = kafka.Subscriptions(settings, "two", "1", ["one-partition"], 2, nothing)
+    await two.start()
+
+    async def shared_out() -> bool:
+        return all(worker.in_group() for worker in two._workers)
+
+    await eventually(shared_out)
+    assert sorted(len(worker.consumer.assignment()) for worker in two._workers if worker.consumer) == [0, 1]
+    watching = asyncio.create_task(two.watch(told.append, every_s=0.1))
+    await asyncio.sleep(1)
+    watching.cancel()
+    await two.stop()
+    assert len(told) > 5 and all(told)
 
 
 async def test_a_dead_letter_is_seen_whole_redriven_and_dropped_over_http(
