@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain
+from math import inf
 from typing import Any
 
 import structlog
@@ -164,13 +165,14 @@ class Subscriptions:
                 found[topic] = (before[0] + events, max(before[1], seconds))
         return found
 
-    async def watch(self, tell: Callable[[bool], None], every_s: float = 0.5) -> None:
+    async def watch(self, tell: Callable[[bool], None], every_s: float = 0.25) -> None:
         """Until it is stopped, tell whether its workers have what is theirs, be it no partition.
 
-        Not so if one is out of its group for longer than a moment: the broker is away, or does not come to share out.
+        Not so before all have come in, and if one is out of its group for longer than a moment: the broker is away, or
+        does not come to share out.
         """
         now = asyncio.get_running_loop().time
-        there = now()
+        there = -inf
         while not any(worker.stopping for worker in self._workers):
             if all(worker.in_group() for worker in self._workers):
                 there = now()
