@@ -104,6 +104,7 @@ async def test_nothing_is_traded_for_speed_and_only_loopback_is_served(folder: P
             "fsync": "on",
             "synchronous_commit": "on",
             "full_page_writes": "on",
+            "recovery_init_sync_method": "syncfs" if sys.platform == "linux" else "fsync",
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
             "server_encoding": "UTF8",
