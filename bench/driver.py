@@ -231,7 +231,9 @@ class Driver:
             self._steps["accept"].append(work["fulfillment_id"])
         elif type_name == _LABELED:
             label = orjson.loads(record.value)
-            work = self._work[label["fulfillment_id"]]
+            work = self._work.get(label["fulfillment_id"])
+            if work is None:  # of an order before our first
+                return
             work["label"] = label
             units = sum(line["quantity"] for line in work["lines"])
             key = f"shipment-{label['carrier']}-{label['tracking_number']}".encode()

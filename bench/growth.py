@@ -53,7 +53,7 @@ def measure(size: Size, to: int, figures: dict[str, Any]) -> None:
             copied += more
             present = at.measure("sizes", sizes, 30)
             at.start(*SERVICES)
-            found = measure_window(at, size, first=found.next_order)
+            found = measure_window(at, size, first=found.next_order, settle=True)
             at.stop(*SERVICES)
             _add(figures, events, present, found)
 
