@@ -89,6 +89,7 @@ def measure(size: Size, figures: dict[str, Any]) -> None:
                 "messages a poll": counts["messages a poll"],
                 "messages a transaction": polled,
                 "events a page": page,
+                "cores others had in life": life.figures["cores_others"],
             }
         figures["layers.designed"] = DESIGNED
 
