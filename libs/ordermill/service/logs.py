@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from math import inf
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
@@ -18,6 +19,31 @@ def _without_quotations(logger: WrappedLogger, name: str, event: EventDict) -> E
         if raised["exc_type"] not in _ABOUT_CODE:
             raised["exc_value"] = "…"
     return event
+
+
+class _NotAgainAndAgain(logging.Filter):
+    """A client of Kafka that tries again says so each time, a hundred times a second while the broker is away: the same
+    words at most once in ten seconds, with how often they were said since.
+    """
+
+    SECONDS = 10.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, object], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("aiokafka"):
+            return True
+        words = (record.name, record.msg)
+        said_at, held_back = self._said.get(words, (-inf, 0))
+        if record.created - said_at < self.SECONDS:
+            self._said[words] = (said_at, held_back + 1)
+            return False
+        self._said[words] = (record.created, 0)
+        if held_back:
+            record.msg = f"{record.msg} (said {held_back} times more meanwhile)"
+        return True
 
 
 def configure_logging(service: str, level: str = "INFO") -> None:
@@ -36,6 +62,7 @@ def configure_logging(service: str, level: str = "INFO") -> None:
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_NotAgainAndAgain())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
