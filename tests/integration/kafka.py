@@ -54,11 +54,11 @@ class Broker:
         self._server.kill()
         self._server.revive(empty=True)
 
-    async def make_topics(self) -> None:
+    async def make_topics(self, **other: Any) -> None:
         """A broker that has just started may refuse for a moment."""
         while True:
             try:
-                await ensure_topics(self.settings(), all_topics(SERVICES))
+                await ensure_topics(self.settings(**other), all_topics(SERVICES))
                 return
             except BrokerUnavailable:
                 await asyncio.sleep(0.1)

@@ -371,6 +371,33 @@ async def test_a_batch_that_nobody_waits_for_any_more_fails_in_silence(
     assert complaints == []
 
 
+async def test_a_new_broker_that_has_fewer_partitions_is_filled_by_what_it_has(broker: Broker) -> None:
+    """What was known of the one before is not asked of it: nobody would ever answer."""
+    topic = "oms.inventory.stock"
+    telling = publisher.KafkaPublisher(broker.settings(), system_clock)
+    rows = [SequencedRow(n, row) for n in range(1, 21) for row in rows_of(f"stock-teapot-{n}", received(1))]
+    await broker.make_topics()
+    before = await telling.cluster()
+    await telling.send_events("inventory", rows)
+    assert not await telling.is_empty(topic)
+    broker.restart()
+    await eventually(lambda: there_is_another(telling, before))
+    await broker.make_topics(partitions=1)
+    async with asyncio.timeout(30):
+        assert await telling.is_empty(topic)
+        await telling.send_events("inventory", rows)
+        assert not await telling.is_empty(topic)
+    await telling.stop()
+    assert len(await broker.read(topic)) == len(rows)
+
+
+async def there_is_another(telling: publisher.KafkaPublisher, before: str) -> bool:
+    try:
+        return await telling.cluster() != before
+    except kafka.BrokerUnavailable:
+        return False
+
+
 async def test_followers_go_on_after_the_broker_was_away(broker: Broker) -> None:
     seen: list[set[bytes]] = [set() for _ in range(5)]
 

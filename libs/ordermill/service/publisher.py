@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from zlib import crc32
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.protocol.metadata import MetadataRequest
 
@@ -60,6 +60,7 @@ class KafkaPublisher:
         self._producer: AIOKafkaProducer | None = None
         self._cluster: str | None = None
         self._partitions: dict[str, int] = {}
+        self._counted_at: str | None = None
 
     async def start(self) -> None:
         """Raises BrokerUnavailable."""
@@ -111,9 +112,12 @@ class KafkaPublisher:
 
     async def cluster(self) -> str:
         self._cluster = None
-        client = (await self._running()).client
-        cluster = await cluster_of(client)
-        memory = f"{cluster} {await self._own_ids(client)}" if self._own else cluster
+        cluster = await cluster_of((await self._running()).client)
+        if self._counted_at != cluster:
+            self._partitions.clear()
+            await self.stop()  # what this producer knows of topics may be another broker's
+            self._counted_at = cluster
+        memory = f"{cluster} {await self._own_ids((await self._running()).client)}" if self._own else cluster
         self._cluster = cluster
         return memory
 
@@ -133,11 +137,12 @@ class KafkaPublisher:
 
     async def is_empty(self, topic: str) -> bool:
         await ensure_topics(self._settings, self._topics)
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.servers)
+        consumer = AIOKafkaConsumer(topic, bootstrap_servers=self._settings.servers, request_timeout_ms=10_000)
         try:
             await consumer.start()
-            count = await self._count(topic)
-            ends = await consumer.end_offsets([TopicPartition(topic, number) for number in range(count)])
+            ends = await consumer.end_offsets(consumer.assignment())
+            if not ends:
+                raise BrokerUnavailable(f"Kafka at {self._settings.servers}: nobody knows of partitions of {topic}")
             return not any(ends.values())
         except (KafkaError, OSError) as error:
             raise BrokerUnavailable(f"Kafka at {self._settings.servers}: {error}") from error
