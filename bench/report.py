@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from math import isfinite
@@ -39,11 +39,14 @@ def table(figures: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def result(figures: Mapping[str, Any], mode: str, load_before: tuple[float, ...]) -> dict[str, Any]:
+def result(
+    figures: Mapping[str, Any], mode: str, parts: Sequence[str], load_before: tuple[float, ...]
+) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD") + ("+changes" if _git("status", "--porcelain") else ""),
         "mode": mode,
+        "parts": list(parts),
         "machine": {
             "cpu": _cpu_model(),
             "cores": os.cpu_count(),
