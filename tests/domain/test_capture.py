@@ -588,6 +588,15 @@ class TestChanges:
             refused("revision:1", "the units to take off have shipped; they can be returned")
         )
 
+    def test_nor_where_we_hear_that_they_shipped_while_the_order_is_held(self) -> None:
+        """A location may hear of what we have not decided: what it says it did, it did."""
+        past = history(RISKY, RecordShipped(ORDER, "e1", "f1", (units("1", 2),)))
+        given(*past).when(change(1, changed("1", 1))).then(
+            refused("revision:1", "line 1: 2 units have shipped; they can be returned")
+        )
+        revised, *_ = decide(orders.fold(past), change(1, changed("1", 2)))
+        assert isinstance(revised, OrderRevised)
+
     def test_an_authorized_payment_may_be_captured_after_release(self) -> None:
         authorized = replace(PLACED, payment=Payment(status="authorized"))
         (revised,) = decide(orders.fold(history(authorized)), change(1, payment=PAID))

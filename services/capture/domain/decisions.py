@@ -251,6 +251,9 @@ def _revise(order: Order, command: ChangeOrder, wanted: dict[str, int]) -> list[
         now = order.open_of(line)
         units = wanted.get(line.line_id, now)
         left += units
+        if units < (shipped := order.shipped.get(line.line_id, 0)):
+            gone = f"line {line.line_id}: {shipped} units have shipped; they can be returned"
+            return [_refused(order, change_id, gone)]
         if units == now:
             lines.append(line)
         elif units > now == 0:
