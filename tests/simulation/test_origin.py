@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from ordermill.audit.books import Violation
 from ordermill.audit.origin import History
 from ordermill.eventlog.records import SequencedRow
@@ -13,23 +15,20 @@ from tests.integration.shelves import MONDAY, received, rows_of
 from .mutants import MUTANTS
 
 
-def test_a_unit_too_many_is_traced_to_its_promise_and_to_the_order_that_asked_for_it() -> None:
-    (mutant,) = (mutant for mutant in MUTANTS if mutant.name == "one more is sold than there is")
+@pytest.mark.parametrize(
+    ("broken", "found", "event"),
+    [
+        ("one more is sold than there is", "oversell", "oms.inventory.stock-reserved.v1"),
+        ("more wait than may", "backorders", "oms.inventory.stock-backordered.v1"),
+    ],
+)
+def test_a_unit_too_many_is_traced_to_the_order_that_it_was_promised_to(broken: str, found: str, event: str) -> None:
+    (mutant,) = (mutant for mutant in MUTANTS if mutant.name == broken)
     with mutant.at_large():
         findings = next(run.findings for seed in range(1, 100) if (run := simulate(seed)).findings)
-    told = next(finding for finding in findings if finding.startswith("oversell: "))
+    told = next(finding for finding in findings if finding.startswith(f"{found}: "))
     first, *causes = told.partition("; first at ")[2].split(", because of ")
-    assert first.startswith("inventory ") and "oms.inventory.stock-reserved.v1" in first
-    assert "oms.capture.order-released." in causes[0]
-
-
-def test_a_unit_too_many_that_waits_is_traced_to_the_order_that_was_let_wait() -> None:
-    (mutant,) = (mutant for mutant in MUTANTS if mutant.name == "more wait than may")
-    with mutant.at_large():
-        findings = next(run.findings for seed in range(1, 100) if (run := simulate(seed)).findings)
-    told = next(finding for finding in findings if finding.startswith("backorders: "))
-    first, *causes = told.partition("; first at ")[2].split(", because of ")
-    assert first.startswith("inventory ") and "oms.inventory.stock-backordered.v1" in first
+    assert first.startswith("inventory ") and event in first
     assert "oms.capture.order-released." in causes[0]
 
 

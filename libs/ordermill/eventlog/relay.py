@@ -150,9 +150,8 @@ class Relay:
             await self._store.republish_all()
         self._cluster = cluster
         self.status.published = cursor
-        await (
-            self._note()
-        )  # before the first batch: who follows sees a topic that is not empty, and must not skip the rest
+        # Before the first batch: who follows sees a topic that is not empty, and must not skip the rest.
+        await self._note()
         loop = asyncio.get_running_loop()
         looked_at = noted_at = loop.time()
         eager = 0

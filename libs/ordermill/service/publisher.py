@@ -113,10 +113,10 @@ class KafkaPublisher:
     async def cluster(self) -> str:
         self._cluster = None
         cluster = await cluster_of((await self._running()).client)
-        if self._counted_at != cluster:
+        if self._counted_at not in (None, cluster):
             self._partitions.clear()
-            await self.stop()  # what this producer knows of topics may be another broker's
-            self._counted_at = cluster
+            await self.stop()  # what this producer knows of topics is another broker's
+        self._counted_at = cluster
         memory = f"{cluster} {await self._own_ids((await self._running()).client)}" if self._own else cluster
         self._cluster = cluster
         return memory
