@@ -50,7 +50,7 @@ def say_odd_things(installation: Installation) -> None:
 
 
 def send_back_broken(installation: Installation) -> None:
-    """One unit of a parcel of which nothing came back, not fit to be sold again."""
+    """One unit of a parcel of which nothing came back, not fit to be sold again; then more than was ever sent."""
     asked = {found["order_id"] for found in installation.get("returns", "/returns")["items"]}
     delivered = installation.get("tracking", "/shipments", milestone="delivered")["items"]
     parcel = next(found for found in delivered if found["order_id"] not in asked)
@@ -68,6 +68,9 @@ def send_back_broken(installation: Installation) -> None:
         ],
     )
     assert all(one["code"] is None for one in done), done
+    greedy = back | {"return_id": "odd-greedy-return", "lines": [goods | {"quantity": 1_000}]}
+    refused = installation.post("returns", "/returns", greedy)
+    assert refused["status"] == "declined", refused
 
 
 def eventually(answer: Callable[[], Any], timeout_s: float = 30.0) -> Any:
