@@ -22,6 +22,7 @@ from ordermill.names import CONSOLE, SERVICES, url_of
 from ordermill.network import read_network
 from ordermill.service.kafka import Subscriptions, ensure_topics
 from ordermill.service.logs import configure_logging
+from ordermill.service.loops import Parts
 from ordermill.service.run import Server, clock_of, kafka_of, spare_the_collector, traced, until
 from ordermill.service.settings import PlatformSettings, ServiceSettings, settings_of
 from ordermill.service.topics import all_topics, policy_of
@@ -42,6 +43,7 @@ logger = structlog.get_logger(__name__)
 
 LARGEST_POLL = 3_000
 """It hears what six services tell together: larger polls cost less each, and come less far behind."""
+PACE_S = 0.05
 SHORTER_THAN_UVICORN = httpx.Limits(keepalive_expiry=2.0)
 """A service closes what was idle for five seconds; a request on that very connection would be lost."""
 
@@ -102,20 +104,21 @@ async def _serve(platform: PlatformSettings, settings: ConsoleSettings, own: Ser
                 timeout_graceful_shutdown=5,
             )
         )
-        work = (server.serve(), live.listen(), watch.run(), conservation.run())
         spare_the_collector()
-        background = [asyncio.create_task(each) for each in work]
+        parts = Parts(stop)
+        serving = parts.start(server.serve())
+        for work in (live.listen(), watch.run(), conservation.run()):
+            parts.start(work)
         try:
-            await _consume(stop, platform, projecting, metrics)
+            await _consume(stop, platform, projecting, metrics, parts)
         finally:
             live.stop()
             server.should_exit = True
-            await asyncio.wait(background[:1], timeout=6)
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
+            await asyncio.wait([serving], timeout=6)
+            await parts.end()
             await pool.close()
             logger.info("stopped")
+    parts.check()
 
 
 def _urls() -> dict[str, str]:
@@ -140,24 +143,23 @@ class SettingMissing(OrdermillError):
 
 
 async def _consume(
-    stop: asyncio.Event, platform: PlatformSettings, projecting: Projecting, metrics: ConsoleMetrics
+    stop: asyncio.Event, platform: PlatformSettings, projecting: Projecting, metrics: ConsoleMetrics, parts: Parts
 ) -> None:
     kafka = kafka_of(platform)
     if await until(stop, lambda: ensure_topics(kafka, all_topics(SERVICES))) is None and stop.is_set():
         return
     group = f"{CONSOLE}-{await generation(projecting.pool)}"
     topics = _topics()
-    polls = replace(kafka, batch_max=LARGEST_POLL)
+    polls = replace(kafka, batch_max=LARGEST_POLL, pace_s=PACE_S)
     subscriptions = Subscriptions(polls, group, platform.member, topics, 1, projecting.handle)
     await until(stop, subscriptions.start)
-    watching = asyncio.create_task(subscriptions.watch(projecting.progress.note_consuming))
+    parts.start(subscriptions.watch(projecting.progress.note_consuming))
     logger.info("consuming", topics=topics)
     while not stop.is_set():
         await metrics.measure_lag(subscriptions, topics)
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 1)
     logger.info("stopping")
-    watching.cancel()
     projecting.progress.consuming = False
     await subscriptions.stop()
 

@@ -17,7 +17,7 @@ from ordermill.contracts.fulfillment import PackedPackage, RejectReason
 from ordermill.contracts.inventory import AllocationRecalled, OrderAllocated
 from ordermill.keyring import Keyring, PostgresKeyStore
 from ordermill.network import Network, read_network
-from ordermill.service.declare import Service, on
+from ordermill.service.declare import IN_A_MOMENT_S, Service, on
 from ordermill.service.http import Actor, Done, Key, Running, browse, done, new_router
 from ordermill.service.outbound import Outbound, OutboundSettings
 from ordermill.service.settings import PlatformSettings
@@ -47,6 +47,7 @@ def core(carriers: Mapping[str, Carrier], network: Network, keyring: Keyring) ->
     """What it does with what comes in, whichever doors that comes through."""
     return Service(
         name="fulfillment",
+        pace_s=IN_A_MOMENT_S,
         deciders=(FULFILLMENT,),
         consumes=(on(OrderAllocated, allocated), on(AllocationRecalled, recalled)),
         effects=(labels(carriers, network, keyring),),

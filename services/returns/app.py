@@ -16,7 +16,7 @@ from ordermill.contracts.returns import ExchangeLine, InspectedLine, ReturnReaso
 from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentDelivered
 from ordermill.payments import PaymentProvider
 from ordermill.payments.http import http_payments
-from ordermill.service.declare import Service, on
+from ordermill.service.declare import IN_A_MOMENT_S, Service, on
 from ordermill.service.http import Actor, Done, Running, browse, document_or_404, done, new_router, shown
 from ordermill.service.outbound import Outbound, OutboundSettings
 from ordermill.service.settings import PlatformSettings
@@ -42,6 +42,7 @@ def core(desk: Desk, payments: PaymentProvider) -> Service:
     facts = (OrderCaptured, OrderRevised, OrderLinesCanceled, ShipmentAnnounced, ShipmentDelivered)
     return Service(
         name="returns",
+        pace_s=IN_A_MOMENT_S,
         deciders=(PURCHASE, PARCEL, RETURN),
         consumes=tuple(on(fact, desk.record) for fact in facts),
         set_timers=deadlines,

@@ -23,7 +23,7 @@ from ordermill.contracts.returns import RefundPaid, ReturnAuthorized, ReturnInsp
 from ordermill.contracts.routing import PromiseChanged, PromiseMade
 from ordermill.contracts.tracking import OrderStatus
 from ordermill.customer import customer_token, in_words, order_of_token
-from ordermill.service.declare import Service, on
+from ordermill.service.declare import IN_A_MOMENT_S, Service, on
 from ordermill.service.http import Actor, Key, NotHere, Running, browse, document_or_404, new_router, shown
 from ordermill.service.settings import PlatformSettings
 
@@ -51,6 +51,7 @@ def core(deadlines: Deadlines) -> Service:
     """What it does with what comes in, whichever doors that comes through."""
     return Service(
         name="tracking",
+        pace_s=IN_A_MOMENT_S,
         deciders=(SHIPMENT, STATUS),
         consumes=(
             on(FulfillmentShipped, announce),

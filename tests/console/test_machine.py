@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
@@ -266,3 +270,28 @@ async def test_what_does_not_add_up_is_shown_with_a_link_and_gone_once_it_does(o
         await expect(fault).to_have_count(0)
     finally:
         await database.close()
+
+
+BROKEN_CONSOLE = """
+from services.console.run import run
+from services.console.watch import Watch
+
+async def fail(self):
+    raise LookupError("nobody watches")
+
+Watch.run = fail
+run()
+"""
+
+
+async def test_a_console_does_not_go_on_without_a_part_of_it_that_failed(stand: Stand) -> None:
+    """Who started it starts it again; a page that nobody feeds would look like quiet."""
+    environment = os.environ | stand.environment | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    environment |= {"OMS_CONSOLE_PORT": "0", "OMS_INSTANCE": "broken"}
+    command = [sys.executable, "-c", BROKEN_CONSOLE]
+    ended = await asyncio.to_thread(
+        subprocess.run, command, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 1
+    assert "a part of the service failed" in ended.stdout + ended.stderr
+    assert ended.stderr.rstrip().endswith("LookupError: nobody watches")

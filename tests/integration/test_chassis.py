@@ -61,6 +61,18 @@ async def test_a_poll_is_one_transaction_and_all_its_partitions_are_committed(
     assert await broker.committed("inventory", STOCK) == await broker.ends(STOCK)
 
 
+async def test_how_far_an_instance_is_gets_known_though_nothing_more_comes(broker: Broker, instance: Open) -> None:
+    one = await instance()
+    await one.consume(broker.settings())
+    for n in range(5):
+        await broker.publish([arrived(f"sku-{n}", reference=f"r{n}")])
+
+    async def known() -> bool:
+        return await broker.committed("inventory", STOCK) == await broker.ends(STOCK)
+
+    await eventually(known, timeout_s=10)
+
+
 async def test_a_message_delivered_again_is_handled_once(broker: Broker, shelf_log: Log, instance: Open) -> None:
     message = arrived("teapot", reference="once")
     await broker.publish([message, message], message_id="same")

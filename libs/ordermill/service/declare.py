@@ -92,6 +92,12 @@ def _no_timers(stream: str, event: Fact) -> Sequence[Timer | tuple[str, str]]:
     return ()
 
 
+AT_ONCE_S = 0.015
+"""A service's pace where an order waits for it."""
+IN_A_MOMENT_S = 0.15
+"""Where people, carriers and parcels take hours."""
+
+
 @dataclass(frozen=True)
 class Service:
     """One service. Everything else, from batches to metrics, the chassis gives."""
@@ -116,6 +122,8 @@ class Service:
     """Runs as long as the service does (watching a folder)."""
     routes: APIRouter | None = None
     contended: frozenset[str] = frozenset()
+    pace_s: float = AT_ONCE_S
+    """How long it waits for more before it takes in, and tells, what came. Each time costs as much as ten messages."""
 
     @property
     def topics(self) -> list[str]:

@@ -38,10 +38,13 @@ from .topics import LARGEST_REQUEST, policy_of
 logger = structlog.get_logger(__name__)
 help_aiokafka()
 
-POLL_PACE_S = 0.015
 LONGEST_PACE_S = 0.15
 EMPTY_POLL_MS = 200
+COMMIT_EVERY_S = 0.5
+"""How often a worker commits how far it is. Whoever follows it after a crash is told again what came since."""
 COMMIT_LIMIT_S = 10.0
+LAST_COMMIT_LIMIT_S = 2.0
+"""Who stops while the broker is away does not wait long for it."""
 OUT_OF_GROUP_S = 5.0
 """A group is shared out anew whenever a member comes or goes: so long that is no trouble."""
 METADATA_AGE_MS = 5_000
@@ -63,6 +66,8 @@ class KafkaSettings:
     replication: int = 1
     fetch_wait_ms: int = 500
     batch_max: int = 500
+    pace_s: float = 0.015
+    """From a poll that brought little to the next, at least."""
     session_timeout_ms: int = 10_000
     static_membership: bool = True
     idempotent: bool = True
@@ -183,7 +188,7 @@ class Subscriptions:
         """Finish the batches at hand, commit their offsets, leave."""
         for worker in self._workers:
             worker.stopping = True
-        await asyncio.gather(*(worker.idle() for worker in self._workers))
+        await asyncio.gather(*(worker.finish(LAST_COMMIT_LIMIT_S) for worker in self._workers))
         await put_away(self._broker)
 
     def _subscribe(self, settings: KafkaSettings, group: str, member: str, topics: Sequence[str]) -> _Worker:
@@ -219,7 +224,7 @@ class Subscriptions:
             if len(worker.last) < settings.batch_max // 2:
                 # Little came last time: a moment's patience makes one batch, and one transaction, of several. The
                 # longer a batch takes, the busier the machine, and the more a fuller one saves.
-                rest = min(LONGEST_PACE_S, max(POLL_PACE_S, worker.took_s))
+                rest = min(LONGEST_PACE_S, max(settings.pace_s, worker.took_s))
                 await asyncio.sleep(max(0.0, worker.polled_at + worker.took_s + rest - now()))
             worker.polled_at = now()
             while True:
@@ -231,12 +236,15 @@ class Subscriptions:
                         worker.rewind()
                         await asyncio.sleep(0.3)
                     worker.polled = worker.last = await poll(consumer)
+                    if not worker.polled:
+                        await worker.commit_if_due()
                     return worker.polled
                 except ConsumerStoppedError:
                     raise
                 except Exception as error:
                     logger.warning("poll failed", group=group, error=repr(error))
                     await asyncio.sleep(0.3)
+                    await worker.finish()
                     with suppress(KafkaError):
                         # What the poll had taken from other partitions is gone with it: back to what is settled.
                         settled = {place: await consumer.committed(place) for place in consumer.assignment()}
@@ -314,18 +322,23 @@ async def _raw_batch(consumer: AIOKafkaConsumer, place: TopicPartition, offset: 
 
 
 class _Worker(ConsumerRebalanceListener):
-    """One consumer: handles a poll at a time, then commits the offsets of every partition it touched."""
+    """One consumer: handles a poll at a time, and commits the offsets of every partition it touched: now and then, and
+    before it gives partitions away.
+    """
 
     def __init__(self, handle: Callable[[Sequence[Any]], Awaitable[None]]) -> None:
         self._handle = handle
         self._busy = asyncio.Lock()
+        self._handled: dict[TopicPartition, int] = {}
+        """By partition, the offset after the last record that is handled and not committed."""
+        self._committed_at = 0.0
         self._cluster: str | None = None
         self.consumer: AIOKafkaConsumer | None = None
         self.stopping = False
         self.last: Sequence[Any] = ()
         self.polled_at = 0.0
         self.took_s = 0.0
-        """How long the last poll's records took, from poll to commit."""
+        """How long the last poll's records took."""
         self.polled: Sequence[Any] = ()
         """The last poll's records, as long as they are not settled."""
 
@@ -351,26 +364,35 @@ class _Worker(ConsumerRebalanceListener):
             await self._handle(records)
             self.took_s = asyncio.get_running_loop().time() - began
             self.polled = ()
+            self._handled |= {TopicPartition(r.topic, r.partition): r.offset + 1 for r in records}
+        await self.commit_if_due()
+
+    async def commit_if_due(self) -> None:
+        if asyncio.get_running_loop().time() - self._committed_at >= COMMIT_EVERY_S:
+            await self.finish()
+
+    async def finish(self, limit_s: float = COMMIT_LIMIT_S) -> None:
+        """Wait until no batch is at hand, then commit."""
+        async with self._busy:
+            offsets, self._handled = self._handled, {}
+            self._committed_at = asyncio.get_running_loop().time()
+            if not offsets:
+                return
             assert self.consumer is not None
-            offsets = {TopicPartition(r.topic, r.partition): r.offset + 1 for r in records}
             try:
                 # A rejoin waits until no batch is at hand, and a commit may wait for the rejoin: neither for ever.
-                async with asyncio.timeout(COMMIT_LIMIT_S):
+                async with asyncio.timeout(limit_s):
                     await self.consumer.commit(offsets)
             except (KafkaError, TimeoutError) as error:
                 # Another owner will see these messages again; its inbox knows them.
                 logger.info("offsets not committed", error=repr(error))
 
-    async def idle(self) -> None:
-        """Wait until no batch is at hand."""
-        async with self._busy:
-            return
-
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        await self.idle()
+        await self.finish()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """After a broker forgot everything, places remembered from before mean nothing: read from the start."""
+        self._handled.clear()
         if self.consumer is None:
             return
         with suppress(BrokerUnavailable):

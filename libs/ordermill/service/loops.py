@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 import structlog
 
@@ -32,3 +33,34 @@ async def forever(
         else:
             with suppress(TimeoutError):
                 await asyncio.wait_for(wake.wait(), every_s)
+
+
+class Parts:
+    """What goes on as long as the service does. If one of them fails, the service does not go on without it."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._failed: list[BaseException] = []
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+        return task
+
+    async def end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def check(self) -> None:
+        """Raises what a part failed with."""
+        if self._failed:
+            raise self._failed[0]
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("stopping, for a part of the service failed", exc_info=error)
+            self._failed.append(error)
+            self._stop.set()

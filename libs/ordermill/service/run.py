@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -25,6 +26,7 @@ from ordermill.tracing import endpoint_of, start_tracing, stop_tracing
 from .declare import Follows, Service
 from .kafka import KafkaSettings, Subscriptions, ensure_topics, follow
 from .logs import configure_logging
+from .loops import Parts
 from .messages import envelope_of
 from .metrics import Metrics, our_version
 from .publisher import KafkaPublisher
@@ -101,20 +103,21 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
             timeout_graceful_shutdown=5,
         )
     )
-    parts = _Parts(stop)
+    parts = Parts(stop)
     try:
         if await until(stop, lambda: ensure_topics(kafka, all_topics(SERVICES))) is None and stop.is_set():
             return
         await until(stop, publisher.start)
-        running.relay = Relay(store, publisher, service.name, has_states=bool(service.published))
+        running.relay = Relay(store, publisher, service.name, pace_s=service.pace_s, has_states=bool(service.published))
         engine.on_commit.append(running.relay.wake)
         parts.start(running.relay.run())
         parts.start(server.serve())
         await _follow(service.follows, kafka, parts.start)
         if service.startup is not None:
             await service.startup(running)
+        paced = replace(kafka, pace_s=service.pace_s)
         subscriptions = Subscriptions(
-            kafka, service.name, platform.member, service.topics, platform.workers, running.handle
+            paced, service.name, platform.member, service.topics, platform.workers, running.handle
         )
         await until(stop, subscriptions.start)
         parts.start(subscriptions.watch(running.note_consuming))
@@ -138,36 +141,6 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         await parts.end()
         await _close(publisher, service, store)
     parts.check()
-
-
-class _Parts:
-    """What goes on as long as the service does. If one of them fails, the service does not go on without it."""
-
-    def __init__(self, stop: asyncio.Event) -> None:
-        self._stop = stop
-        self._tasks: list[asyncio.Task[Any]] = []
-        self._failed: list[BaseException] = []
-
-    def start(self, work: Coroutine[Any, Any, Any]) -> None:
-        task = asyncio.create_task(work)
-        task.add_done_callback(self._ended)
-        self._tasks.append(task)
-
-    async def end(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def check(self) -> None:
-        """Raises what a part failed with."""
-        if self._failed:
-            raise self._failed[0]
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("stopping, for a part of the service failed", exc_info=error)
-            self._failed.append(error)
-            self._stop.set()
 
 
 async def _close(publisher: KafkaPublisher, service: Service, store: PostgresStore) -> None:
@@ -200,7 +173,7 @@ async def until(stop: asyncio.Event, work: Callable[[], Any]) -> Any:
     return None
 
 
-async def _follow(follows: tuple[Follows, ...], kafka: KafkaSettings, start: Callable[[Any], None]) -> None:
+async def _follow(follows: tuple[Follows, ...], kafka: KafkaSettings, start: Callable[[Any], object]) -> None:
     if not follows:
         return
     caught_up = asyncio.Event()
