@@ -220,6 +220,10 @@ class Stand:
             for package in work["packages"]:
                 code = {"cedar": "delivered.door", "swift": "300"}[package["carrier"]]
                 await self.scan(package["tracking_number"], package["carrier"], code)
+        await self.may_come_back(placed)
+
+    async def may_come_back(self, placed: Placed) -> None:
+        """Wait until returns, too, has heard that all of an order was delivered."""
 
         async def arrived() -> bool:
             lines = (await self.get("returns", f"/purchases/{placed.order_id}"))["lines"]

@@ -41,6 +41,7 @@ async def delivered(stand: Stand, units: int = 2, **order: Any) -> tuple[Placed,
             return "Ask for the return" in (await anyone.get(stand.url("console", path))).text
 
         await eventually(may_return)
+    await stand.may_come_back(placed)
     return placed, path
 
 

@@ -33,6 +33,7 @@ async def delivered(stand: Stand) -> Placed:
     (found,) = await stand.fulfillments(placed)
     carrier = found["packages"][0]["carrier"]
     await stand.scan(number, carrier, code_of_delivery(carrier))
+    await stand.may_come_back(placed)
     return placed
 
 

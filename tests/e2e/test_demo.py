@@ -6,10 +6,12 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -138,6 +140,18 @@ def test_real_orders_from_four_channels_settle_and_a_second_run_goes_on(demo: De
         assert [found for found in (*names, *secrets) if found and found in text] == [], log.name
         if log.name.removesuffix(".log") in SERVICES:
             assert {json.loads(line)["service"] for line in text.splitlines()} == {log.name.removesuffix(".log")}
+
+
+def test_what_does_not_add_up_is_told_by_the_exit_status_too(demo: Demo) -> None:
+    demo.start(8)
+    eventually(demo.packed)
+    with closing(sqlite3.connect(demo.folder / "simulator.sqlite")) as ledger, ledger:
+        ledger.execute("INSERT INTO asks VALUES ('payments', 'refund-nobody-asked-for', 1)")
+        ledger.execute("INSERT INTO acts VALUES (NULL, 'payments', 'refund-nobody-asked-for', 100, 'USD', 'x')")
+    status, said = demo.end()
+    (violation,) = json.loads(said)["violations"]
+    assert "refund-nobody-asked-for" in violation
+    assert status == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

@@ -72,14 +72,16 @@ class Doors:
         return all(answer.status_code == 200 for answer in answers)
 
     async def quiet(self) -> bool:
-        """Whether no service has an effect waiting or an event that is not published."""
+        """Whether no service has an effect waiting, an event that is not published, or a message that is not settled:
+        as of when it last measured.
+        """
         try:
             answers = await asyncio.gather(
                 *(self._http.get(self._url(service, "/metrics")) for service in self._address.urls)
             )
         except httpx.HTTPError:
             return False
-        waiting = ("oms_effects ", "oms_unpublished_events ", "oms_unsequenced_events ")
+        waiting = ("oms_effects ", "oms_unpublished_events ", "oms_unsequenced_events ", "oms_lag_events{")
         lines = [line for answer in answers for line in answer.text.splitlines() if line.startswith(waiting)]
         return all(float(line.split()[1]) == 0 for line in lines)
 

@@ -109,7 +109,7 @@ def _demo(
     report_file = folder / REPORT
     report_file.unlink(missing_ok=True)
     world_options = WorldOptions(folder, clock.speed, 0.0 if options.hurry else 1.0, options.per_second)
-    world = Child("world", function=lambda: run_world(world_options), essential=False)
+    world = Child("world", function=lambda: sys.exit(run_world(world_options)), essential=False)
     supervisor.start(world)
     show_ready(dict(os.environ), time.monotonic() - began)
     saved = time.monotonic()

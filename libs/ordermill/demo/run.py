@@ -32,6 +32,8 @@ from .tally import Tally
 from .world import World
 
 REPORT = "report.json"
+QUIET_FOR_S = 1.5
+"""For so long nothing may be under way before all is added up: services measure once a second."""
 
 
 @dataclass(frozen=True)
@@ -116,13 +118,15 @@ async def _settle(options: WorldOptions) -> tuple[Tally, float]:
         await _until_ready(doors)
         await caught_up.wait()
         expected = sum([await _plan(world, batch, clock, options) for batch in state.batches])
-        started = shown = time.monotonic()
+        started = shown = stirred = time.monotonic()
         while not following.done():
             acted = await world.act()
             if time.monotonic() - shown >= 0.5:
                 shown = time.monotonic()
                 _show(tally.progress(), expected, shown - started)
-            if world.idle and tally.settled(expected) and await doors.quiet():
+            if not (world.idle and tally.settled(expected) and await doors.quiet()):
+                stirred = time.monotonic()
+            elif time.monotonic() - stirred > QUIET_FOR_S:
                 break
             await asyncio.sleep(0 if acted else 0.03)
         else:

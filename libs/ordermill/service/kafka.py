@@ -374,11 +374,12 @@ class _Worker(ConsumerRebalanceListener):
     async def finish(self, limit_s: float = COMMIT_LIMIT_S) -> None:
         """Wait until no batch is at hand, then commit."""
         async with self._busy:
-            offsets, self._handled = self._handled, {}
             self._committed_at = asyncio.get_running_loop().time()
-            if not offsets:
+            ours = self.consumer.assignment() if self.consumer is not None else ()
+            offsets = {place: offset for place, offset in self._handled.items() if place in ours}
+            self._handled.clear()
+            if self.consumer is None or not offsets:
                 return
-            assert self.consumer is not None
             try:
                 # A rejoin waits until no batch is at hand, and a commit may wait for the rejoin: neither for ever.
                 async with asyncio.timeout(limit_s):
