@@ -73,6 +73,20 @@ async def test_how_far_an_instance_is_gets_known_though_nothing_more_comes(broke
     await eventually(known, timeout_s=10)
 
 
+async def test_who_stops_leaves_nothing_that_its_successor_is_told_again(
+    broker: Broker, shelf_log: Log, instance: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "COMMIT_EVERY_S", 60.0)
+    one = await instance()
+    await one.consume(broker.settings())
+    for n in range(3):
+        await broker.publish([arrived("pot", reference=f"r{n}")])
+        await eventually(shelf_log.has(n + 1))
+    assert await broker.committed("inventory", STOCK) != await broker.ends(STOCK)
+    await one.close()
+    assert await broker.committed("inventory", STOCK) == await broker.ends(STOCK)
+
+
 async def test_a_message_delivered_again_is_handled_once(broker: Broker, shelf_log: Log, instance: Open) -> None:
     message = arrived("teapot", reference="once")
     await broker.publish([message, message], message_id="same")

@@ -182,7 +182,7 @@ class Relay:
                     if not eager:
                         self._due.clear()  # published before we heard of their commit
             # The longer a step takes, the busier the machine, and the more a fuller batch saves.
-            rest = min(LONGEST_PACE_S, max(self._pace_s, took))
+            rest = max(self._pace_s, min(LONGEST_PACE_S, took))
             await asyncio.sleep(max(0.0, began + took + rest - loop.time()))
 
     async def drain(self, timeout_s: float = 5.0) -> None:

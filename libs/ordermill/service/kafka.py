@@ -224,7 +224,7 @@ class Subscriptions:
             if len(worker.last) < settings.batch_max // 2:
                 # Little came last time: a moment's patience makes one batch, and one transaction, of several. The
                 # longer a batch takes, the busier the machine, and the more a fuller one saves.
-                rest = min(LONGEST_PACE_S, max(settings.pace_s, worker.took_s))
+                rest = max(settings.pace_s, min(LONGEST_PACE_S, worker.took_s))
                 await asyncio.sleep(max(0.0, worker.polled_at + worker.took_s + rest - now()))
             worker.polled_at = now()
             while True:
