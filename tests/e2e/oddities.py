@@ -43,34 +43,35 @@ def say_odd_things(installation: Installation) -> None:
     ):
         installation.send(orders, f"oms.channel.{name}.v1", number, message | {"external_id": number})
     installation.send(orders, "oms.channel.order-placed.v1", "odd", b"no JSON at all")
-    send_back_broken(installation)
+    send_back(installation)
     dropped = eventually(lambda: _oms(installation, "dlq", "drop", "capture", "--note", "nonsense"))
     assert dropped, "the message that is none came to no dead letter"
     eventually(lambda: installation.get("capture", "/orders", external_id="wrong-total")["items"])
 
 
-def send_back_broken(installation: Installation) -> None:
-    """One unit of a parcel of which nothing came back, not fit to be sold again; then more than was ever sent."""
+def send_back(installation: Installation) -> None:
+    """A unit each of two parcels of which nothing came back: one broken, one as new; then more than was sent."""
     asked = {found["order_id"] for found in installation.get("returns", "/returns")["items"]}
     delivered = installation.get("tracking", "/shipments", milestone="delivered")["items"]
-    parcel = next(found for found in delivered if found["order_id"] not in asked)
-    goods = parcel["lines"][0] | {"quantity": 1}
-    back = {"return_id": "odd-return", "order_id": parcel["order_id"], "lines": [goods], "reason": "damaged"}
-    found = installation.post("returns", "/returns", back)
-    assert found["status"] == "authorized", found
-    work = {"return_id": "odd-return", "location": "edison"}
-    done = installation.post(
-        "returns",
-        "/returns/work",
-        [
-            {"do": "receive", "receipt_id": "odd", "lines": [goods], **work},
-            {"do": "inspect", "inspection_id": "odd", "lines": [goods | {"disposition": "write-off"}], **work},
-        ],
-    )
-    assert all(one["code"] is None for one in done), done
-    greedy = back | {"return_id": "odd-greedy-return", "lines": [goods | {"quantity": 1_000}]}
-    refused = installation.post("returns", "/returns", greedy)
-    assert refused["status"] == "declined", refused
+    parcels = {found["order_id"]: found for found in delivered if found["order_id"] not in asked}
+    for disposition, parcel in zip(("write-off", "restock"), parcels.values(), strict=False):
+        name, goods = f"odd-{disposition}", parcel["lines"][0] | {"quantity": 1}
+        back = {"return_id": name, "order_id": parcel["order_id"], "lines": [goods], "reason": "damaged"}
+        found = installation.post("returns", "/returns", back)
+        assert found["status"] == "authorized", found
+        work = {"return_id": name, "location": "edison"}
+        done = installation.post(
+            "returns",
+            "/returns/work",
+            [
+                {"do": "receive", "receipt_id": name, "lines": [goods], **work},
+                {"do": "inspect", "inspection_id": name, "lines": [goods | {"disposition": disposition}], **work},
+            ],
+        )
+        assert all(one["code"] is None for one in done), done
+        greedy = back | {"return_id": f"{name}-greedy", "lines": [goods | {"quantity": 1_000}]}
+        refused = installation.post("returns", "/returns", greedy)
+        assert refused["status"] == "declined", refused
 
 
 def eventually(answer: Callable[[], Any], timeout_s: float = 30.0) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
 from zlib import crc32
@@ -229,5 +230,9 @@ async def _handed_over(producer: AIOKafkaProducer, batch: Any, place: tuple[str,
 
 async def _quit(producer: AIOKafkaProducer) -> None:
     """End it at once: what the broker has not taken the relay sends again."""
-    producer._message_accumulator.fail_all(BrokerUnavailable("given up"))
+    accumulator = producer._message_accumulator
+    accumulator.fail_all(BrokerUnavailable("given up"))
+    for batch in chain.from_iterable(accumulator._batches.values()):
+        if batch._drain_waiter.done():
+            batch._drain_waiter.exception()  # of one that was to be tried again, for which nobody waits
     await put_away(producer)
