@@ -87,7 +87,7 @@ class TestEvents:
         one, two = rows_of("shelf-a", received(1), received(2)), rows_of("shelf-b", received(3), received(4))
         await commit(store, *one, *two)
         async with store.transaction() as transaction:
-            rows = await transaction.rows_after({"shelf-a": 1, "shelf-b": 0, "shelf-c": 0})
+            rows = (await transaction.look_up({"shelf-a": 1, "shelf-b": 0, "shelf-c": 0})).rows
         assert [row for row in rows if row.stream == "shelf-a"] == one[1:]
         assert [row for row in rows if row.stream == "shelf-b"] == two
         assert len(rows) == 3
@@ -115,11 +115,11 @@ class TestEvents:
         assert await store.unpublished(10) == []
         assert await store.blob(b"digest") is None
         async with store.transaction() as transaction:
-            assert await transaction.seen([message]) == set()
+            assert (await transaction.look_up({}, messages=[message])).seen == set()
 
     async def test_leaving_without_commit_writes_nothing(self, store: Store) -> None:
         async with store.transaction() as transaction:
-            assert await transaction.rows_after({"shelf-a": 0}) == []
+            assert (await transaction.look_up({"shelf-a": 0})).rows == []
         with pytest.raises(RuntimeError):
             async with store.transaction():
                 raise RuntimeError("the handler failed")
@@ -183,12 +183,12 @@ class TestInbox:
         handled, fresh = uuid4(), uuid4()
         await commit(store, inbox=[handled])
         async with store.transaction() as transaction:
-            assert await transaction.seen([handled, fresh]) == {handled}
+            assert (await transaction.look_up({}, messages=[handled, fresh])).seen == {handled}
 
     async def test_a_message_that_another_handled_meanwhile_is_a_conflict(self, store: Store) -> None:
         message = uuid4()
         async with store.transaction() as late:
-            assert await late.seen([message]) == set()
+            assert (await late.look_up({}, messages=[message])).seen == set()
             await commit(store, inbox=[message])
             with pytest.raises(VersionConflict):
                 await commit(store, *rows_of("shelf-a", received(1)), inbox=[message])
@@ -249,6 +249,11 @@ class TestTimers:
         await commit(store, fired=[self.TIMER], timers={("shelf-a", "count"): self.TIMER})
         assert await self.due(store) == [self.TIMER]
 
+    async def test_its_work_may_clear_it(self, store: Store) -> None:
+        await self.set(store, self.TIMER)
+        await commit(store, fired=[self.TIMER], timers={("shelf-a", "count"): None})
+        assert await self.due(store, MUCH_LATER, MUCH_LATER) == []
+
     async def test_the_earliest_come_first_and_no_more_than_asked(self, store: Store) -> None:
         timers = [Timer(f"shelf-{n}", "count", MONDAY - timedelta(minutes=n)) for n in range(5)]
         await self.set(store, *timers)
@@ -275,6 +280,13 @@ class TestEffects:
         await commit(store, effects=[self.EFFECT, replace(self.EFFECT, effect_id="tell-other")])
         await commit(store, done_effects=["tell-walk", "tell-nobody"])
         assert [effect.effect_id for effect in await store.due_effects(MONDAY, 10, LATER)] == ["tell-other"]
+
+    async def test_one_that_is_done_may_be_asked_for_anew_with_the_same_commit(self, store: Store) -> None:
+        anew = replace(self.EFFECT, data=b'{"second":true}')
+        await commit(store, effects=[self.EFFECT])
+        await store.postpone_effect("tell-walk", LATER)
+        await commit(store, done_effects=["tell-walk"], effects=[anew])
+        assert await store.due_effects(MONDAY, 10, LATER) == [anew]
 
     async def test_postponing_counts_the_attempt_and_waits(self, store: Store) -> None:
         await commit(store, effects=[self.EFFECT])
@@ -363,10 +375,23 @@ class TestTheRest:
         new = replace(old, version=20)
         await commit(store, snapshots=[old])
         await commit(store, snapshots=[new])
+        assert await store.snapshots(["shelf-a", "shelf-b"], {"shelf": "code-1"}) == [new]
+        assert await store.snapshots(["shelf-a"], {"shelf": "code-2"}) == []
+        assert await store.snapshots(["shelf-a"], {"bin": "code-1"}) == []
+
+    async def test_an_unknown_stream_comes_as_its_snapshot_and_what_is_beyond(self, store: Store) -> None:
+        long, short = rows_of("shelf-a", received(1), received(2), received(3)), rows_of("shelf-b", received(4))
+        snapshot = Snapshot("shelf-a", 2, "code-1", b"{}", long[1].hash)
+        message = uuid4()
+        await commit(store, *long, *short, snapshots=[snapshot], inbox=[message])
+        unknown = {"shelf-a": 0, "shelf-b": 0, "shelf-c": 0}
         async with store.transaction() as transaction:
-            assert await transaction.snapshots(["shelf-a", "shelf-b"], {"shelf": "code-1"}) == [new]
-            assert await transaction.snapshots(["shelf-a"], {"shelf": "code-2"}) == []
-            assert await transaction.snapshots(["shelf-a"], {"bin": "code-1"}) == []
+            found = await transaction.look_up(unknown, {"shelf": "code-1"}, [message, uuid4()])
+            assert (found.snapshots, found.rows, found.seen) == ([snapshot], [long[2], *short], {message})
+            found = await transaction.look_up(unknown | {"shelf-a": 1}, {"shelf": "code-1"})
+            assert (found.snapshots, found.rows, found.seen) == ([], [*long[1:], *short], set())
+            found = await transaction.look_up(unknown, {"shelf": "code-2"})
+            assert (found.snapshots, found.rows) == ([], [*long, *short])
 
     async def test_each_cluster_has_its_own_cursor(self, store: Store) -> None:
         await store.move_relay_cursor((0, 2), "kraft-1", 5)
@@ -579,8 +604,7 @@ class TestEngine:
 
     async def test_snapshots_shorten_loading_and_change_nothing(self, store: Store) -> None:
         await engine_on(store).run([task(receive("shelf-a", n)) for n in range(1, 26)])
-        async with store.transaction() as transaction:
-            (snapshot,) = await transaction.snapshots(["shelf-a"], Aggregates((SHELVES,)).code)
+        (snapshot,) = await store.snapshots(["shelf-a"], Aggregates((SHELVES,)).code)
         rows = await store.read_stream("shelf-a")
         assert (snapshot.version, snapshot.hash) == (25, rows[24].hash)
         assert Aggregates((SHELVES,)).from_snapshot(snapshot).state == Shelf(325)

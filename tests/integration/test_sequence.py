@@ -96,7 +96,7 @@ async def test_sixteen_writers_on_six_hot_streams_lose_nothing_and_keep_the_orde
             touched = sorted({streams[number % 6], streams[(number * 5 + appended) % 6]})
             try:
                 async with store.transaction() as transaction:
-                    heads = {row.stream: row for row in await transaction.rows_after(dict.fromkeys(touched, 0))}
+                    heads = {row.stream: row for row in (await transaction.look_up(dict.fromkeys(touched, 0))).rows}
                     await asyncio.sleep(0.001 * (number % 3))
                     rows = [rows_of(s, received(1), received(2), after=heads.get(s)) for s in touched]
                     await transaction.commit(Changes(rows=[row for pair in zip(*rows, strict=True) for row in pair]))

@@ -216,9 +216,8 @@ class Engine:
     ) -> _Batch | None:
         """The batch, decided on all that it looked up, which is added to `streams`; None: begin again with those."""
         remembered = {s for s in streams if self._known(s, locked) is not None}
-        base = await self._load(transaction, streams, locked)
-        keys = [task.cause.message for task in tasks if task.cause.message is not None]
-        seen = await transaction.seen(keys) if keys else set()
+        messages = [task.cause.message for task in tasks if task.cause.message is not None]
+        base, seen = await self._load(transaction, streams, locked, messages)
         while True:
             states = _States(base, self.aggregates, partial(self._known, locked=locked))
             batch = _Batch(self, tasks, states)
@@ -230,11 +229,11 @@ class Engine:
                 remembered |= states.found
             if not states.missing:
                 break
-            base |= await self._load(transaction, states.missing, locked)
+            base |= (await self._load(transaction, states.missing, locked))[0]
         # A version check guards what is written. What was only read may be old news in memory: a refusal, or
         # "already so", must not rest on that.
         only_read = {s: base[s].version for s in remembered if s not in states.staged}
-        if only_read and (moved := await transaction.rows_after(only_read)):
+        if only_read and (moved := (await transaction.look_up(only_read)).rows):
             for row in moved:
                 self._cache.pop(row.stream, None)
             return None
@@ -247,32 +246,28 @@ class Engine:
     def _contended(self, stream: str, locked: bool) -> bool:
         return locked or stream.partition("-")[0] in self.rules.contended
 
-    async def _load(self, transaction: Transaction, streams: set[str], locked: bool) -> dict[str, Aggregate]:
+    async def _load(
+        self, transaction: Transaction, streams: set[str], locked: bool, messages: Sequence[UUID] = ()
+    ) -> tuple[dict[str, Aggregate], set[UUID]]:
+        """`streams` as they are, and which of `messages` were handled before."""
         aggregates = self.aggregates
         contended = {s for s in streams if self._contended(s, locked)}
         if contended:
             await transaction.lock(contended)
-        loaded: dict[str, Aggregate] = {}
-        wanted: dict[str, int] = {}
-        for stream in streams:
-            cached = self._cache.get(stream)
-            if cached is not None:
-                loaded[stream] = cached
-            if cached is None or stream in contended:
-                wanted[stream] = cached.version if cached else 0
-        fresh = [stream for stream in wanted if stream not in loaded]
-        if fresh:
-            for snapshot in await transaction.snapshots(fresh, aggregates.code):
-                loaded[snapshot.stream] = aggregates.from_snapshot(snapshot)
-                wanted[snapshot.stream] = snapshot.version
-        if wanted:
-            for row in await transaction.rows_after(wanted):
-                loaded[row.stream] = aggregates.apply(loaded.get(row.stream) or aggregates.initial(row.stream), row)
-        for stream in fresh:
+        loaded = {s: cached for s in streams if (cached := self._cache.get(s)) is not None}
+        wanted = {s: loaded[s].version if s in loaded else 0 for s in streams if s not in loaded or s in contended}
+        if not wanted and not messages:
+            return loaded, set()
+        found = await transaction.look_up(wanted, aggregates.code, messages)
+        for snapshot in found.snapshots:
+            loaded[snapshot.stream] = aggregates.from_snapshot(snapshot)
+        for row in found.rows:
+            loaded[row.stream] = aggregates.apply(loaded.get(row.stream) or aggregates.initial(row.stream), row)
+        for stream in wanted:
             if stream not in loaded:
                 loaded[stream] = aggregates.initial(stream)
         self._remember({stream: loaded[stream] for stream in wanted if loaded[stream].version})
-        return loaded
+        return loaded, found.seen
 
     def _remember(self, aggregates: Mapping[str, Aggregate]) -> None:
         cache = self._cache

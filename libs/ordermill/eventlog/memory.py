@@ -17,10 +17,11 @@ import orjson
 
 from .records import Row, SequencedRow
 from .store import (
-    NOTHING_IN_HAND,
+    NOTHING,
     Backlog,
     Changes,
     Effect,
+    Found,
     Publication,
     Snapshot,
     StillLeads,
@@ -67,6 +68,10 @@ class MemoryStore:
     async def read_stream(self, stream: str, after: int = 0) -> list[Row]:
         return self._streams.get(stream, [])[after:]
 
+    async def snapshots(self, streams: Collection[str], code: Mapping[str, str]) -> list[Snapshot]:
+        found = (self._snapshots.get(stream) for stream in streams)
+        return [s for s in found if s is not None and code.get(s.stream.partition("-")[0]) == s.code]
+
     async def traces(self, streams: Collection[str]) -> dict[str, str]:
         last = {stream: self._streams[stream][-1].trace for stream in streams if stream in self._streams}
         return {stream: trace for stream, trace in last.items() if trace is not None}
@@ -98,7 +103,7 @@ class MemoryStore:
         return found[:limit]
 
     async def due_effects(
-        self, now: datetime, limit: int, lease_until: datetime, in_hand: Mapping[str, int] = NOTHING_IN_HAND
+        self, now: datetime, limit: int, lease_until: datetime, in_hand: Mapping[str, int] = NOTHING
     ) -> list[Effect]:
         taken, due = Counter(in_hand), []
         for effect, next_at in list(self._effects.values()):
@@ -234,8 +239,14 @@ class _MemoryTransaction:
         self._store = store
         self._held: list[asyncio.Lock] = []
 
-    async def seen(self, keys: Collection[UUID]) -> set[UUID]:
-        return self._store._inbox.intersection(keys)
+    async def look_up(
+        self, after: Mapping[str, int], code: Mapping[str, str] = NOTHING, messages: Collection[UUID] = ()
+    ) -> Found:
+        store = self._store
+        snapshots = await store.snapshots([stream for stream, version in after.items() if version == 0], code)
+        after = dict(after) | {snapshot.stream: snapshot.version for snapshot in snapshots}
+        rows = [row for stream, version in after.items() for row in store._streams.get(stream, ())[version:]]
+        return Found(rows, snapshots, store._inbox.intersection(messages))
 
     async def lock(self, streams: Collection[str]) -> None:
         for stream in sorted(streams):
@@ -246,13 +257,6 @@ class _MemoryTransaction:
     def unlock(self) -> None:
         for lock in self._held:
             lock.release()
-
-    async def rows_after(self, versions: Mapping[str, int]) -> list[Row]:
-        return [row for stream, after in versions.items() for row in self._store._streams.get(stream, ())[after:]]
-
-    async def snapshots(self, streams: Collection[str], code: Mapping[str, str]) -> list[Snapshot]:
-        found = (self._store._snapshots.get(stream) for stream in streams)
-        return [s for s in found if s is not None and code.get(s.stream.partition("-")[0]) == s.code]
 
     async def commit(self, changes: Changes) -> None:
         self._store._apply(changes)

@@ -17,11 +17,12 @@ import orjson
 
 from .records import Row, SequencedRow
 from .store import (
-    NOTHING_IN_HAND,
+    NOTHING,
     Backlog,
     Effect,
     LogUnavailable,
     Publication,
+    Snapshot,
     StillLeads,
     Timer,
     Transaction,
@@ -166,14 +167,11 @@ class PostgresStore:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         async with self._connection() as connection:
-            work = connection.transaction()
-            await work.start()
-            transaction = PostgresTransaction(connection, work, self._tx_offset, self._database)
+            transaction = PostgresTransaction(connection, self._tx_offset, self._database)
             try:
                 yield transaction
             finally:
-                if not transaction.ended and not connection.is_closed():
-                    await work.rollback()
+                await transaction.leave()
 
     async def read_stream(self, stream: str, after: int = 0) -> list[Row]:
         async with self._connection() as connection:
@@ -183,6 +181,14 @@ class PostgresStore:
                 after,
             )
         return [Row(*row) for row in rows]
+
+    async def snapshots(self, streams: Collection[str], code: Mapping[str, str]) -> list[Snapshot]:
+        async with self._connection() as connection:
+            rows = await connection.fetch(
+                "SELECT stream, version, code, state, hash FROM snapshots WHERE stream = ANY($1::text[])", list(streams)
+            )
+        found = (Snapshot(*row) for row in rows)
+        return [s for s in found if code.get(s.stream.partition("-")[0]) == s.code]
 
     async def traces(self, streams: Collection[str]) -> dict[str, str]:
         async with self._connection(fast=True) as connection:
@@ -223,7 +229,7 @@ class PostgresStore:
         return sorted((Timer(*row) for row in rows), key=lambda timer: (timer.due_at, timer.stream, timer.name))
 
     async def due_effects(
-        self, now: datetime, limit: int, lease_until: datetime, in_hand: Mapping[str, int] = NOTHING_IN_HAND
+        self, now: datetime, limit: int, lease_until: datetime, in_hand: Mapping[str, int] = NOTHING
     ) -> list[Effect]:
         async with self._connection(fast=True) as connection:
             rows = await connection.fetch(

@@ -373,8 +373,7 @@ class _Verification:
         return Aggregate(state, len(rows), rows[-1].hash)
 
     async def _snapshots(self, streams: Sequence[str]) -> dict[str, Snapshot]:
-        async with self._store.transaction() as transaction:
-            found = await transaction.snapshots(streams, self._aggregates.code)
+        found = await self._store.snapshots(streams, self._aggregates.code)
         return {snapshot.stream: snapshot for snapshot in found}
 
     async def _document(self, view: View, stream: str, key: str, aggregate: Aggregate, pager: _Pager) -> None:

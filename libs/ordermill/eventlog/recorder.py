@@ -143,7 +143,7 @@ class LogAggregateRecorder(AggregateRecorder):
             for event in stored_events:
                 first.setdefault(str(event.originator_id), event.originator_version)
             after = {stream: max(version - 2, 0) for stream, version in first.items()}
-            heads = {row.stream: row for row in await transaction.rows_after(after)}
+            heads = {row.stream: row for row in (await transaction.look_up(after)).rows}
             rows: list[Row] = []
             for event in stored_events:
                 row = self._row(event, heads.get(str(event.originator_id)), now)

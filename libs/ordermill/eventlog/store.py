@@ -27,7 +27,7 @@ class VersionConflict(Transient):
         super().__init__(f"another writer was first: {detail or 'a stream has moved on'}. Decided again.")
 
 
-NOTHING_IN_HAND: Mapping[str, int] = MappingProxyType({})
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class LogUnavailable(Transient):
@@ -104,21 +104,29 @@ class Changes:
     """SHA-256 to bytes too large for an event."""
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one look into a log brought."""
+
+    rows: list[Row] = field(default_factory=list)
+    """In stream order."""
+    snapshots: list[Snapshot] = field(default_factory=list)
+    seen: set[UUID] = field(default_factory=set)
+
+
 class Transaction(Protocol):
-    async def seen(self, keys: Collection[UUID]) -> set[UUID]:
-        """Which of these messages were handled before."""
+    async def look_up(
+        self, after: Mapping[str, int], code: Mapping[str, str] = NOTHING, messages: Collection[UUID] = ()
+    ) -> Found:
+        """The events of each stream beyond the version given, and which of `messages` were handled before.
+
+        A stream of which nothing is known (version 0) comes as its snapshot by this `code` (by category), if there is
+        one, and the events beyond that.
+        """
         ...
 
     async def lock(self, streams: Collection[str]) -> None:
         """Wait for other instances' work on these streams; held until the transaction ends. Not a write."""
-        ...
-
-    async def rows_after(self, versions: Mapping[str, int]) -> list[Row]:
-        """The events of each stream beyond the version given, in stream order."""
-        ...
-
-    async def snapshots(self, streams: Collection[str], code: Mapping[str, str]) -> list[Snapshot]:
-        """Snapshots of these streams made by this code (by category)."""
         ...
 
     async def commit(self, changes: Changes) -> None:
@@ -160,6 +168,10 @@ class Store(Protocol):
 
     async def read_stream(self, stream: str, after: int = 0) -> list[Row]: ...
 
+    async def snapshots(self, streams: Collection[str], code: Mapping[str, str]) -> list[Snapshot]:
+        """Snapshots of these streams made by this code (by category)."""
+        ...
+
     async def traces(self, streams: Collection[str]) -> dict[str, str]:
         """The trace of each stream's last event, where it has one."""
         ...
@@ -181,7 +193,7 @@ class Store(Protocol):
         ...
 
     async def due_effects(
-        self, now: datetime, limit: int, lease_until: datetime, in_hand: Mapping[str, int] = NOTHING_IN_HAND
+        self, now: datetime, limit: int, lease_until: datetime, in_hand: Mapping[str, int] = NOTHING
     ) -> list[Effect]:
         """Claim effects that are due, of each lane up to `limit` less what is `in_hand` of it already."""
         ...

@@ -1,4 +1,4 @@
-"""One transaction on a log in PostgreSQL: what it reads first, then all that it writes, one statement for each kind."""
+"""One transaction on a log in PostgreSQL: one statement for what it reads, and one for all that it writes."""
 
 # Only names fixed in code are ever put into SQL text; values are arguments.
 # ruff: noqa: S608
@@ -17,15 +17,25 @@ import orjson
 from ordermill.tracing import step
 
 from .records import Row
-from .store import Changes, Snapshot
+from .store import NOTHING, Changes, Found, Snapshot
 
 COLUMNS = (
     "stream, version, event_id, type, data, correlation_id, causation_id, actor, happened_at, recorded_at, hash, trace"
 )
 E_COLUMNS = ", ".join(f"e.{name}" for name in COLUMNS.split(", "))
-_ROWS_AFTER = f"""
-SELECT {E_COLUMNS} FROM unnest($1::text[], $2::int[]) AS w (stream, after)
-CROSS JOIN LATERAL (SELECT * FROM events WHERE stream = w.stream AND version > w.after ORDER BY version) AS e
+# One way to the server and back. LATERAL with LIMIT is looked up row by row, however the tables were when planned.
+_LOOK_UP = f"""
+SELECT 'row', {E_COLUMNS} FROM unnest($1::text[], $2::int[], $3::text[]) AS w (stream, after, code)
+LEFT JOIN LATERAL (SELECT version FROM snapshots WHERE stream = w.stream AND code = w.code LIMIT 1) AS s ON true
+CROSS JOIN LATERAL (
+    SELECT * FROM events WHERE stream = w.stream AND version > coalesce(s.version, w.after) ORDER BY version) AS e
+UNION ALL
+SELECT 'snapshot', s.stream, s.version, NULL, s.code, s.state, NULL, NULL, NULL, NULL, NULL, s.hash, NULL
+FROM unnest($1::text[], $3::text[]) AS w (stream, code)
+CROSS JOIN LATERAL (SELECT * FROM snapshots WHERE stream = w.stream AND code = w.code LIMIT 1) AS s
+UNION ALL
+SELECT 'seen', NULL, NULL, message, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM inbox WHERE message = ANY($4::uuid[])
 """
 _DELETES: dict[str, str] = {
     "fired": """DELETE FROM timers t USING unnest($1::text[], $2::text[], $3::timestamptz[]) AS w (stream, name, due_at)
@@ -85,67 +95,81 @@ def statement(operation: str, table: str, database: str, rows: int = 0) -> Abstr
 
 
 class PostgresTransaction:
-    def __init__(self, connection: Any, work: Any, tx_offset: int, database: str) -> None:
+    """Begun only where more than one statement must hold together: a statement alone is a transaction of its own."""
+
+    def __init__(self, connection: Any, tx_offset: int, database: str) -> None:
         self._connection = connection
-        self._work = work
+        self._begun: Any = None
         self._tx_offset = tx_offset
         self._database = database
-        self.ended = False
 
-    async def seen(self, keys: Collection[UUID]) -> set[UUID]:
-        with statement("SELECT", "inbox", self._database):
-            rows = await self._connection.fetch("SELECT message FROM inbox WHERE message = ANY($1::uuid[])", list(keys))
-        return {row[0] for row in rows}
+    async def look_up(
+        self, after: Mapping[str, int], code: Mapping[str, str] = NOTHING, messages: Collection[UUID] = ()
+    ) -> Found:
+        codes = [None if version else code.get(stream.partition("-")[0]) for stream, version in after.items()]
+        with statement("SELECT", "events", self._database):
+            records = await self._connection.fetch(_LOOK_UP, list(after), list(after.values()), codes, list(messages))
+        found = Found()
+        for kind, *columns in records:
+            if kind == "row":
+                found.rows.append(Row(*columns))
+            elif kind == "snapshot":
+                stream, version, _, made_by, state, *_, digest, _ = columns
+                found.snapshots.append(Snapshot(stream, version, made_by, state, digest))
+            else:
+                found.seen.add(columns[2])
+        return found
 
     async def lock(self, streams: Collection[str]) -> None:
+        await self._begin()
         with statement("SELECT", "pg_advisory_xact_lock", self._database):
             await self._connection.execute(
                 "SELECT pg_advisory_xact_lock(hashtextextended(s, 1)) FROM unnest($1::text[]) AS s",
                 sorted(streams),
             )
 
-    async def rows_after(self, versions: Mapping[str, int]) -> list[Row]:
-        with statement("SELECT", "events", self._database):
-            rows = await self._connection.fetch(_ROWS_AFTER, list(versions), list(versions.values()))
-        return [Row(*row) for row in rows]
-
-    async def snapshots(self, streams: Collection[str], code: Mapping[str, str]) -> list[Snapshot]:
-        rows = await self._connection.fetch(
-            "SELECT stream, version, code, state, hash FROM snapshots WHERE stream = ANY($1::text[])",
-            list(streams),
-        )
-        found = (Snapshot(*row) for row in rows)
-        return [s for s in found if code.get(s.stream.partition("-")[0]) == s.code]
-
     async def commit(self, changes: Changes) -> None:
         with statement("INSERT", "events", self._database, len(changes.rows)):
             await self._commit(changes)
 
+    async def leave(self) -> None:
+        """Undo what was not committed."""
+        if self._begun is not None and not self._connection.is_closed():
+            await self._begun.rollback()
+
+    async def _begin(self) -> None:
+        if self._begun is None:
+            self._begun = self._connection.transaction()
+            await self._begun.start()
+
     async def _commit(self, changes: Changes) -> None:
-        execute = self._connection.execute
-        for kind, arguments in _deletes(changes):
-            await execute(_DELETES[kind], *arguments)
+        if again := set(changes.done_effects).intersection(effect.effect_id for effect in changes.effects):
+            # Done, and asked for anew under its id: one statement can't take a row away and put it there.
+            await self._begin()
+            await self._connection.execute(_DELETES["done_effects"], list(again))
         kinds: list[str] = []
         everything: list[Any] = []
         if rows := changes.rows:
             kinds.append("events")
             everything += [self._tx_offset, *(list(column) for column in zip(*rows, strict=True))]
-        for kind, columns in (*_inserts(changes), *_documents(changes)):
+        for kind, columns in (*_deletes(changes), *_inserts(changes), *_documents(changes)):
             kinds.append(kind)
             everything += columns
         if kinds:
-            await execute(_in_one(tuple(kinds)), *everything)
-        self.ended = True  # whatever comes of it: asyncpg refuses to roll back a commit that failed or was canceled
-        await self._work.commit()
+            await self._connection.execute(_in_one(tuple(kinds)), *everything)
+        if self._begun is not None:
+            # Whatever comes of it: asyncpg refuses to roll back a commit that failed or was canceled.
+            begun, self._begun = self._begun, None
+            await begun.commit()
 
 
 @cache
 def _in_one(kinds: tuple[str, ...]) -> str:
-    """One statement that does what several would: each costs a way to the server and back. No two are on one table."""
+    """One statement that does what several would: each costs a way to the server and back. No two meet in one row."""
     parts: list[str] = []
     before = 0
     for number, kind in enumerate(kinds):
-        sql = _INSERTS.get(kind) or _INSERT_DOCUMENTS % view_table(kind.removeprefix(_VIEW))
+        sql = _INSERTS.get(kind) or _DELETES.get(kind) or _INSERT_DOCUMENTS % view_table(kind.removeprefix(_VIEW))
         shifted, count = _renumbered(sql, before)
         parts.append(f"w{number} AS ({shifted})")
         before += count
@@ -159,13 +183,14 @@ def _renumbered(sql: str, before: int) -> tuple[str, int]:
 
 
 def _deletes(changes: Changes) -> Iterator[tuple[str, list[list[Any]]]]:
-    """First: what was done and failed may be asked for again under its id, a timer set again, in the same commit."""
-    if fired := changes.fired:
+    timers = changes.timers
+    if fired := [timer for timer in changes.fired if (timer.stream, timer.name) not in timers]:
         yield "fired", [[t.stream for t in fired], [t.name for t in fired], [t.due_at for t in fired]]
-    if cleared := [key for key, timer in changes.timers.items() if timer is None]:
+    if cleared := [key for key, timer in timers.items() if timer is None]:
         yield "clear_timers", [[stream for stream, _ in cleared], [name for _, name in cleared]]
-    if changes.done_effects:
-        yield "done_effects", [changes.done_effects]
+    asked = {effect.effect_id for effect in changes.effects}
+    if done := [effect_id for effect_id in changes.done_effects if effect_id not in asked]:
+        yield "done_effects", [done]
 
 
 def _inserts(changes: Changes) -> Iterator[tuple[str, list[list[Any]]]]:

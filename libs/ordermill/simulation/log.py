@@ -12,10 +12,11 @@ from uuid import UUID
 from ordermill.eventlog.memory import MemoryStore
 from ordermill.eventlog.records import Row, SequencedRow
 from ordermill.eventlog.store import (
-    NOTHING_IN_HAND,
+    NOTHING,
     Backlog,
     Changes,
     Effect,
+    Found,
     LogUnavailable,
     Publication,
     Snapshot,
@@ -92,6 +93,9 @@ class FaultyStore:
     async def read_stream(self, stream: str, after: int = 0) -> list[Row]:
         return await self.read_from("read a stream", lambda: self.log.read_stream(stream, after))
 
+    async def snapshots(self, streams: Collection[str], code: Mapping[str, str]) -> list[Snapshot]:
+        return await self.read_from("read snapshots", lambda: self.log.snapshots(streams, code))
+
     async def traces(self, streams: Collection[str]) -> dict[str, str]:
         return await self.log.traces(streams)
 
@@ -108,7 +112,7 @@ class FaultyStore:
         return await self.write_to("claim timers", lambda: self.log.due_timers(due, limit, now, lease_until))
 
     async def due_effects(
-        self, now: datetime, limit: int, lease_until: datetime, in_hand: Mapping[str, int] = NOTHING_IN_HAND
+        self, now: datetime, limit: int, lease_until: datetime, in_hand: Mapping[str, int] = NOTHING
     ) -> list[Effect]:
         return await self.write_to("claim effects", lambda: self.log.due_effects(now, limit, lease_until, in_hand))
 
@@ -161,17 +165,13 @@ class _FaultyTransaction:
         self._nemesis = nemesis
         self._name = name
 
-    async def seen(self, keys: Collection[UUID]) -> set[UUID]:
-        return await self._store.read_from("look into the inbox", lambda: self._inner.seen(keys))
+    async def look_up(
+        self, after: Mapping[str, int], code: Mapping[str, str] = NOTHING, messages: Collection[UUID] = ()
+    ) -> Found:
+        return await self._store.read_from("look up", lambda: self._inner.look_up(after, code, messages))
 
     async def lock(self, streams: Collection[str]) -> None:
         await self._store.read_from("lock streams", lambda: self._inner.lock(streams))
-
-    async def rows_after(self, versions: Mapping[str, int]) -> list[Row]:
-        return await self._store.read_from("read streams", lambda: self._inner.rows_after(versions))
-
-    async def snapshots(self, streams: Collection[str], code: Mapping[str, str]) -> list[Snapshot]:
-        return await self._store.read_from("read snapshots", lambda: self._inner.snapshots(streams, code))
 
     async def commit(self, changes: Changes) -> None:
         if self._store.conflicts == 0 and self._nemesis.strikes(Fault.CONFLICT, self._name):
