@@ -16,7 +16,7 @@ import uvicorn
 import uvloop
 
 from ordermill.errors import OrdermillError
-from ordermill.eventlog.postgres import translated
+from ordermill.eventlog.postgres import keep_as_it_is, translated
 from ordermill.keyring import Keyring, PostgresKeyStore
 from ordermill.names import CONSOLE, SERVICES, url_of
 from ordermill.network import read_network
@@ -178,6 +178,7 @@ async def _connect(dsn: str) -> asyncpg.Pool:
             min_size=1,
             max_size=8,
             command_timeout=30,
+            reset=keep_as_it_is,
             server_settings={"jit": "off", "TimeZone": "UTC", "application_name": "ordermill console"},
         )
         return pool

@@ -31,12 +31,20 @@ from .store import (
 )
 from .writing import COLUMNS, E_COLUMNS, PostgresTransaction, statement, view_table
 
-__all__ = ["PostgresStore", "statement", "translated", "view_table"]
+__all__ = ["PostgresStore", "keep_as_it_is", "statement", "translated", "view_table"]
 
 LOCK_ANSWERS_IN_S = 5.0
 
+# Everything is looked up row by row, and planned once: a plan made while the tables were empty, which would read them
+# whole, is none then, and to plan a look anew each time costs more than the look.
+_PLANS = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
 # The limits that keep one stuck writer from holding back the sequencer, and so every reader.
-_TIMEOUTS = {
+_SESSION = _PLANS | {
     "idle_in_transaction_session_timeout": "30s",
     "transaction_timeout": "60s",
     "lock_timeout": "20s",
@@ -75,13 +83,14 @@ ORDER BY s.seq
 """
 _READ_SHARD = f"""
 SELECT s.seq, {E_COLUMNS}
-FROM sequenced s JOIN events e ON e.tx = s.tx AND e.position = s.position
+FROM sequenced s
+CROSS JOIN LATERAL (SELECT * FROM events WHERE tx = s.tx AND position = s.position LIMIT 1) AS e
 WHERE s.seq > $1 AND abs(hashtextextended(e.stream, 0) % $4) = $3
 ORDER BY s.seq LIMIT $2
 """
 
 
-async def _keep_as_it_is(connection: Any) -> None:
+async def keep_as_it_is(connection: Any) -> None:
     """Nothing of a session is ever changed, so there is nothing to reset when it goes back to its pool."""
 
 
@@ -135,18 +144,18 @@ class PostgresStore:
                 dsn,
                 min_size=1,
                 max_size=max_connections,
-                server_settings=_TIMEOUTS,
+                server_settings=_SESSION,
                 command_timeout=60,
-                reset=_keep_as_it_is,
+                reset=keep_as_it_is,
             )
             # Numbers, cursors and leases come out the same when done again after a crash: no wait for the disk.
             fast_pool = await asyncpg.create_pool(
                 dsn,
                 min_size=1,
                 max_size=2,
-                server_settings=_TIMEOUTS | {"synchronous_commit": "off"},
+                server_settings=_SESSION | {"synchronous_commit": "off"},
                 command_timeout=60,
-                reset=_keep_as_it_is,
+                reset=keep_as_it_is,
             )
             offset = await pool.fetchval("SELECT tx_offset FROM log_meta")
         return cls(pool, fast_pool, dsn, offset)

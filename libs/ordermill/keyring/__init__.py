@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ordermill.contracts.personal import Person
 from ordermill.errors import Poison
-from ordermill.eventlog.postgres import statement, translated
+from ordermill.eventlog.postgres import keep_as_it_is, statement, translated
 
 CACHED_FOR_S = 300.0
 _NONCE = 12
@@ -41,8 +41,8 @@ class KeyStore(Protocol):
         """Wrapped keys; None for destroyed ones; unknown ones are left out."""
         ...
 
-    async def add(self, wrapped: Mapping[str, bytes]) -> None:
-        """Keep these, unless there is one by that id already."""
+    async def add(self, wrapped: Mapping[str, bytes]) -> Collection[str]:
+        """Keep these, unless there is one by that id already; which were kept."""
         ...
 
     async def destroy(self, key_id: str) -> None: ...
@@ -96,8 +96,10 @@ class Keyring:
         known = await self._store.get(absent)
         fresh = {key_id: self._wrap(key_id, self._random(32)) for key_id in absent if key_id not in known}
         if fresh:
-            await self._store.add(fresh)
-            known = await self._store.get(absent)
+            added = await self._store.add(fresh)
+            known |= {key_id: fresh[key_id] for key_id in added}
+            if others := fresh.keys() - known.keys():
+                known |= await self._store.get(others)
         self._keep(known)
 
     def seal(self, key_id: str, person: Person) -> str | None:
@@ -176,9 +178,10 @@ class MemoryKeyStore:
     async def get(self, key_ids: Collection[str]) -> dict[str, bytes | None]:
         return {key_id: self._keys[key_id] for key_id in key_ids if key_id in self._keys}
 
-    async def add(self, wrapped: Mapping[str, bytes]) -> None:
-        for key_id, key in wrapped.items():
-            self._keys.setdefault(key_id, key)
+    async def add(self, wrapped: Mapping[str, bytes]) -> Collection[str]:
+        added = wrapped.keys() - self._keys.keys()
+        self._keys |= {key_id: wrapped[key_id] for key_id in added}
+        return added
 
     async def destroy(self, key_id: str) -> None:
         self._keys[key_id] = None
@@ -193,7 +196,9 @@ class PostgresKeyStore:
 
     async def _connected(self) -> asyncpg.Pool:
         if self._pool is None:
-            self._pool = await asyncpg.create_pool(self._dsn, min_size=0, max_size=2, command_timeout=30)
+            self._pool = await asyncpg.create_pool(
+                self._dsn, min_size=0, max_size=2, command_timeout=30, reset=keep_as_it_is
+            )
         return self._pool
 
     async def get(self, key_ids: Collection[str]) -> dict[str, bytes | None]:
@@ -205,16 +210,17 @@ class PostgresKeyStore:
                 )
         return {row["key_id"]: row["wrapped"] for row in rows}
 
-    async def add(self, wrapped: Mapping[str, bytes]) -> None:
+    async def add(self, wrapped: Mapping[str, bytes]) -> Collection[str]:
         with translated():
             pool = await self._connected()
             with statement("INSERT", "customer_keys", "keyring", len(wrapped)):
-                await pool.execute(
+                rows = await pool.fetch(
                     """INSERT INTO customer_keys (key_id, wrapped) SELECT * FROM unnest($1::text[], $2::bytea[])
-                       ON CONFLICT (key_id) DO NOTHING""",
+                       ON CONFLICT (key_id) DO NOTHING RETURNING key_id""",
                     list(wrapped),
                     list(wrapped.values()),
                 )
+        return [row["key_id"] for row in rows]
 
     async def destroy(self, key_id: str) -> None:
         with translated():
