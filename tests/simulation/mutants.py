@@ -73,7 +73,7 @@ async def _publish_at_once(engine: Engine, changes: Changes) -> None:
 
 MUTANTS = (
     # The chassis
-    Mutant("the inbox is not asked", _MemoryTransaction.seen, "self._store._inbox.intersection(keys)", "set()"),
+    Mutant("the inbox is not asked", _MemoryTransaction.look_up, "store._inbox.intersection(messages)", "set()"),
     Mutant("the inbox is not asked nor kept", _Batch._stage, "changes.inbox.append(cause.message)", "pass"),
     Mutant("offsets are committed first", Consumer.poll, "return found", "self.commit(found); return found"),
     Mutant("a message is given up at the first trouble", RunningService._settle, "item.attempts += 1", "return None"),
