@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import time
 from typing import Any
@@ -48,10 +48,14 @@ SELECT stream, min(order_id) AS order_id, count(*) - count(order_id) AS without
 FROM events WHERE stream = ANY ($1) GROUP BY stream
 """
 _ADOPT = "UPDATE events SET order_id = $2 WHERE stream = $1 AND order_id IS NULL"
-_NAMES = """
-INSERT INTO names (kind, value, order_id) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
-ON CONFLICT DO NOTHING
+_NAME_AND_NOTIFY = """
+WITH named AS (
+    INSERT INTO names (kind, value, order_id) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
+    ON CONFLICT DO NOTHING)
+SELECT pg_notify($4, note) FROM unnest($5::text[]) AS note
 """
+_LOCKED = "SELECT key, doc FROM {table} WHERE key = ANY(${number}::text[]) ORDER BY key FOR UPDATE"
+_BEGUN = """INSERT INTO {table} (key) SELECT unnest(${number}::text[]) ON CONFLICT DO NOTHING RETURNING key, doc"""
 
 
 @dataclass(slots=True)
@@ -143,13 +147,11 @@ class Projecting:
         with translated():
             async with self.pool.acquire(timeout=20) as connection, connection.transaction():
                 fresh = await self._keep(connection, heard)
-                touched = []
-                for picture in self._pictures:
-                    touched += [f"{picture.table}:{key}" for key in await self._draw(connection, picture, fresh)]
-                await self._name(connection, fresh)
+                touched = [f"{table}:{key}" for table, key in await self._draw(connection, fresh)]
                 touched += {f"events:{item.order_id}" for item in fresh if item.order_id and not item.is_state}
+                names = self._names(fresh)
                 await connection.execute(
-                    "SELECT pg_notify($1, note) FROM unnest($2::text[]) note", CHANNEL, notes(touched)
+                    _NAME_AND_NOTIFY, *([row[n] for row in names] for n in range(3)), CHANNEL, notes(touched)
                 )
 
     async def _keep(self, connection: Any, heard: Sequence[Told]) -> list[Told]:
@@ -184,42 +186,51 @@ class Projecting:
             item.order_id = item.order_id or orders.get(item.stream)
         return {row["stream"]: orders[row["stream"]] for row in rows if row["without"] and row["stream"] in orders}
 
-    async def _draw(self, connection: Any, picture: Picture[Any], fresh: Sequence[Told]) -> Iterable[str]:
-        asked: dict[str, list[Told]] = defaultdict(list)
-        for item in fresh:
-            if type(item.message) in picture.messages:
-                for key in picture.keys(item):
-                    asked[key].append(item)
-        if not asked:
-            return ()
-        keys = sorted(asked)
+    async def _draw(self, connection: Any, fresh: Sequence[Told]) -> Iterable[tuple[str, str]]:
+        """All pictures of what is new; the (table, key) of each document that may have changed."""
+        asked: dict[str, dict[str, list[Told]]] = {}
+        for picture in self._pictures:
+            by_key: dict[str, list[Told]] = defaultdict(list)
+            for item in fresh:
+                if type(item.message) in picture.messages:
+                    for key in picture.keys(item):
+                        by_key[key].append(item)
+            if by_key:
+                asked[picture.table] = by_key
+        rows = await _rows(connection, {table: sorted(by_key) for table, by_key in asked.items()})
+        for picture in self._pictures:
+            if picture.table in asked:
+                await self._draw_one(connection, picture, asked[picture.table], rows)
+        while len(self._drawn) > _DRAWN_AT_MOST:
+            self._drawn.popitem(last=False)
+        return rows
+
+    async def _draw_one(
+        self,
+        connection: Any,
+        picture: Picture[Any],
+        asked: Mapping[str, Sequence[Told]],
+        rows: Mapping[tuple[str, str], bytes],
+    ) -> None:
         table, drawn = picture.table, self._drawn
-        lock = f"SELECT key, doc FROM {table} WHERE key = ANY($1) ORDER BY key FOR UPDATE"
-        rows = list(await connection.fetch(lock, keys))
-        if len(rows) < len(keys):
-            new = sorted(set(keys) - {key for key, _ in rows})
-            await connection.execute(f"INSERT INTO {table} (key) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING", new)
-            rows += await connection.fetch(lock, new)
         written = []
-        for key, row in rows:
+        for key, items in asked.items():
+            row = rows[table, key]
             before, document = drawn.pop((table, key), (None, None))
             if document is None or before != row:
                 document = picture.document.model_validate_json(row)
-            for item in asked[key]:
+            for item in items:
                 picture.draw(document, key, item)
             columns = picture.columns(document)
             doc = document.__pydantic_serializer__.to_json(document)
             drawn[table, key] = (doc, document)
             written.append((key, doc, *columns.values()))
-        while len(drawn) > _DRAWN_AT_MOST:
-            drawn.popitem(last=False)
-        names = ["doc", *columns]
-        changes = ", ".join(f"{name} = ${number + 2}" for number, name in enumerate(names))
+        changes = ", ".join(f"{name} = ${number + 2}" for number, name in enumerate(("doc", *columns)))
         await connection.executemany(f"UPDATE {table} SET {changes} WHERE key = $1", written)
-        return keys
 
-    async def _name(self, connection: Any, fresh: Sequence[Told]) -> None:
-        found = {
+    def _names(self, fresh: Sequence[Told]) -> list[tuple[str, str, str]]:
+        """(kind, value, order): by which ids a person may look for what is new."""
+        return sorted({
             (kind, value.lower(), item.order_id)
             for item in fresh
             if item.order_id is not None
@@ -227,9 +238,35 @@ class Projecting:
             if type(item.message) in picture.messages
             for kind, value in picture.names(item)
             if value
-        }
-        if found:
-            await connection.execute(_NAMES, *map(list, zip(*sorted(found), strict=True)))
+        })  # fmt: skip
+
+
+async def _rows(connection: Any, keys: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], bytes]:
+    """The documents' rows by (table, key), locked; those that were not there are begun.
+
+    All tables' in one way to the server, and in one order: writers wait for each other, never in a circle.
+    """
+    found = await _each(connection, _LOCKED, keys)
+    if new := _but(keys, found):
+        found |= await _each(connection, _BEGUN, new)
+        if others := _but(new, found):  # another instance began them just now
+            found |= await _each(connection, _LOCKED, others)
+    return found
+
+
+def _but(keys: Mapping[str, Sequence[str]], found: Container[tuple[str, str]]) -> dict[str, list[str]]:
+    left = {table: [key for key in several if (table, key) not in found] for table, several in keys.items()}
+    return {table: several for table, several in left.items() if several}
+
+
+async def _each(connection: Any, sql: str, keys: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], bytes]:
+    """What `sql` brings from each table for its keys."""
+    if not keys:
+        return {}
+    parts = [f"t{number} AS ({sql.format(table=table, number=number)})" for number, table in enumerate(keys, 1)]
+    every = " UNION ALL ".join(f"SELECT '{table}', * FROM t{number}" for number, table in enumerate(keys, 1))
+    rows = await connection.fetch(f"WITH {', '.join(parts)} {every}", *keys.values())
+    return {(table, key): doc for table, key, doc in rows}
 
 
 async def generation(pool: asyncpg.Pool) -> str:

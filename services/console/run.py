@@ -16,7 +16,7 @@ import uvicorn
 import uvloop
 
 from ordermill.errors import OrdermillError
-from ordermill.eventlog.postgres import keep_as_it_is, translated
+from ordermill.eventlog.postgres import PLANNED_ONCE, keep_as_it_is, translated
 from ordermill.keyring import Keyring, PostgresKeyStore
 from ordermill.names import CONSOLE, SERVICES, url_of
 from ordermill.network import read_network
@@ -63,11 +63,12 @@ async def _serve(platform: PlatformSettings, settings: ConsoleSettings, own: Ser
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     dsn = own.database_url.get_secret_value()
-    pool = await until(stop, lambda: _connect(dsn))
-    if pool is None:
+    pools = await until(stop, lambda: _connect(dsn))
+    if pools is None:
         return
+    pool, writing = pools
     clock = clock_of(platform)
-    projecting = Projecting(pool, PICTURES, clock)
+    projecting = Projecting(writing, PICTURES, clock)
     metrics = ConsoleMetrics(projecting)
     live = Live(dsn)
     headers = {"Authorization": f"Bearer {platform.api_token.get_secret_value()}"}
@@ -117,6 +118,7 @@ async def _serve(platform: PlatformSettings, settings: ConsoleSettings, own: Ser
             await asyncio.wait([serving], timeout=6)
             await parts.end()
             await pool.close()
+            await writing.close()
             logger.info("stopped")
     parts.check()
 
@@ -171,14 +173,14 @@ def _topics() -> list[str]:
     return sorted(topic for topic in every if topic in drawn or not policy_of(topic).compacted)
 
 
-async def _connect(dsn: str) -> asyncpg.Pool:
+async def _connect(dsn: str) -> tuple[asyncpg.Pool, asyncpg.Pool]:
+    """For pages, whose lists are planned by what they ask for; and for what is told."""
+    session = {"jit": "off", "TimeZone": "UTC", "application_name": "ordermill console"}
     with translated():
-        pool: asyncpg.Pool = await asyncpg.create_pool(
-            dsn,
-            min_size=1,
-            max_size=8,
-            command_timeout=30,
-            reset=keep_as_it_is,
-            server_settings={"jit": "off", "TimeZone": "UTC", "application_name": "ordermill console"},
+        pages = await asyncpg.create_pool(
+            dsn, min_size=1, max_size=8, command_timeout=30, reset=keep_as_it_is, server_settings=session
         )
-        return pool
+        told = await asyncpg.create_pool(
+            dsn, min_size=0, max_size=2, command_timeout=30, reset=keep_as_it_is, server_settings=session | PLANNED_ONCE
+        )
+        return pages, told

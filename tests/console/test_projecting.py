@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from itertools import pairwise, permutations
@@ -11,6 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from ordermill.contracts.inventory import StockReceived
 from ordermill.installation import console_migrations
 from services.console.pictures import PICTURES
 from services.console.projecting import Projecting
@@ -27,7 +29,7 @@ async def projecting(postgres: str) -> AsyncIterator[Projecting]:
     await admin.execute("DROP DATABASE IF EXISTS projecting")
     await admin.execute("CREATE DATABASE projecting")
     await admin.close()
-    pool = await asyncpg.create_pool(f"{postgres}/projecting", min_size=1, max_size=1)
+    pool = await asyncpg.create_pool(f"{postgres}/projecting", min_size=1, max_size=2)
     for migration in sorted(console_migrations().glob("*.sql")):
         await pool.execute(migration.read_text())
     yield Projecting(pool, PICTURES, lambda: MONDAY)
@@ -35,23 +37,32 @@ async def projecting(postgres: str) -> AsyncIterator[Projecting]:
 
 
 def record(fact: str, stream: str = PARCEL, body: bytes = b"") -> Any:
+    value = body or (b'{"order_id": "order-teapot"}' if fact == ANNOUNCED else b"{}")
+    return a_record("tracking", f"oms.tracking.{fact}", f"{stream}-{fact}", stream, value)
+
+
+def a_record(service: str, type_name: str, message_id: str, stream: str, value: bytes) -> Any:
     headers = {
         "ce_specversion": "1.0",
-        "ce_id": f"{stream}-{fact}",
-        "ce_source": "/ordermill/tracking",
-        "ce_type": f"oms.tracking.{fact}",
+        "ce_id": message_id,
+        "ce_source": f"/ordermill/{service}",
+        "ce_type": type_name,
         "ce_subject": stream,
         "ce_time": MONDAY.isoformat(),
     }
-    value = body or (b'{"order_id": "order-teapot"}' if fact == ANNOUNCED else b"{}")
     return SimpleNamespace(
-        topic="oms.tracking.events",
+        topic=f"oms.{service}.events",
         partition=0,
         offset=0,
         timestamp=0,
         value=value,
         headers=[(name, text.encode()) for name, text in headers.items()],
     )
+
+
+def arrival(sku: str, location: str, quantity: int) -> Any:
+    fact = StockReceived(sku=sku, location=location, quantity=quantity, reference=f"to {location}")
+    return a_record("inventory", fact.type, f"{sku}-{location}", f"stock-{sku}", fact.to_json())
 
 
 async def orders(projecting: Projecting) -> dict[str, str | None]:
@@ -77,3 +88,24 @@ async def test_a_parcel_of_which_no_fact_names_an_order_has_none(projecting):
         f"shipment-cedar-2-{SCANNED}",
         f"shipment-cedar-2-{DELIVERED}",
     }
+
+
+async def test_two_instances_that_draw_one_document_at_once_lose_nothing(projecting):
+    other = Projecting(projecting.pool, PICTURES, lambda: MONDAY)
+    skus = [f"POT-{number}" for number in range(20)]
+    for begun in (skus[10:], skus):  # some are there already, and some both begin
+        await asyncio.gather(
+            projecting.handle([arrival(sku, f"cedar-{len(begun)}", 2) for sku in begun]),
+            other.handle([arrival(sku, f"edison-{len(begun)}", 3) for sku in reversed(begun)]),
+        )
+    rows = await projecting.pool.fetch("SELECT key, on_hand, locations FROM stock")
+    assert {key: on_hand for key, on_hand, _ in rows} == {sku: 10 if sku in skus[10:] else 5 for sku in skus}
+    assert {len(locations) for _, _, locations in rows} == {2, 4}
+
+
+async def test_what_is_told_again_changes_nothing(projecting):
+    told = [arrival("POT", "cedar", 2), arrival("POT", "edison", 3)]
+    for _ in range(2):
+        await projecting.handle([*told, *told])
+    assert await projecting.pool.fetchval("SELECT on_hand FROM stock") == 5
+    assert await projecting.pool.fetchval("SELECT count(*) FROM events") == 2

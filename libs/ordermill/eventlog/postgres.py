@@ -31,20 +31,20 @@ from .store import (
 )
 from .writing import COLUMNS, E_COLUMNS, PostgresTransaction, statement, view_table
 
-__all__ = ["PostgresStore", "keep_as_it_is", "statement", "translated", "view_table"]
+__all__ = ["PLANNED_ONCE", "PostgresStore", "keep_as_it_is", "statement", "translated", "view_table"]
 
 LOCK_ANSWERS_IN_S = 5.0
 
 # Everything is looked up row by row, and planned once: a plan made while the tables were empty, which would read them
 # whole, is none then, and to plan a look anew each time costs more than the look.
-_PLANS = {
+PLANNED_ONCE = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
 # The limits that keep one stuck writer from holding back the sequencer, and so every reader.
-_SESSION = _PLANS | {
+_SESSION = PLANNED_ONCE | {
     "idle_in_transaction_session_timeout": "30s",
     "transaction_timeout": "60s",
     "lock_timeout": "20s",
