@@ -244,7 +244,8 @@ class Projecting:
 async def _rows(connection: Any, keys: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], bytes]:
     """The documents' rows by (table, key), locked; those that were not there are begun.
 
-    All tables' in one way to the server, and in one order: writers wait for each other, never in a circle.
+    All tables' in one way to the server, and in one order; should two instances still wait in a circle, PostgreSQL ends
+    one of them, and its poll is drawn again.
     """
     found = await _each(connection, _LOCKED, keys)
     if new := _but(keys, found):

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from asyncpg.transaction import Transaction
 
 from ordermill.decider import Decision
 from ordermill.eventlog.aggregates import Aggregates
@@ -438,6 +439,21 @@ class TestTheRest:
             order.append("first")
         await waiting
         assert order == ["first", "second"]
+
+
+async def test_who_is_canceled_while_a_transaction_begins_hears_just_that(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not that the database is away, which would be tried again."""
+
+    async def canceled(_: object) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(Transaction, "start", canceled)
+    monkeypatch.setattr(asyncio.Lock, "acquire", canceled)
+    with pytest.raises(asyncio.CancelledError):
+        async with store.transaction() as transaction:
+            await transaction.lock(["shelf-a"])
 
 
 def engine_on(store: Store, rules: Any = RULES, **more: Any) -> Engine:

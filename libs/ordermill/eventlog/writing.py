@@ -144,8 +144,9 @@ class PostgresTransaction:
 
     async def _begin(self) -> None:
         if self._begun is None:
-            self._begun = self._connection.transaction()
-            await self._begun.start()
+            begun = self._connection.transaction()
+            await begun.start()
+            self._begun = begun
 
     async def _commit(self, changes: Changes) -> None:
         if again := set(changes.done_effects).intersection(effect.effect_id for effect in changes.effects):
