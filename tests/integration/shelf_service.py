@@ -27,7 +27,7 @@ from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.relay import Relay
 from ordermill.eventlog.store import Changes, Store, Timer
 from ordermill.service.declare import EffectOf, Received, Service, on
-from ordermill.service.kafka import KafkaSettings, Subscriptions
+from ordermill.service.kafka import KafkaSettings, Subscriptions, put_away
 from ordermill.service.logs import configure_logging
 from ordermill.service.metrics import Metrics
 from ordermill.service.publisher import KafkaPublisher
@@ -175,6 +175,13 @@ class Instance:
         if self._subscriptions is not None:
             await self._subscriptions.stop()
             self._subscriptions = None
+
+    async def vanish(self) -> None:
+        """Close what it has without a word to its group, as a crash does."""
+        if self._subscriptions is not None:
+            await put_away(self._subscriptions._broker)
+            self._subscriptions = None
+        await self.close()
 
     async def close(self) -> None:
         await self.stop_consuming()

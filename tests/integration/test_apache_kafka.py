@@ -60,7 +60,27 @@ async def test_an_instance_started_again_under_its_name_goes_on_long_before_its_
         await one.consume(patient, "shelf-1")
         await broker.publish([arrived(f"sku-{n}", reference=f"{part}-{n}") for n in range(20)])
         await eventually(shelf_log.has(20 * (part + 1)), timeout_s=30)
-        await one.close()
+        await one.vanish()
+
+
+async def test_what_a_stopped_instance_read_others_read_at_once_long_before_it_would_count_as_dead(
+    broker: Broker, shelf_log: Log, instance: Open
+) -> None:
+    patient = broker.settings(session_timeout_ms=60_000)
+    several = [await instance() for _ in range(2)]
+    await asyncio.gather(*(one.consume(patient, f"shelf-{n}") for n, one in enumerate(several)))
+
+    async def both_in() -> bool:
+        first, second = (one.generation() for one in several)
+        return first == second >= 1
+
+    await eventually(both_in)
+    await broker.publish([arrived(f"sku-{n}", reference=f"both-{n}") for n in range(20)])
+    await eventually(shelf_log.has(20), timeout_s=30)
+    assert all(one.settled for one in several)
+    await several[0].close()
+    await broker.publish([arrived(f"sku-{n}", reference=f"one-{n}") for n in range(20)])
+    await eventually(shelf_log.has(40), timeout_s=20)
 
 
 async def test_partitions_that_are_added_are_read_soon(broker: Broker, shelf_log: Log, instance: Open) -> None:
@@ -93,7 +113,7 @@ async def test_partitions_that_were_added_while_an_instance_was_away_are_its_own
     await one.consume(patient, "shelf-1")
     await broker.publish([arrived("pot", reference="before")])
     await eventually(shelf_log.has(1))
-    await one.close()
+    await one.vanish()
     await broker.add_partitions(STOCK, 6)
     again = await instance()
     await again.consume(patient, "shelf-1")

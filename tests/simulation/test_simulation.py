@@ -14,6 +14,10 @@ import pytest
 
 from ordermill.simulation import Fault, shrink, simulate
 from ordermill.simulation.loop import AllWait, SimulatedLoop
+from ordermill.simulation.nemesis import Nemesis
+from ordermill.simulation.place import Place
+from ordermill.simulation.process import task_factory
+from ordermill.simulation.run import cancel_all
 
 from .mutants import MUTANTS
 
@@ -77,6 +81,23 @@ def test_the_command_says_how_many_held_and_refuses_faults_that_are_none() -> No
     assert fine.returncode == 0 and "2 seeds" in fine.stdout and "all held" in fine.stdout
     wrong = oms("--faults", "crsh")
     assert wrong.returncode == 2 and "there are crash, freeze" in wrong.stderr
+
+
+def test_nobody_is_judged_while_one_stands_still_who_has_yet_to_hear_of_a_new_broker() -> None:
+    loop = SimulatedLoop(Random(1))
+    loop.set_task_factory(task_factory)
+
+    async def look() -> tuple[bool, bool]:
+        place = Place(Random(1), Nemesis(1, (), loop.time, 0.0))
+        place.start()
+        await asyncio.sleep(5)
+        before = place.quiet()
+        place.instances["inventory-1"].process._frozen_until = loop.time() + 9
+        return before, place.quiet()
+
+    assert loop.run_until_complete(look()) == (True, False)
+    cancel_all(loop)
+    loop.close()
 
 
 class TestLoop:

@@ -30,7 +30,7 @@ from faststream.middlewares import AckPolicy
 
 from ordermill.errors import Transient
 
-from .aiokafka_help import help_aiokafka
+from .aiokafka_help import help_aiokafka, say_goodbye_at_stop
 from .lag import lag_of
 from .messages import UnreadableRecord
 from .topics import LARGEST_REQUEST, policy_of
@@ -47,6 +47,8 @@ LAST_COMMIT_LIMIT_S = 2.0
 """Who stops while the broker is away does not wait long for it."""
 OUT_OF_GROUP_S = 5.0
 """A group is shared out anew whenever a member comes or goes: so long that is no trouble."""
+LONGEST_HEARTBEAT_MS = 1_000
+"""By its next heartbeat's answer a member hears that partitions are shared out anew; till then the others wait."""
 METADATA_AGE_MS = 5_000
 """How often a consumer looks whether its topics have more partitions than before."""
 
@@ -189,6 +191,9 @@ class Subscriptions:
         for worker in self._workers:
             worker.stopping = True
         await asyncio.gather(*(worker.finish(LAST_COMMIT_LIMIT_S) for worker in self._workers))
+        for worker in self._workers:
+            if worker.consumer is not None:
+                say_goodbye_at_stop(worker.consumer)
         await put_away(self._broker)
 
     def _subscribe(self, settings: KafkaSettings, group: str, member: str, topics: Sequence[str]) -> _Worker:
@@ -203,7 +208,7 @@ class Subscriptions:
             fetch_max_wait_ms=settings.fetch_wait_ms,
             auto_offset_reset="earliest",
             session_timeout_ms=settings.session_timeout_ms,
-            heartbeat_interval_ms=settings.session_timeout_ms // 3,
+            heartbeat_interval_ms=min(LONGEST_HEARTBEAT_MS, settings.session_timeout_ms // 3),
             max_partition_fetch_bytes=2 * 1024 * 1024,
             ack_policy=AckPolicy.MANUAL,
             listener=worker,

@@ -67,7 +67,7 @@ class PlatformSettings(BaseSettings):
     )
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     session_timeout_ms: int = Field(10_000, ge=500, le=300_000, description="Silence after which a member is out.")
-    static_membership: bool = Field(True, description="Keep an instance's partitions over a restart of it.")
+    static_membership: bool = Field(True, description="Give an instance that crashed its partitions back at once.")
     idempotent_producer: bool = Field(True, description="Off for brokers without it (the embedded one).")
     otlp_endpoint: str | None = Field(
         None,

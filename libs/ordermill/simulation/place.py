@@ -108,9 +108,10 @@ class Place:
         return [instance for instance in self.instances.values() if instance.service.name == service]
 
     def quiet(self) -> bool:
-        """Nothing waits anywhere: no message, no event to publish, no state to publish."""
-        return not self.bus.lag() and all(
-            instance.relay.status.leading is False or instance.relay.status.published >= self._head(instance)
+        """Nothing waits anywhere: no message, no event to publish, and nobody who has yet to hear of a new broker."""
+        return not self.bus.lag() and not any(
+            instance.process.stands_still
+            or (instance.relay.status.leading and instance.relay.status.published < self._head(instance))
             for instance in self.instances.values()
         )
 

@@ -54,6 +54,10 @@ class Process:
                 task.cancel()
             self._died(self)
 
+    @property
+    def stands_still(self) -> bool:
+        return asyncio.get_running_loop().time() < self._frozen_until
+
     async def point(self, where: str) -> None:
         """A place where the process meets the rest of the world, and where things go wrong."""
         if not self.alive:
@@ -65,7 +69,7 @@ class Process:
             self._froze(self, seconds)
         if nemesis.strikes(Fault.SLOW, f"{self.name} at {where}"):
             await asyncio.sleep(nemesis.amount(0.05, 4))
-        while loop.time() < self._frozen_until:
+        while self.stands_still:
             await asyncio.sleep(self._frozen_until - loop.time())
         if nemesis.strikes(Fault.CLOCK, self.name):
             self._skew = timedelta(seconds=nemesis.amount(-90, 90))

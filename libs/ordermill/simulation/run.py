@@ -68,7 +68,7 @@ def simulate(
         with _defects() as defects:
             return loop.run_until_complete(_run(seed, count, random, faults, only, defects))
     finally:
-        _cancel_all(loop)
+        cancel_all(loop)
         loop.close()
         if collecting:
             gc.enable()
@@ -130,7 +130,7 @@ async def _rage(place: Place, doors: SimulatedDoors, nemesis: Nemesis) -> None:
             place.instances[names[nemesis.one_of(len(names))]].process.kill()
 
 
-def _cancel_all(loop: SimulatedLoop) -> None:
+def cancel_all(loop: SimulatedLoop) -> None:
     """Tasks that are left would complain when they are thrown away."""
     while tasks := asyncio.all_tasks(loop):
         for task in tasks:
