@@ -634,6 +634,21 @@ async def test_who_has_no_partition_because_others_have_them_consumes(
     assert len(told) > 5 and all(told)
 
 
+async def test_what_comes_while_a_worker_rests_is_in_its_next_poll_whole(
+    broker: Broker, shelf_log: Log, instance: Open
+) -> None:
+    """A client that fetches ahead would have the first of it only, and the rest a poll later."""
+    one = await instance()
+    await one.consume(broker.settings(pace_s=1.0))
+    await broker.publish([arrived("pot", reference="before")])
+    await eventually(shelf_log.has(1))
+    for reference in ("first", "second", "third"):
+        await broker.publish([arrived("pot", reference=reference)])
+        await asyncio.sleep(0.1)
+    await eventually(shelf_log.has(4))
+    assert [len(poll) for poll in one.polls if poll] == [1, 3]
+
+
 async def test_a_dead_letter_is_seen_whole_redriven_and_dropped_over_http(
     broker: Broker, shelf_log: Log, instance: Open
 ) -> None:

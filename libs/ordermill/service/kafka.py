@@ -216,6 +216,7 @@ class Subscriptions:
             decoder=_records,
         )
         subscriber(worker.work)
+        enough = settings.batch_max // 2
 
         async def poll(consumer: AIOKafkaConsumer) -> Sequence[Any]:
             """As FastStream does it, but that one sleeps after a poll that found nothing, whatever comes meanwhile."""
@@ -226,11 +227,12 @@ class Subscriptions:
             """FastStream sleeps five seconds after a Kafka error; a broker that is back is polled sooner."""
             worker.consumer = consumer
             now = asyncio.get_running_loop().time
-            if len(worker.last) < settings.batch_max // 2:
-                # Little came last time: a moment's patience makes one batch, and one transaction, of several. The
-                # longer a batch takes, the busier the machine, and the more a fuller one saves.
+            if len(worker.last) < enough:
+                # A moment's patience makes one batch, and one transaction, of several. The longer a batch takes, the
+                # busier the machine, and the more a fuller one saves.
                 rest = max(settings.pace_s, min(LONGEST_PACE_S, worker.took_s))
                 await asyncio.sleep(max(0.0, worker.polled_at + worker.took_s + rest - now()))
+                consumer.resume(*consumer.paused())
             worker.polled_at = now()
             while True:
                 if worker.stopping:
@@ -241,6 +243,10 @@ class Subscriptions:
                         worker.rewind()
                         await asyncio.sleep(0.3)
                     worker.polled = worker.last = await poll(consumer)
+                    if 0 < len(worker.polled) < enough:
+                        # A client fetches ahead, once: what it found now it would hand out after the rest, and fetch
+                        # only then what came meanwhile, for the batch after that.
+                        consumer.pause(*consumer.assignment())
                     if not worker.polled:
                         await worker.commit_if_due()
                     return worker.polled
