@@ -165,9 +165,15 @@ async def stream(
     The page connects with `hx-ext="sse" sse-connect="…" sse-swap="page"`. Raises what the first `render` raises.
     """
     watcher = live.begin(*interests)
+    now = asyncio.get_running_loop().time
+    took = 0.0
 
     async def rendered() -> str:
-        return await (render() if alike is None else live.rendered(alike, render))
+        nonlocal took
+        began = now()
+        made = await (render() if alike is None else live.rendered(alike, render))
+        took = now() - began
+        return made
 
     html = await rendered()
 
@@ -180,7 +186,7 @@ async def stream(
                     shown = without_ids
                     lines = "".join(f"data: {line}\n" for line in html.splitlines())
                     yield f"event: page\n{lines}\n".encode()
-                await asyncio.sleep(_PACE_S)
+                await asyncio.sleep(max(took, _PACE_S - took))  # a busy console rests as long as it works
                 while not await watcher.news(_HEARTBEAT_S):
                     yield b": still here\n\n"
                 html = await rendered()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from time import time
 from typing import Any
@@ -48,14 +48,21 @@ SELECT stream, min(order_id) AS order_id, count(*) - count(order_id) AS without
 FROM events WHERE stream = ANY ($1) GROUP BY stream
 """
 _ADOPT = "UPDATE events SET order_id = $2 WHERE stream = $1 AND order_id IS NULL"
+_WRITTEN = (
+    "{table}_written AS (UPDATE {table} AS t SET {changes} FROM unnest(${number}::{table}[]) AS w WHERE t.key = w.key)"
+)
 _NAME_AND_NOTIFY = """
-WITH named AS (
+named AS (
     INSERT INTO names (kind, value, order_id) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
     ON CONFLICT DO NOTHING)
 SELECT pg_notify($4, note) FROM unnest($5::text[]) AS note
 """
 _LOCKED = "SELECT key, doc FROM {table} WHERE key = ANY(${number}::text[]) ORDER BY key FOR UPDATE"
 _BEGUN = """INSERT INTO {table} (key) SELECT unnest(${number}::text[]) ON CONFLICT DO NOTHING RETURNING key, doc"""
+
+
+Row = dict[str, Any]
+"""A document's row, by column."""
 
 
 @dataclass(slots=True)
@@ -147,12 +154,12 @@ class Projecting:
         with translated():
             async with self.pool.acquire(timeout=20) as connection, connection.transaction():
                 fresh = await self._keep(connection, heard)
-                touched = [f"{table}:{key}" for table, key in await self._draw(connection, fresh)]
+                drawn = await self._draw(connection, fresh)
+                touched = [f"{table}:{row['key']}" for table, rows in drawn.items() for row in rows]
                 touched += {f"events:{item.order_id}" for item in fresh if item.order_id and not item.is_state}
                 names = self._names(fresh)
-                await connection.execute(
-                    _NAME_AND_NOTIFY, *([row[n] for row in names] for n in range(3)), CHANNEL, notes(touched)
-                )
+                common = *([row[n] for row in names] for n in range(3)), CHANNEL, notes(touched)
+                await connection.execute(_write_all(drawn, after=len(common)), *common, *drawn.values())
 
     async def _keep(self, connection: Any, heard: Sequence[Told]) -> list[Told]:
         """Those not seen before, kept. States of compacted topics are not: only the pictures made of them count."""
@@ -186,9 +193,9 @@ class Projecting:
             item.order_id = item.order_id or orders.get(item.stream)
         return {row["stream"]: orders[row["stream"]] for row in rows if row["without"] and row["stream"] in orders}
 
-    async def _draw(self, connection: Any, fresh: Sequence[Told]) -> Iterable[tuple[str, str]]:
-        """All pictures of what is new; the (table, key) of each document that may have changed."""
-        asked: dict[str, dict[str, list[Told]]] = {}
+    async def _draw(self, connection: Any, fresh: Sequence[Told]) -> dict[str, list[Row]]:
+        """All pictures of what is new: by table, what is to be written of each document that may have changed."""
+        asked: dict[Picture[Any], dict[str, list[Told]]] = {}
         for picture in self._pictures:
             by_key: dict[str, list[Told]] = defaultdict(list)
             for item in fresh:
@@ -196,37 +203,29 @@ class Projecting:
                     for key in picture.keys(item):
                         by_key[key].append(item)
             if by_key:
-                asked[picture.table] = by_key
-        rows = await _rows(connection, {table: sorted(by_key) for table, by_key in asked.items()})
-        for picture in self._pictures:
-            if picture.table in asked:
-                await self._draw_one(connection, picture, asked[picture.table], rows)
+                asked[picture] = by_key
+        kept = await _rows(connection, {picture.table: sorted(by_key) for picture, by_key in asked.items()})
+        drawn = {picture.table: self._draw_one(picture, by_key, kept) for picture, by_key in asked.items()}
         while len(self._drawn) > _DRAWN_AT_MOST:
             self._drawn.popitem(last=False)
-        return rows
+        return drawn
 
-    async def _draw_one(
-        self,
-        connection: Any,
-        picture: Picture[Any],
-        asked: Mapping[str, Sequence[Told]],
-        rows: Mapping[tuple[str, str], bytes],
-    ) -> None:
+    def _draw_one(
+        self, picture: Picture[Any], asked: Mapping[str, Sequence[Told]], kept: Mapping[tuple[str, str], bytes]
+    ) -> list[Row]:
         table, drawn = picture.table, self._drawn
-        written = []
+        rows = []
         for key, items in asked.items():
-            row = rows[table, key]
+            row = kept[table, key]
             before, document = drawn.pop((table, key), (None, None))
             if document is None or before != row:
                 document = picture.document.model_validate_json(row)
             for item in items:
                 picture.draw(document, key, item)
-            columns = picture.columns(document)
             doc = document.__pydantic_serializer__.to_json(document)
             drawn[table, key] = (doc, document)
-            written.append((key, doc, *columns.values()))
-        changes = ", ".join(f"{name} = ${number + 2}" for number, name in enumerate(("doc", *columns)))
-        await connection.executemany(f"UPDATE {table} SET {changes} WHERE key = $1", written)
+            rows.append({"key": key, "doc": doc, **picture.columns(document)})
+        return rows
 
     def _names(self, fresh: Sequence[Told]) -> list[tuple[str, str, str]]:
         """(kind, value, order): by which ids a person may look for what is new."""
@@ -239,6 +238,19 @@ class Projecting:
             for kind, value in picture.names(item)
             if value
         })  # fmt: skip
+
+
+def _write_all(drawn: Mapping[str, Sequence[Row]], after: int) -> str:
+    """What writes all documents, names and notes in one way to the server; the tables' arguments come after others."""
+    parts = [
+        _WRITTEN.format(
+            table=table,
+            changes=", ".join(f"{column} = w.{column}" for column in rows[0] if column != "key"),
+            number=number,
+        )
+        for number, (table, rows) in enumerate(drawn.items(), after + 1)
+    ]
+    return "WITH " + ", ".join([*parts, _NAME_AND_NOTIFY])
 
 
 async def _rows(connection: Any, keys: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], bytes]:

@@ -156,6 +156,29 @@ class TestEvents:
         assert sorted(stream for shard in shards for stream in {s.row.stream for s in shard}) == sorted(streams)
         assert await store.read(shards[1][1].seq, 2, (1, 3)) == shards[1][2:4]
 
+    async def test_a_relay_s_look_numbers_reads_on_and_brings_the_states_that_wait(self, store: Store) -> None:
+        key = ("oms.inventory.availability", "shelf-a")
+        rows = rows_of("shelf-a", *(received(n) for n in range(1, 5)))
+        await commit(store, *rows[:3], publications={key: ("t", b"1")})
+        page = await store.next_page(1, 1)
+        assert [(s.seq, s.row) for s in page.rows] == [(2, rows[1])]
+        assert page.states == await store.unpublished(10) != []
+        assert await store.head() == 3
+        await store.published(page.states)
+        await commit(store, rows[3])
+        page = await store.next_page(2, 10)
+        assert ([s.seq for s in page.rows], page.states) == ([3, 4], [])
+
+    async def test_a_relay_of_another_shard_than_the_first_reads_alone(self, store: Store) -> None:
+        for n in range(20):
+            await commit(store, *rows_of(f"shelf-{n}", received(1)), publications={("topic", f"{n}"): ("t", b"1")})
+        assert (await store.next_page(0, 100, (1, 2))).rows == []
+        first = await store.next_page(0, 100, (0, 2))
+        second = await store.next_page(0, 100, (1, 2))
+        assert (len(first.states), second.states) == (20, [])
+        assert second.rows == await store.read(0, 100, (1, 2)) != []
+        assert sorted(s.seq for s in (*first.rows, *second.rows)) == list(range(1, 21))
+
     async def test_all_streams_come_whole_and_by_name(self, store: Store) -> None:
         long = rows_of("shelf-b", *(received(1) for _ in range(4_500)))
         others = {name: rows_of(name, received(1), received(2)) for name in ("bin-z", "shelf-a", "shelf-c", "shelf2-a")}

@@ -22,6 +22,7 @@ from .store import (
     Changes,
     Effect,
     Found,
+    Page,
     Publication,
     Snapshot,
     StillLeads,
@@ -91,6 +92,12 @@ class MemoryStore:
         fresh = min(limit, len(self._committed) - self._sequenced)
         self._sequenced += fresh
         return fresh
+
+    async def next_page(self, after: int, limit: int, shard: tuple[int, int] = (0, 1)) -> Page:
+        if shard[0]:
+            return Page(await self.read(after, limit, shard))
+        await self.sequence()
+        return Page(await self.read(after, limit, shard), await self.unpublished(limit))
 
     async def head(self) -> int:
         return self._sequenced

@@ -21,6 +21,7 @@ from .store import (
     Backlog,
     Effect,
     LogUnavailable,
+    Page,
     Publication,
     Snapshot,
     StillLeads,
@@ -29,7 +30,7 @@ from .store import (
     Unstorable,
     VersionConflict,
 )
-from .writing import COLUMNS, E_COLUMNS, PostgresTransaction, statement, view_table
+from .writing import COLUMNS, PostgresTransaction, statement, view_table
 
 __all__ = ["PLANNED_ONCE", "PostgresStore", "keep_as_it_is", "statement", "translated", "view_table"]
 
@@ -58,36 +59,19 @@ SELECT w.stream, e.trace FROM unnest($1::text[]) AS w (stream)
 CROSS JOIN LATERAL (SELECT trace FROM events WHERE stream = w.stream ORDER BY version DESC LIMIT 1) AS e
 WHERE e.trace IS NOT NULL
 """
-_LAST_SEQUENCED = """last AS (
+_COUNTS = """
+WITH last AS (
     SELECT * FROM ((SELECT seq, tx, position FROM sequenced ORDER BY seq DESC LIMIT 1) UNION ALL SELECT 0, -1, -1) AS l
-    ORDER BY seq DESC LIMIT 1)"""
-_AFTER_LAST = "(tx, position) > ((SELECT tx FROM last), (SELECT position FROM last))"
-# One round trip, two statements: the second sees what the holder of the lock before us committed. Under one snapshot,
-# taken before the wait, two sequencers would hand out the same numbers.
-_SEQUENCE = f"""
-SELECT pg_advisory_xact_lock(hashtextextended('sequence', 2));
-WITH {_LAST_SEQUENCED}
-INSERT INTO sequenced (seq, tx, position)
-SELECT (SELECT seq FROM last) + row_number() OVER (ORDER BY tx, position), tx, position FROM (
-    SELECT tx, position FROM events
-    WHERE {_AFTER_LAST} AND tx < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %d
-    ORDER BY tx, position LIMIT %d) AS fresh
+    ORDER BY seq DESC LIMIT 1)
+SELECT (SELECT count(*) FROM timers) AS timers, (SELECT count(*) FROM effects) AS effects,
+       (SELECT seq FROM last) AS sequenced,
+       (SELECT seq FROM last) + (
+           SELECT count(*) FROM events
+           WHERE (tx, position) > ((SELECT tx FROM last), (SELECT position FROM last))) AS events,
+       (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'inbox'::regclass) AS inbox
 """
-# LATERAL with LIMIT is looked up row by row. A plain join was planned while the tables were empty, and then read all of
-# events for each page.
-_READ = f"""
-SELECT s.seq, {E_COLUMNS}
-FROM (SELECT * FROM sequenced WHERE seq > $1 ORDER BY seq LIMIT $2) AS s
-CROSS JOIN LATERAL (SELECT * FROM events WHERE tx = s.tx AND position = s.position LIMIT 1) AS e
-ORDER BY s.seq
-"""
-_READ_SHARD = f"""
-SELECT s.seq, {E_COLUMNS}
-FROM sequenced s
-CROSS JOIN LATERAL (SELECT * FROM events WHERE tx = s.tx AND position = s.position LIMIT 1) AS e
-WHERE s.seq > $1 AND abs(hashtextextended(e.stream, 0) % $4) = $3
-ORDER BY s.seq LIMIT $2
-"""
+_READ = f"SELECT seq, {COLUMNS} FROM read_events($1, $2, $3, $4)"
+_NEXT_PAGE = f"SELECT seq, {COLUMNS}, topic, key, revision FROM next_page($1, $2, $3, $4, $5)"
 
 
 async def keep_as_it_is(connection: Any) -> None:
@@ -205,18 +189,24 @@ class PostgresStore:
         return dict(rows)
 
     async def read(self, after: int, limit: int, shard: tuple[int, int] = (0, 1)) -> list[SequencedRow]:
-        index, shards = shard
         async with self._connection(fast=True) as connection:
-            if shards == 1:
-                rows = await connection.fetch(_READ, after, limit)
-            else:
-                rows = await connection.fetch(_READ_SHARD, after, limit, index, shards)
+            rows = await connection.fetch(_READ, after, limit, *shard)
         return [SequencedRow(row[0], Row(*row[1:])) for row in rows]
+
+    async def next_page(self, after: int, limit: int, shard: tuple[int, int] = (0, 1)) -> Page:
+        async with self._connection(fast=True) as connection:
+            found = await connection.fetch(_NEXT_PAGE, self._tx_offset, after, limit, *shard)
+        page = Page()
+        for row in found:
+            if row["topic"] is None:
+                page.rows.append(SequencedRow(row[0], Row(*row[1:-3])))
+            else:
+                page.states.append(Publication(row["topic"], row["key"], row["type"], row["data"], row["revision"]))
+        return page
 
     async def sequence(self, limit: int = 5_000) -> int:
         async with self._connection(fast=True) as connection:
-            status = await connection.execute(_SEQUENCE % (self._tx_offset, limit))
-        return int(status.rpartition(" ")[2])
+            return int(await connection.fetchval("SELECT number_events($1, $2)", self._tx_offset, limit))
 
     async def head(self) -> int:
         async with self._connection() as connection:
@@ -406,12 +396,5 @@ class PostgresStore:
 
     async def counts(self) -> dict[str, int]:
         async with self._connection() as connection:
-            row = await connection.fetchrow(
-                f"""WITH {_LAST_SEQUENCED}
-                   SELECT (SELECT count(*) FROM timers) AS timers, (SELECT count(*) FROM effects) AS effects,
-                          (SELECT seq FROM last) AS sequenced,
-                          (SELECT seq FROM last) + (SELECT count(*) FROM events WHERE {_AFTER_LAST}) AS events,
-                          (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'inbox'::regclass) AS inbox
-                """
-            )
+            row = await connection.fetchrow(_COUNTS)
         return dict(row)

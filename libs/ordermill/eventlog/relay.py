@@ -93,7 +93,6 @@ class Relay:
         poll_s: float = 0.2,
         pace_s: float = 0.015,
         batch: int = 1_000,
-        has_states: bool = True,
     ) -> None:
         self.status = RelayStatus()
         self._store = store
@@ -108,7 +107,6 @@ class Relay:
         """Events that this process has committed and not yet published."""
         self._others_write = False
         self._batch = batch
-        self._has_states = has_states
         self._wake = asyncio.Event()
 
     def wake(self, changes: Changes | None = None) -> None:
@@ -200,16 +198,12 @@ class Relay:
 
         States go before events: who reads an event may look at a state that is at least as new.
         """
-        if self._shard[0] == 0:
-            await self._store.sequence()
-            full = self._has_states
-            while full:
-                states = await self._store.unpublished(self._batch)
-                full = len(states) >= self._batch
-                if states:
-                    await self._publisher.send_states(self._service, states)
-                    await self._store.published(states)
-        rows = await self._store.read(self.status.published, self._batch, self._shard)
+        page = await self._store.next_page(self.status.published, self._batch, self._shard)
+        rows, states = page.rows, page.states
+        while states:
+            await self._publisher.send_states(self._service, states)
+            await self._store.published(states)
+            states = await self._store.unpublished(self._batch) if len(states) >= self._batch else []
         if rows:
             began = time_ns()
             await self._publisher.send_events(self._service, rows)

@@ -146,6 +146,14 @@ class Publication:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """What a relay has yet to publish."""
+
+    rows: list[SequencedRow] = field(default_factory=list)
+    states: list[Publication] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class Backlog:
     """What waits in a log, and for how many seconds the oldest of it."""
 
@@ -182,6 +190,10 @@ class Store(Protocol):
 
     async def sequence(self, limit: int = 5_000) -> int:
         """Number committed events that have no number yet; how many there were. Callers take turns."""
+        ...
+
+    async def next_page(self, after: int, limit: int, shard: tuple[int, int] = (0, 1)) -> Page:
+        """`sequence`, then `read` and, at least as new, `unpublished`; a shard other than the first reads alone."""
         ...
 
     async def head(self) -> int:

@@ -108,7 +108,7 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         if await until(stop, lambda: ensure_topics(kafka, all_topics(SERVICES))) is None and stop.is_set():
             return
         await until(stop, publisher.start)
-        running.relay = Relay(store, publisher, service.name, pace_s=service.pace_s, has_states=bool(service.published))
+        running.relay = Relay(store, publisher, service.name, pace_s=service.pace_s)
         engine.on_commit.append(running.relay.wake)
         parts.start(running.relay.run())
         parts.start(server.serve())

@@ -18,6 +18,7 @@ from ordermill.eventlog.store import (
     Effect,
     Found,
     LogUnavailable,
+    Page,
     Publication,
     Snapshot,
     StillLeads,
@@ -104,6 +105,9 @@ class FaultyStore:
 
     async def sequence(self, limit: int = 5_000) -> int:
         return await self.write_to("number events", lambda: self.log.sequence(limit))
+
+    async def next_page(self, after: int, limit: int, shard: tuple[int, int] = (0, 1)) -> Page:
+        return await self.write_to("number and read on", lambda: self.log.next_page(after, limit, shard))
 
     async def head(self) -> int:
         return await self.read_from("read the head", self.log.head)

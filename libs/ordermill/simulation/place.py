@@ -163,7 +163,7 @@ class Place:
         engine = Engine(store, self.rules[name], process.clock, random.randbytes)
         running = RunningService(service, engine, Metrics(name), wall=process.wall, chance=random)
         publisher = FaultyPublisher(self.bus, process, nemesis)
-        relay = Relay(store, publisher, name, poll_s=POLL_S, pace_s=0.05, has_states=bool(service.published))
+        relay = Relay(store, publisher, name, poll_s=POLL_S, pace_s=0.05)
         engine.on_commit.append(relay.wake)
         return Instance(process, service, engine, running, relay, keyring)
 
