@@ -39,6 +39,7 @@ logger = structlog.get_logger(__name__)
 help_aiokafka()
 
 LONGEST_PACE_S = 0.15
+LONGEST_HOLD_S = 0.5
 EMPTY_POLL_MS = 200
 COMMIT_EVERY_S = 0.5
 """How often a worker commits how far it is. Whoever follows it after a crash is told again what came since."""
@@ -232,7 +233,7 @@ class Subscriptions:
                 # busier the machine, and the more a fuller one saves.
                 rest = max(settings.pace_s, min(LONGEST_PACE_S, worker.took_s))
                 await asyncio.sleep(max(0.0, worker.polled_at + worker.took_s + rest - now()))
-                consumer.resume(*consumer.paused())
+                worker.fetch()
             worker.polled_at = now()
             while True:
                 if worker.stopping:
@@ -244,9 +245,7 @@ class Subscriptions:
                         await asyncio.sleep(0.3)
                     worker.polled = worker.last = await poll(consumer)
                     if 0 < len(worker.polled) < enough:
-                        # A client fetches ahead, once: what it found now it would hand out after the rest, and fetch
-                        # only then what came meanwhile, for the batch after that.
-                        consumer.pause(*consumer.assignment())
+                        worker.fetch_later()
                     if not worker.polled:
                         await worker.commit_if_due()
                     return worker.polled
@@ -344,6 +343,8 @@ class _Worker(ConsumerRebalanceListener):
         """By partition, the offset after the last record that is handled and not committed."""
         self._committed_at = 0.0
         self._cluster: str | None = None
+        self._fetching: asyncio.TimerHandle | None = None
+        """When it is to fetch on by itself."""
         self.consumer: AIOKafkaConsumer | None = None
         self.stopping = False
         self.last: Sequence[Any] = ()
@@ -360,6 +361,20 @@ class _Worker(ConsumerRebalanceListener):
             return False
         subscription = coordinator._subscription
         return subscription.subscription is not None and not subscription.reassignment_in_progress
+
+    def fetch_later(self) -> None:
+        """A client fetches ahead, once: what it found now it would hand out after the rest, and fetch only then what
+        came meanwhile, for the batch after that. Held back for a moment only, since lag is what fetches tell of.
+        """
+        if self.consumer is not None:
+            self.consumer.pause(*self.consumer.assignment())
+            self._fetching = asyncio.get_running_loop().call_later(LONGEST_HOLD_S, self.fetch)
+
+    def fetch(self) -> None:
+        if self._fetching is not None and self.consumer is not None:
+            self._fetching.cancel()
+            self._fetching = None
+            self.consumer.resume(*self.consumer.paused())
 
     def rewind(self) -> None:
         """FastStream drops a batch whose handler raised; go back to its start rather than lose it."""
