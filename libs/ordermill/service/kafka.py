@@ -48,7 +48,7 @@ LAST_COMMIT_LIMIT_S = 2.0
 """Who stops while the broker is away does not wait long for it."""
 OUT_OF_GROUP_S = 5.0
 """A group is shared out anew whenever a member comes or goes: so long that is no trouble."""
-LONGEST_HEARTBEAT_MS = 1_000
+LONGEST_HEARTBEAT_MS = 3_000
 """By its next heartbeat's answer a member hears that partitions are shared out anew; till then the others wait."""
 METADATA_AGE_MS = 5_000
 """How often a consumer looks whether its topics have more partitions than before."""
