@@ -146,8 +146,12 @@ class Projecting:
         """Raises LogUnavailable and VersionConflict; then nothing is written, and what was drawn is forgotten."""
         try:
             await self._write(heard)
-        except BaseException:
+        except BaseException as error:
             self._drawn.clear()
+            if isinstance(error, asyncpg.DatatypeMismatchError):
+                # A newer release gave a table another column: a new connection knows its rows as they are now.
+                await self.pool.expire_connections()
+                raise VersionConflict(str(error)) from error
             raise
 
     async def _write(self, heard: Sequence[Told]) -> None:

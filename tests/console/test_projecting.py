@@ -109,3 +109,11 @@ async def test_what_is_told_again_changes_nothing(projecting):
         await projecting.handle([*told, *told])
     assert await projecting.pool.fetchval("SELECT on_hand FROM stock") == 5
     assert await projecting.pool.fetchval("SELECT count(*) FROM events") == 2
+
+
+async def test_an_instance_of_before_an_upgrade_goes_on_when_a_table_has_a_new_column(projecting):
+    await projecting.handle([arrival("teapot", "berlin", 5)])
+    await projecting.pool.execute("ALTER TABLE stock ADD COLUMN colour text NOT NULL DEFAULT ''")
+    async with asyncio.timeout(20):
+        await projecting.handle([arrival("teapot", "madrid", 2)])
+    assert await projecting.pool.fetchval("SELECT on_hand FROM stock WHERE key = 'teapot'") == 7

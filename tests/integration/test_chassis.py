@@ -644,7 +644,6 @@ async def test_what_comes_while_a_worker_rests_is_in_its_next_poll_whole(
     await eventually(shelf_log.has(1))
     for reference in ("first", "second", "third"):
         await broker.publish([arrived("pot", reference=reference)])
-        await asyncio.sleep(0.1)
     await eventually(shelf_log.has(4))
     assert [len(poll) for poll in one.polls if poll] == [1, 3]
 

@@ -40,6 +40,7 @@ help_aiokafka()
 
 LONGEST_PACE_S = 0.15
 LONGEST_HOLD_S = 0.5
+"""So long at most a worker with a batch at hand does not fetch."""
 EMPTY_POLL_MS = 200
 COMMIT_EVERY_S = 0.5
 """How often a worker commits how far it is. Whoever follows it after a crash is told again what came since."""
