@@ -70,6 +70,12 @@ class TestStores:
         assert await keys.get(["c-1", "c-2", "c-3", "c-4"]) == {"c-1": b"one", "c-2": b"two", "c-3": b"three"}
         assert await keys.get([]) == {}
 
+    async def test_two_who_add_the_same_keys_never_wait_in_a_circle(self, keys: KeyStore) -> None:
+        there = {f"c-{number}": b"one" for number in range(3_000)}
+        back = dict(reversed(there.items()))
+        added = await asyncio.gather(keys.add(there), keys.add(back), keys.add(there), keys.add(back))
+        assert sum(map(len, added)) == len(there)
+
     async def test_a_destroyed_key_stays_destroyed(self, keys: KeyStore) -> None:
         await keys.add({"c-1": b"one"})
         for key_id in ("c-1", "c-1", "c-never-seen"):

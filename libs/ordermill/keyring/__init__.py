@@ -143,8 +143,9 @@ class Keyring:
             raise BadSeal(key_id) from None
 
     def _absent(self, key_ids: Collection[str]) -> list[str]:
+        """In one order wherever it is asked: chance goes to the same keys again."""
         now = self._now_s()
-        return [k for k in dict.fromkeys(key_ids) if k not in self._cache or self._cache[k][1] < now]
+        return sorted(k for k in set(key_ids) if k not in self._cache or self._cache[k][1] < now)
 
     def _keep(self, wrapped: Mapping[str, bytes | None]) -> None:
         until = self._now_s() + CACHED_FOR_S
@@ -211,14 +212,15 @@ class PostgresKeyStore:
         return {row["key_id"]: row["wrapped"] for row in rows}
 
     async def add(self, wrapped: Mapping[str, bytes]) -> Collection[str]:
+        in_order = sorted(wrapped)  # two who add the same would wait for each other in a circle
         with translated():
             pool = await self._connected()
             with statement("INSERT", "customer_keys", "keyring", len(wrapped)):
                 rows = await pool.fetch(
                     """INSERT INTO customer_keys (key_id, wrapped) SELECT * FROM unnest($1::text[], $2::bytea[])
                        ON CONFLICT (key_id) DO NOTHING RETURNING key_id""",
-                    list(wrapped),
-                    list(wrapped.values()),
+                    in_order,
+                    [wrapped[key_id] for key_id in in_order],
                 )
         return [row["key_id"] for row in rows]
 

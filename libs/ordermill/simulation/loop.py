@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable
-from itertools import count
 from random import Random
 from typing import Any
 
@@ -31,7 +30,6 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._ready: list[asyncio.Handle] = []
         self._scheduled: list[Any] = []
-        self.numbers = count()
 
     def time(self) -> float:
         """Seconds since the start of the simulation."""

@@ -29,7 +29,8 @@ class Process:
         self._nemesis = nemesis
         self._died = died
         self._froze = froze
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        """In the order in which they began, which the seed alone decides."""
         self._frozen_until = 0.0
         self._skew = timedelta()
 
@@ -41,8 +42,8 @@ class Process:
             current.reset(token)
 
     def adopt(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
         if not self.alive:
             task.cancel()
 
@@ -50,7 +51,7 @@ class Process:
         """End it where it is. Nothing that it still does on its way out gets anywhere: see `point`."""
         if self.alive:
             self.alive = False
-            for task in sorted(self._tasks, key=lambda task: int(task.get_name())):
+            for task in list(self._tasks):
                 task.cancel()
             self._died(self)
 
@@ -88,9 +89,8 @@ class Process:
 
 
 def task_factory(loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> asyncio.Task[Any]:
-    """Every task belongs to the process that it is started in, and has a number that the seed alone decides."""
+    """Every task belongs to the process that it is started in."""
     task = asyncio.Task(work, loop=loop, **more)
-    task.set_name(str(next(loop.numbers)))  # type: ignore[attr-defined]
     if (process := current.get()) is not None:
         process.adopt(task)
     return task
