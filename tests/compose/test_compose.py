@@ -164,6 +164,11 @@ def test_prometheus_beside_them_finds_every_service_by_the_deployed_settings(com
         subprocess.run(["docker", "kill", container], check=True, stdout=subprocess.DEVNULL)
 
 
+def test_everything_holds_under_faults_on_the_interpreter_of_the_image_too(compose: Compose) -> None:
+    runs = [json.loads(line) for line in compose.oms("simulate", "--seeds", "8", "--json").splitlines()]
+    assert [(run["seed"], run["findings"]) for run in runs] == [(seed, []) for seed in range(1, 9)]
+
+
 def test_orders_come_in_and_are_delivered_though_all_is_killed_on_the_way(compose: Compose) -> None:
     eventually(lambda: compose.oms("orders", "list", "--json").strip())
     assert compose.settled() is None
