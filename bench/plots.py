@@ -29,6 +29,7 @@ def draw(result: dict[str, Any], folder: Path) -> list[Path]:
         ("latency", latency, loads),
         ("cpu", cpu, figures.get("life.cpu_ms_by_process")),
         ("memory", memory, figures.get("memory.mb")),
+        ("soak", over_time, figures.get("soak.memory_mb_over_time")),
         ("growth", growth, {name: each for name, each in figures.items() if _GROWTH.fullmatch(name)}),
     ):
         if shown:
@@ -62,6 +63,15 @@ def memory(used: dict[str, dict[str, float]]) -> Any:
     chart.x_labels = list(used)
     chart.add("resident", [each["rss"] for each in used.values()])
     chart.add("shared pages counted once", [each["pss"] for each in used.values()])
+    return chart
+
+
+def over_time(used: dict[str, dict[str, float]]) -> Any:
+    """At half of full speed, by process: a leak is a slope, what a busy moment took is a step."""
+    chart = pygal.Line(title="Memory at half of full speed, MB", range=(0, None), **_LOOK)
+    chart.x_labels = list(next(iter(used.values())))
+    for process, by_minute in used.items():
+        chart.add(process, list(by_minute.values()))
     return chart
 
 

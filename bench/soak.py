@@ -18,6 +18,7 @@ from .window import SHORT, SHORTEST, measure_window
 
 FULL, QUICK = SHORT, SHORTEST
 MINUTES = 60
+TWELVE = 12
 _EVERY_S = 5.0
 _TOLD_EVERY = 60
 _SPARE_MB = 2_000
@@ -47,6 +48,14 @@ def mb_an_hour(samples: Sequence[Sample]) -> dict[str, float]:
     return {process: (after[process] - before[process]) / hours for process in before}
 
 
+def over_time(samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
+    """Megabytes by process and by minute: the mean of each twelfth of the time, named by its middle."""
+    size = max(1, len(samples) // TWELVE)
+    parts = [samples[first : first + size] for first in range(0, len(samples) - size + 1, size)]
+    named = [(f"{fmean(at for at, _ in part) / 60:.1f} min", means(part)) for part in parts]
+    return {process: {name: used[process] for name, used in named} for process in samples[0][1]}
+
+
 def measure(size: Size, minutes: float, figures: dict[str, Any]) -> None:
     """Adds the figures `soak`, of fewer minutes where memory runs out."""
     with stand() as at:
@@ -64,6 +73,7 @@ def measure(size: Size, minutes: float, figures: dict[str, Any]) -> None:
     figures["soak.memory_mb_first_third"] = means(first)
     figures["soak.memory_mb_last_third"] = means(last)
     figures["soak.memory_mb_an_hour"] = mb_an_hour(samples)
+    figures["soak.memory_mb_over_time"] = over_time(samples)
 
 
 async def _soak(place: Place, size: Size, per_s: float, seconds: float, first: int) -> dict[str, Any]:

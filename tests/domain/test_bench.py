@@ -57,6 +57,15 @@ class TestSoak:
         bump = [(at, used | {"broker": 900.0} if 3 <= n < 6 else used) for n, (at, used) in enumerate(self.SAMPLES)]
         assert soak.mb_an_hour(bump) == soak.mb_an_hour(self.SAMPLES)
 
+    def test_over_time_a_step_is_no_slope(self) -> None:
+        stepped = [(60.0 * minute, {"capture": 100.0 if minute < 30 else 160.0}) for minute in range(60)]
+        used = soak.over_time(stepped)["capture"]
+        assert list(used.values()) == [100.0] * 6 + [160.0] * 6
+        assert list(used)[:2] == ["2.0 min", "7.0 min"]
+
+    def test_fewer_samples_than_twelve_are_shown_one_by_one(self) -> None:
+        assert len(soak.over_time(self.SAMPLES)["capture"]) == len(self.SAMPLES)
+
     def test_two_samples_are_too_few(self) -> None:
         with pytest.raises(BenchStopped, match="2 samples"):
             soak.mb_an_hour(self.SAMPLES[:2])
@@ -71,3 +80,11 @@ def test_growth_is_drawn_by_events_not_by_names(tmp_path: Path) -> None:
     drawn = path.read_text()
     assert path.name == "growth.svg"
     assert drawn.index(">7<") < drawn.index(">1,000,007<") < drawn.index(">10,000,007<")
+
+
+def test_a_soak_is_drawn_as_a_line_for_each_process(tmp_path: Path) -> None:
+    used = {"capture": {"2.0 min": 100.0, "7.0 min": 101.0}, "broker": {"2.0 min": 400.0, "7.0 min": 380.0}}
+    (path,) = plots.draw({"figures": {"soak.memory_mb_over_time": used}}, tmp_path)
+    drawn = path.read_text()
+    assert path.name == "soak.svg"
+    assert "capture" in drawn and "broker" in drawn and "7.0 min" in drawn
