@@ -21,7 +21,7 @@ from ordermill.errors import NotFound, OrdermillError, Refused, Transient
 from ordermill.service.metrics import CommonMetrics
 from ordermill.service.observe import ObserveRequests
 from ordermill.service.openapi import allowed_methods
-from ordermill.service.surface import Alive, LimitBody, problem
+from ordermill.service.surface import CONNECTION_ENDS, Alive, LimitBody, problem
 
 from . import (
     acting,
@@ -212,4 +212,4 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     logger.error("a request failed", path=request.url.path, exc_info=error)
-    return HTMLResponse("<h1>A defect of ours</h1><p>The console's log has it.</p>", 500)
+    return HTMLResponse("<h1>A defect of ours</h1><p>The console's log has it.</p>", 500, CONNECTION_ENDS)

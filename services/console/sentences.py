@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
-from ordermill.contracts import capture, fulfillment, inventory, returns, routing, service, tracking
+from ordermill.contracts import capture, carrier, fulfillment, inventory, location, returns, routing, service, tracking
 from ordermill.contracts.base import Fact, Message
 from ordermill.contracts.channel import OrderCanceled, OrderChanged, OrderPlaced
 
@@ -204,6 +204,16 @@ SENTENCES: dict[type[Message], Callable[[Any, Day], str]] = {
     service.DeadLettered: lambda f, day: f"A message could not be handled and is kept: {f.reason}",
     service.LetterRedriven: lambda f, day: "A kept message was handled after all",
     service.LetterDropped: lambda f, day: f"A kept message was dropped{_note(f.note)}",
+    # What carriers and locations send
+    carrier.ParcelScanned: lambda f, day: (
+        f"Carrier {f.carrier} scanned {f.tracking_number} with code {f.code}{_at(f.place)}"
+    ),
+    location.StockArrived: lambda f, day: f"Goods came in at {f.location}: {f.sku} ×{f.quantity}",
+    location.StockCorrected: lambda f, day: f"Stock corrected at {f.location}: {f.sku} {f.delta:+}{_note(f.reason)}",
+    location.StockCounted: lambda f, day: f"Counted at {f.location}: {f.sku} ×{f.counted}",
+    # The latest state, published after what changed it
+    inventory.Availability: lambda f, day: f"Available to new orders: {f.sku} ×{f.available}",
+    tracking.OrderStatus: lambda f, day: f"The customer's status is now: {f.status.replace('_', ' ')}",
 }
 
 

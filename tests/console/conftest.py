@@ -23,7 +23,7 @@ _FLAGS = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def stand() -> AsyncIterator[Stand]:
     # Not below pytest's own folder: that is closed to the user the server may have to run as.
     with TemporaryDirectory(prefix="ordermill-console-") as folder:
@@ -33,7 +33,7 @@ async def stand() -> AsyncIterator[Stand]:
         await made.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def browser() -> AsyncIterator[Browser]:
     program = os.environ.get("OMS_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:

@@ -54,7 +54,7 @@ async def acts(stand: Stand, placed: Placed, stream: str) -> dict[str, str]:
         page = (await client.get(f"/orders/{placed.order_id}?all=1")).text
         found = {}
         for link in re.findall(r'href="(/events/[^"]+)"', page):
-            event = (await client.get(link)).text
+            event = (await client.get(link)).raise_for_status().text
             if f"{stream}-" in event:
                 kind = re.search(r"oms\.[a-z]+\.[a-z-]+\.v\d", event)
                 actor = re.search(r"<bdi>(user:[^<]*)</bdi>", event)

@@ -13,9 +13,10 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from ordermill.names import SERVICES
+from ordermill.names import CONSOLE, SERVICES
+from ordermill.schemas.surfaces import surface as without_parts
 from tests.conftest import Databases
-from tests.integration.surfaces import Surface, surfaces
+from tests.integration.surfaces import Surface, served, surfaces
 
 EXAMPLES = 8
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -167,3 +168,18 @@ async def test_a_whole_number_may_be_written_with_a_point_as_json_schema_has_it(
 async def test_what_can_be_no_key_is_refused_before_the_database_is_asked(client: httpx.AsyncClient) -> None:
     for path in ("/orders/%00", "/orders?after=%00", "/orders?status=%00"):
         assert (await client.get(path)).status_code == 422
+
+
+@pytest.mark.parametrize("name", [*SERVICES, CONSOLE])
+async def test_who_met_a_defect_is_told_that_the_connection_ends_with_it(name: str) -> None:
+    """It does end, so a request that followed on it would be lost without an answer."""
+    app = without_parts(name)
+
+    async def broken() -> None:
+        raise KeyError("a defect")
+
+    app.add_api_route("/broken", broken)
+    async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
+        for _ in range(2):
+            answer = await client.get("/broken", headers={"Host": "127.0.0.1"})
+            assert (answer.status_code, answer.headers["Connection"]) == (500, "close")

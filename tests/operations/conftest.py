@@ -12,13 +12,13 @@ from tests.operations.collector import Collector, collecting
 from tests.operations.place import Place, place_at
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def collector() -> Iterator[Collector]:
     with collecting() as found:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def place(collector: Collector) -> Iterator[Place]:
     # Not below pytest's own folder: that is closed to the user the server may have to run as.
     with (

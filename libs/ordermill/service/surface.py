@@ -69,6 +69,10 @@ class _TooLarge(HTTPException):
         super().__init__(413, f"a body may have {MAX_BODY_BYTES:,} bytes")
 
 
+CONNECTION_ENDS = {"Connection": "close"}
+"""Uvicorn ends the connection on which a defect was answered: clients are told, or their next request is lost."""
+
+
 def application(service: RunningService, api_token: str) -> FastAPI:
     """The service's HTTP surface."""
     app = FastAPI(
@@ -138,7 +142,9 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     logger.error("a request failed", path=request.url.path, exc_info=error)
-    return problem(500, "Unexpected", "a defect of ours; the log has it", "http.unexpected")
+    answer = problem(500, "Unexpected", "a defect of ours; the log has it", "http.unexpected")
+    answer.headers.update(CONNECTION_ENDS)
+    return answer
 
 
 _operations = APIRouter()
