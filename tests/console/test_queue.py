@@ -58,6 +58,31 @@ async def test_an_order_appears_and_moves_on_without_a_reload(open_page, stand: 
     await expect(row(page, placed)).to_contain_text("shipped")
 
 
+async def test_a_click_is_not_lost_when_news_come_between_press_and_release(open_page, stand: Stand) -> None:
+    channel = f"press-{uuid4().hex[:6]}"
+    sku = stand.sku()
+    await stand.receive(sku, "edison", 5)
+    placed = await stand.order([(sku, 1)], channel=channel)
+    await shown(stand, placed)
+    page = await open_page(f"/?channel={channel}")
+    await expect(row(page, placed)).to_contain_text("confirmed")
+    await page.evaluate(
+        """() => document.addEventListener("htmx:sseBeforeMessage", () => document.documentElement.dataset.news = 1)"""
+    )
+    await row(page, placed).get_by_role("link").hover()
+    await page.mouse.down()
+    later = await stand.order([(sku, 1)], channel=channel)
+    await expect(page.locator("html[data-news]")).to_be_attached()
+    await page.mouse.up()
+    await expect(page).to_have_url(stand.url("console", f"/orders/{placed.order_id}"))
+    await page.go_back()
+    await page.mouse.move(2, 2)
+    await page.mouse.down()
+    await stand.ship(later)
+    await page.mouse.up()
+    await expect(row(page, later)).to_contain_text("shipped")
+
+
 async def test_an_order_is_found_by_any_id_that_a_person_may_hold(open_page, stand: Stand) -> None:
     sku, email = stand.sku("rareteapot"), f"{uuid4().hex[:12]}@example.com"
     await stand.receive(sku, "edison", 5)

@@ -60,8 +60,35 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 let unfolded = [];
 const words = (details) => details.querySelector("summary")?.textContent.trim();
 document.addEventListener("htmx:sseBeforeMessage", (event) => {
+  if (waits(event)) return;
   unfolded = [...event.target.querySelectorAll("details[open]")].map(words);
 });
 document.addEventListener("htmx:sseMessage", (event) => {
   for (const details of event.target.querySelectorAll("details")) if (unfolded.includes(words(details))) details.open = true;
 });
+// It waits while a button or a finger is down: a click on what was replaced between press and release would be lost.
+let pressed = false;
+let released;
+const latest = new Map(); // by connection
+const waits = (event) => {
+  if (!pressed) return false;
+  event.preventDefault();
+  latest.set(event.detail.target, event.detail);
+  return true;
+};
+const release = () => {
+  if (!pressed) return;
+  clearTimeout(released);
+  released = setTimeout(() => { // a finger's click comes a moment after it was lifted
+    pressed = false;
+    const messages = [...latest];
+    latest.clear();
+    for (const [connection, { type, data }] of messages) connection.dispatchEvent(new MessageEvent(type, { data }));
+  }, 50);
+};
+document.addEventListener("pointerdown", () => {
+  clearTimeout(released);
+  pressed = true;
+}, true);
+for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, release, true);
+document.addEventListener("pointermove", (event) => event.buttons || release(), true); // released outside of the window
