@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -58,6 +59,15 @@ async def test_an_order_appears_and_moves_on_without_a_reload(open_page, stand: 
     await expect(row(page, placed)).to_contain_text("shipped")
 
 
+async def watched(page: Page) -> None:
+    """`html[data-came="…"]` is the latest news that came over the live connection, whether or not it is shown yet."""
+    await page.evaluate(
+        """() => document.addEventListener("htmx:sseBeforeMessage", (event) => {
+            document.documentElement.dataset.came = event.detail.data;
+        })"""
+    )
+
+
 async def test_a_click_is_not_lost_when_news_come_between_press_and_release(open_page, stand: Stand) -> None:
     channel = f"press-{uuid4().hex[:6]}"
     sku = stand.sku()
@@ -66,21 +76,33 @@ async def test_a_click_is_not_lost_when_news_come_between_press_and_release(open
     await shown(stand, placed)
     page = await open_page(f"/?channel={channel}")
     await expect(row(page, placed)).to_contain_text("confirmed")
-    await page.evaluate(
-        """() => document.addEventListener("htmx:sseBeforeMessage", () => document.documentElement.dataset.news = 1)"""
-    )
+    await watched(page)
     await row(page, placed).get_by_role("link").hover()
     await page.mouse.down()
     later = await stand.order([(sku, 1)], channel=channel)
-    await expect(page.locator("html[data-news]")).to_be_attached()
+    await expect(page.locator(f"html[data-came*='{later.order_id}']")).to_be_attached()
     await page.mouse.up()
     await expect(page).to_have_url(stand.url("console", f"/orders/{placed.order_id}"))
-    await page.go_back()
+
+
+async def test_news_that_waited_for_a_release_is_shown_however_the_mouse_moves_on(open_page, stand: Stand) -> None:
+    channel = f"press-{uuid4().hex[:6]}"
+    sku = stand.sku()
+    await stand.receive(sku, "edison", 5)
+    page = await open_page(f"/?channel={channel}")
+    await watched(page)
     await page.mouse.move(2, 2)
     await page.mouse.down()
-    await stand.ship(later)
+    placed = await stand.order([(sku, 1)], channel=channel)
+    await expect(page.locator(f"html[data-came*='{placed.order_id}'][data-came*='Confirmed' i]")).to_be_attached()
+    await expect(row(page, placed)).to_have_count(0)
     await page.mouse.up()
-    await expect(row(page, later)).to_contain_text("shipped")
+
+    there = asyncio.create_task(expect(row(page, placed)).to_have_count(1, timeout=10_000))
+    while not there.done():
+        await page.mouse.move(400, 2, steps=20)
+        await page.mouse.move(2, 2, steps=20)
+    await there
 
 
 async def test_an_order_is_found_by_any_id_that_a_person_may_hold(open_page, stand: Stand) -> None:

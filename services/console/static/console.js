@@ -68,7 +68,7 @@ document.addEventListener("htmx:sseMessage", (event) => {
 });
 // It waits while a button or a finger is down: a click on what was replaced between press and release would be lost.
 let pressed = false;
-let released;
+let released = 0; // the timer that lets it in again
 const latest = new Map(); // by connection
 const waits = (event) => {
   if (!pressed) return false;
@@ -76,19 +76,19 @@ const waits = (event) => {
   latest.set(event.detail.target, event.detail);
   return true;
 };
-const release = () => {
-  if (!pressed) return;
-  clearTimeout(released);
-  released = setTimeout(() => { // a finger's click comes a moment after it was lifted
-    pressed = false;
-    const messages = [...latest];
-    latest.clear();
-    for (const [connection, { type, data }] of messages) connection.dispatchEvent(new MessageEvent(type, { data }));
-  }, 50);
+const letIn = () => {
+  [pressed, released] = [false, 0];
+  const messages = [...latest];
+  latest.clear();
+  for (const [connection, { type, data }] of messages) connection.dispatchEvent(new MessageEvent(type, { data }));
 };
-document.addEventListener("pointerdown", () => {
+const release = () => {
+  if (pressed) released ||= setTimeout(letIn, 50); // a finger's click comes a moment after it was lifted
+};
+document.addEventListener("pointerdown", (event) => {
+  if (event.button !== 0) return;
   clearTimeout(released);
-  pressed = true;
+  [pressed, released] = [true, 0];
 }, true);
-for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, release, true);
-document.addEventListener("pointermove", (event) => event.buttons || release(), true); // released outside of the window
+for (const end of ["pointerup", "pointercancel", "keydown"]) document.addEventListener(end, release, true);
+document.addEventListener("pointermove", (event) => event.buttons || release(), true); // let go where the page is not told
