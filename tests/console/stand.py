@@ -175,6 +175,10 @@ class Stand:
         await self.post("capture", "/orders", body | changes)
         return Placed(order_id_of(channel, external_id), channel, external_id)
 
+    async def routing_hears_of(self, sku: str, quantity: int) -> None:
+        """Ship so many that it takes what was received last: routing hears of stock a moment later than inventory."""
+        await self.fulfillments(await self.order([(sku, quantity)]))
+
     async def fulfillments(self, placed: Placed, status: str | None = None) -> list[dict[str, Any]]:
         """The order's fulfillment orders, once there are any (in that status)."""
 

@@ -35,9 +35,11 @@ async def test_an_order_in_two_parcels_has_a_map_its_cost_by_part_and_why_not_th
     open_page, stand: Stand
 ) -> None:
     teapot, cup = stand.sku("teapot"), stand.sku("cup")
-    await stand.receive(teapot, "edison", 5)
-    await stand.receive(cup, "sparks", 5)
     await stand.receive(teapot, "lancaster", 5)
+    await stand.routing_hears_of(teapot, 1)
+    await stand.receive(teapot, "edison", 9)
+    await stand.routing_hears_of(teapot, 5)
+    await stand.receive(cup, "sparks", 5)
     placed = await stand.order([(teapot, 1), (cup, 1)])
     await stand.fulfillments(placed)
     page = await open_page(f"/orders/{placed.order_id}/routing")
@@ -65,10 +67,11 @@ async def test_a_rejected_order_moves_on_the_open_page_and_its_history_says_from
     open_page, stand: Stand
 ) -> None:
     sku = stand.sku()
-    await stand.receive(sku, "edison", 5)
     await stand.receive(sku, "groveport", 5)
     placed = await stand.order([(sku, 1)])
     (first,) = await stand.fulfillments(placed)
+    await stand.receive(sku, "edison", 9)
+    await stand.routing_hears_of(sku, 5)
     page = await open_page(f"/orders/{placed.order_id}/routing")
     await expect(page.locator("tr[id^=parcel-]")).to_contain_text("Columbus warehouse")
     await stand.work({"do": "reject", "fulfillment_id": first["key"], "reason": "out-of-stock", "note": ""})
