@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,6 +23,7 @@ import httpx
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 
+from ordermill.demo.rules import happens
 from ordermill.embedded.leftovers import Note
 from ordermill.names import CONSOLE, SERVICES
 
@@ -203,7 +205,7 @@ class Installation:
         return asyncio.run(run())
 
     def records(self, *topics: str) -> list[Any]:
-        """All that is on these topics, each partition in its order."""
+        """All that is on these topics by now, each partition in its order."""
 
         async def run() -> list[Any]:
             # Not by seeking to the beginning: that is forgotten if the client learns of a partition only now.
@@ -215,9 +217,10 @@ class Installation:
                 while not (places := consumer.assignment()):
                     await asyncio.sleep(0.05)
                 ends = await consumer.end_offsets(places)
-                polled: Any = True
-                # The embedded broker's ends leave out most of the last batch.
-                while polled or [each for each, end in ends.items() if await consumer.position(each) < end]:
+                behind = True
+                while behind:
+                    behind = any([await consumer.position(each) < end for each, end in ends.items()])
+                    # Once more at the ends: the embedded broker's leave out most of the last batch.
                     polled = await consumer.getmany(timeout_ms=1_000)
                     found += [record for several in polled.values() for record in several]
                 return sorted(found, key=lambda each: (each.topic, each.partition, each.offset))
@@ -289,11 +292,15 @@ class Installation:
         return time.monotonic() - began
 
     def route_one(self, patience_s: float = NEVER_S) -> None:
-        """Send an order, wait until it was asked of a location and promised. Raises NotSettled."""
+        """Send an order that its customer will not call off, wait until it was asked of a location and promised.
+
+        Raises NotSettled.
+        """
         self._still_flows()
         order = json.loads((ROOT / "docs/examples/order.json").read_text())
         del order["type"], order["risk"]
-        order["external_id"] = f"chaos-{uuid4().hex}"
+        names = (f"chaos-{uuid4().hex}" for _ in count())
+        order["external_id"] = next(name for name in names if not happens("cancel", name))
         order["lines"][0]["sku"] = SKU
         order_id = str(self.until(lambda: self.ask("POST", "capture", "/orders", order)["key"], "an order taken"))
         order_id = order_id if order_id.startswith("order-") else f"order-{order_id}"

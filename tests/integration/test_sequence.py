@@ -71,6 +71,27 @@ async def test_a_commit_that_comes_late_is_read_later_and_never_skipped(
     assert [s.seq for s in read] == list(range(2, 23))
 
 
+async def test_one_that_stands_still_in_a_transaction_holds_others_back_for_seconds_only(
+    postgres_store: PostgresStore,
+) -> None:
+    """As after SIGSTOP, or a cut cable: nothing more comes from it, and its transaction stays open."""
+    store = postgres_store
+    (row,) = rows_of("shelf-still", received(1))
+    async with store._connection() as still:
+        await still.execute("BEGIN")
+        await still.execute(
+            """INSERT INTO events VALUES (pg_current_xact_id()::text::bigint, DEFAULT, $1, 1, $2, $3, $4, 'o', 's', 't',
+               $5, $5, $6)""",
+            row.stream, row.event_id, row.type, row.data, row.recorded_at, row.hash,
+        )  # fmt: skip
+        await commit(store, *rows_of("shelf-a", received(1)))
+        await store.sequence()
+        assert await store.read(0, 100) == []
+        await until(store.sequence)
+        assert [s.row.stream for s in await store.read(0, 100)] == ["shelf-a"]
+    await commit(store, *rows_of("shelf-still", received(2)))
+
+
 async def test_a_transaction_that_is_rolled_back_leaves_no_gap(log: LogDatabase, postgres_store: PostgresStore) -> None:
     store = postgres_store
     first = rows_of("shelf-a", received(1))

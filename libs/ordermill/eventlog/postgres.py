@@ -46,7 +46,7 @@ PLANNED_ONCE = {
 }
 # The limits that keep one stuck writer from holding back the sequencer, and so every reader.
 _SESSION = PLANNED_ONCE | {
-    "idle_in_transaction_session_timeout": "30s",
+    "idle_in_transaction_session_timeout": "5s",
     "transaction_timeout": "60s",
     "lock_timeout": "20s",
     "jit": "off",
