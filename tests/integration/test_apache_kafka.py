@@ -6,12 +6,15 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from ordermill.contracts.base import decode
 from ordermill.contracts.inventory import StockReceived
 from ordermill.names import SERVICES
+from ordermill.service import kafka
 from ordermill.service.kafka import ensure_topics, follow
 from ordermill.service.topics import all_topics, policy_of
 from tests.brokers import apache_only
@@ -102,6 +105,40 @@ async def test_partitions_that_are_added_are_read_soon(broker: Broker, shelf_log
         await eventually(followed, timeout_s=20)
     finally:
         following.cancel()
+
+
+async def test_a_topic_that_was_not_there_when_partitions_were_shared_out_is_read(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that lost all gets its topics one after another. A client by itself looks again only when its picture of
+    the cluster is too old for it.
+    """
+    monkeypatch.setattr(kafka, "METADATA_AGE_MS", 300_000)
+    share_out, shared, read = RoundRobinPartitionAssignor.assign, list[Any](), list[str]()
+
+    def before_it_was_there(cluster: Any, members: Any) -> Any:
+        if not shared:
+            del cluster._partitions["late"]
+        shared.append(members)
+        return share_out(cluster, members)
+
+    async def note(records: Any) -> None:
+        read.extend(record.topic for record in records)
+
+    async def has_read_late() -> bool:
+        return "late" in read
+
+    monkeypatch.setattr(RoundRobinPartitionAssignor, "assign", before_it_was_there)
+    await ensure_topics(broker.settings(), ["early", "late"])
+    one = kafka.Subscriptions(broker.settings(), "one", "1", ["early", "late"], 1, note)
+    await one.start()
+    watching = asyncio.create_task(one.watch(lambda consuming: None))
+    try:
+        await broker.send("late", b"{}", [])
+        await eventually(has_read_late, timeout_s=20)
+    finally:
+        watching.cancel()
+        await one.stop()
 
 
 async def test_partitions_that_were_added_while_an_instance_was_away_are_its_own_when_it_is_back(

@@ -151,6 +151,7 @@ class Subscriptions:
             apply_types=False,
             logger=logging.getLogger("ordermill.kafka"),
             metadata_max_age_ms=METADATA_AGE_MS,
+            allow_auto_create_topics=False,  # who publishes to a topic makes it, as `topics` says
         )
         self._workers = [self._subscribe(settings, group, f"{group}-{instance}-{n}", topics) for n in range(workers)]
 
@@ -178,11 +179,13 @@ class Subscriptions:
         """Until it is stopped, tell whether its workers have what is theirs, be it no partition.
 
         Not so before all have come in, and if one is out of its group for longer than a moment: the broker is away, or
-        does not come to share out.
+        does not come to share out. Topics that are not there are looked for meanwhile.
         """
         now = asyncio.get_running_loop().time
         there = -inf
         while not any(worker.stopping for worker in self._workers):
+            for worker in self._workers:
+                worker.look_for(self._topics)
             if all(worker.in_group() for worker in self._workers):
                 there = now()
             tell(now() - there < OUT_OF_GROUP_S)
@@ -362,6 +365,12 @@ class _Worker(ConsumerRebalanceListener):
             return False
         subscription = coordinator._subscription
         return subscription.subscription is not None and not subscription.reassignment_in_progress
+
+    def look_for(self, topics: Sequence[str]) -> None:
+        """A member shares out what it knows to be there. A broker that lost all has its topics one after another."""
+        client = getattr(self.consumer, "_client", None)
+        if client is not None and not all(map(client.cluster.partitions_for_topic, topics)):
+            client.force_metadata_update()
 
     def fetch_later(self) -> None:
         """A client fetches ahead, once: what it found now it would hand out after the rest, and fetch only then what
