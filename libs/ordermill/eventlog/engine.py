@@ -141,8 +141,11 @@ class Engine:
         rules: Rules,
         clock: Callable[[], datetime],
         random_bytes: Callable[[int], bytes] | None = None,
-        cache_size: int = 2_000,
+        cache_size: int = 10_000,
     ) -> None:
+        """`cache_size`: aggregates in memory, a few kB each. Enough is what is wanted between an order's first message
+        and its last, and the articles of those orders: one that was dropped too early is read and folded again.
+        """
         self.store = store
         self.rules = rules
         self.clock = clock
