@@ -107,6 +107,31 @@ async def test_partitions_that_are_added_are_read_soon(broker: Broker, shelf_log
         following.cancel()
 
 
+async def test_a_worker_waits_for_a_topic_and_never_makes_it(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    """It would be made with the broker's defaults. Nor is that worth a warning at each start."""
+
+    async def nothing(records: Any) -> None:
+        assert not records
+
+    waiting = kafka.Subscriptions(broker.settings(), "waiting", "1", ["later"], 1, nothing)
+    starting = asyncio.create_task(waiting.start())
+    await asyncio.sleep(1)
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.address)
+    await admin.start()
+    try:
+        assert "later" not in await admin.list_topics()
+        await ensure_topics(broker.settings(partitions=3), ["later"])
+        await starting
+        (made,) = await admin.describe_topics(["later"])
+        assert len(made["partitions"]) == 3
+    finally:
+        await admin.close()
+        await waiting.stop()
+    assert [
+        record for record in caplog.records if record.name == "ordermill.kafka" and record.levelname != "INFO"
+    ] == []
+
+
 async def test_a_topic_that_was_not_there_when_partitions_were_shared_out_is_read(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

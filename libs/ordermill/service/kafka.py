@@ -24,7 +24,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from aiokafka.errors import ConsumerStoppedError, KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
-from faststream.kafka import KafkaBroker
+from faststream.kafka import KafkaBroker, Topic
 from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
 from faststream.middlewares import AckPolicy
 
@@ -151,7 +151,6 @@ class Subscriptions:
             apply_types=False,
             logger=logging.getLogger("ordermill.kafka"),
             metadata_max_age_ms=METADATA_AGE_MS,
-            allow_auto_create_topics=False,  # who publishes to a topic makes it, as `topics` says
         )
         self._workers = [self._subscribe(settings, group, f"{group}-{instance}-{n}", topics) for n in range(workers)]
 
@@ -204,7 +203,7 @@ class Subscriptions:
     def _subscribe(self, settings: KafkaSettings, group: str, member: str, topics: Sequence[str]) -> _Worker:
         worker = _Worker(self._handle)
         subscriber = self._broker.subscriber(
-            *topics,
+            *(Topic(name, declare=False) for name in topics),  # `ensure_topics` makes them, as their table says
             batch=True,
             group_id=f"oms.{group}",
             group_instance_id=member if settings.static_membership else None,
