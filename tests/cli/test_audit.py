@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from ordermill import audit as module
-from ordermill.audit import Books, Violation, audit
+from ordermill.audit import Auditor, Violation, audit
+from ordermill.audit.books import Names, ReturnsBook
 from ordermill.contracts.base import Fact
 from ordermill.contracts.capture import (
     CancellationRefunded,
@@ -107,6 +111,17 @@ def again(kind: type[Fact], **fields: Any) -> Break:
     return work
 
 
+def elsewhere_too(kind: type[Fact]) -> Break:
+    """The event is also another order's, in a stream of that."""
+
+    def work(logs: Logs) -> None:
+        service, index = place_of(logs, kind)
+        stream, event = logs[service][index]
+        logs[service].append((f"{stream.partition('-')[0]}-another", event.model_copy(update={"order_id": "another"})))
+
+    return work
+
+
 def added(service: str, event: Any) -> Break:
     return lambda logs: logs[service].append((f"order-{event.order_id}", event))
 
@@ -143,7 +158,12 @@ def elsewhere(parts: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 async def found(logs: Logs, settled: bool) -> list[Violation]:
-    return (await audit(await stores_of(logs), settled)).violations
+    """However many orders are looked at together."""
+    stores = await stores_of(logs)
+    violations = (await audit(stores, settled)).violations
+    in_parts = (await audit(stores, settled, part_events=1)).violations
+    assert sorted(map(str, in_parts)) == sorted(map(str, violations))
+    return violations
 
 
 async def test_a_life_as_the_services_live_it_adds_up(life: Logs) -> None:
@@ -192,7 +212,7 @@ NEVER_RIGHT: dict[str, tuple[Break, str, str]] = {
     "a parcel that nobody handed over": (
         changed(ShipmentAnnounced, tracking_number="UNHEARDOF"), "lines", "nobody handed over a parcel of this number"),
     "a parcel with other goods in it": (
-        changed(ShipmentAnnounced, lines=more), "lines", "announced with 10 TEA, 2 MUG, 1 POT of"),
+        changed(ShipmentAnnounced, lines=more), "lines", "announced with 10 TEA, 2 MUG, 1 POT, handed over"),
     "a parcel announced twice": (again(ShipmentAnnounced), "lines", "the parcel is announced a second time"),
     "a delivery that no carrier reported": (
         gone(ShipmentDelivered), "lines", "0 units delivered, 1 delivered as returns has it"),
@@ -207,7 +227,13 @@ NEVER_RIGHT: dict[str, tuple[Break, str, str]] = {
     "a label refused that nobody asked for": (
         added("fulfillment", LabelFailed(fulfillment_id="f", order_id="o", label_id="l", package=1, reason="no")),
         "effects", "label l failed, and nobody requested it"),
-    "one number on two parcels": (again(FulfillmentShipped, fulfillment_id="y"), "effects", "is a parcel of"),
+    "one number on two parcels": (
+        again(FulfillmentShipped, fulfillment_id="y"), "effects", "names another parcel too, at "),
+    "one number on two orders' parcels": (
+        again(FulfillmentShipped, fulfillment_id="y", order_id="y"), "effects", "names another parcel too, at "),
+    "one key for two orders' labels": (elsewhere_too(LabelRequested), "effects", "names another label too, at "),
+    "one key for two orders' refunds": (
+        elsewhere_too(CancellationRefundRequested), "effects", "names another refund too, at "),
     "a refund asked for twice": (again(RefundRequested), "effects", "is requested again, first at"),
     "a refund paid twice": (again(RefundPaid), "effects", "is done 2 times, once expected"),
     "a refund paid that nobody asked for": (
@@ -281,11 +307,11 @@ async def test_more_units_that_wait_than_may_are_found_at_the_event_that_let_the
 
 
 async def test_shelves_are_added_up_apart_from_the_fold(life: Logs) -> None:
-    books = Books(settled=False)
+    auditor = Auditor(settled=False, events=1)
     for seq, (stream, event) in enumerate(life["inventory"], 1):
-        books.inventory.read(seq, stream, event.type, event.to_json())
-    books.inventory.on_hand["TEA", "sparks"] += 1
-    texts = [each.text for each in books.close().violations if each.check == "stock" and each.stream == "stock-TEA"]
+        auditor.read("inventory", seq, stream, event.type, event.to_json())
+    auditor.stock.on_hand["TEA", "sparks"] += 1
+    texts = [each.text for each in auditor.close().violations if each.check == "stock" and each.stream == "stock-TEA"]
     assert texts == ["on hand are {'edison': 20, 'sparks': 18}; what came and went leaves {'edison': 20, 'sparks': 19}"]
 
 
@@ -341,6 +367,34 @@ async def test_orders_still_moving_are_no_violation(life: Logs) -> None:
     assert {each.check for each in await found(logs, settled=True)} == {"settled"}
 
 
+async def test_scans_that_came_before_their_parcel_was_announced_belong_to_its_order(life: Logs) -> None:
+    logs = {service: list(events) for service, events in life.items()}
+    _, announced = place_of(logs, ShipmentAnnounced)
+    stream, event = logs["tracking"].pop(announced)
+    after_its_scans = max(place for place, (other, _) in enumerate(logs["tracking"]) if other == stream) + 1
+    logs["tracking"].insert(after_its_scans, (stream, event))
+    assert await found(logs, settled=True) == []
+
+
+async def test_an_audit_that_finds_no_room_says_how_much_it_needs_and_where() -> None:
+    """A disk that is full: no file of the process may grow beyond 64 kB."""
+    code = """
+import resource, sys
+from ordermill.audit import Auditor, NoRoom
+resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, 65_536))
+auditor = Auditor(settled=False, events=100_000)
+try:
+    for seq in range(1, 100_001):
+        auditor.read("capture", seq, f"order-{seq}", "no.such.type.v1", b" " * 1_000)
+except NoRoom as error:
+    print(error)
+"""
+    told = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=PIPE)
+    out, _ = await told.communicate()
+    assert out.decode().startswith("no room in the temporary directory (")
+    assert "about 1 GB for each million events" in out.decode() and "SQLITE_TMPDIR" in out.decode()
+
+
 async def test_a_short_pick_counts_as_given_back(life: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SECOND_LOOK_S", 0)
     logs = {service: list(events) for service, events in life.items()}
@@ -375,16 +429,16 @@ async def test_a_violation_says_where_and_what(life: Logs, monkeypatch: pytest.M
 
 
 def test_a_refund_that_failed_and_was_asked_for_again_is_one_refund(life: Logs) -> None:
-    books = Books(settled=True)
+    book = ReturnsBook(Names())
     for seq, (stream, event) in enumerate(life["returns"], 1):
         if isinstance(event, RefundPaid):
             ids = {"return_id": event.return_id, "order_id": event.order_id, "refund_id": event.refund_id}
             (asked,) = (e for _, e in life["returns"] if isinstance(e, RefundRequested) and e.refund_id in ids.values())
             for retold in (RefundFailed(**ids, reason="no answer"), asked):
-                books.returns.read(seq, stream, retold.type, retold.to_json())
-        books.returns.read(seq, stream, event.type, event.to_json())
-    assert [each for each in books.returns.found if each.check in ("effects", "money")] == []
-    assert sum(books.returns.given_minor.values()) == sum(
+                book.read(seq, stream, retold.type, retold.to_json())
+        book.read(seq, stream, event.type, event.to_json())
+    assert [each for each in book.found if each.check in ("effects", "money")] == []
+    assert sum(book.given_minor.values()) == sum(
         e.amount.minor if isinstance(e, RefundRequested) else e.credit.minor
         for _, e in life["returns"]
         if isinstance(e, RefundRequested | ExchangeRequested)

@@ -25,8 +25,9 @@ from ordermill.errors import Transient
 from ordermill.eventlog.store import Store
 from ordermill.simulator.ledger import Entry
 
+from .auditor import PART_EVENTS, Audit, Auditor, Progress
 from .books import InventoryBook, Violation
-from .checks import Audit, Books
+from .parts import NoRoom
 
 
 class LedgerUnreadable(Transient):
@@ -40,8 +41,6 @@ class LedgerUnreadable(Transient):
             "`oms simulator`, or unset OMS_SIMULATOR_URL if there are none"
         )
 
-
-Progress = Callable[[int], None]
 
 READ_ORDER = ("returns", "tracking", "fulfillment", "inventory", "routing", "capture")
 """Those who hear of things before those who tell them: what was heard of is then found told."""
@@ -91,15 +90,17 @@ async def audit(
     settled: bool = False,
     progress: Progress = lambda events: None,
     read_ledger: ReadLedger | None = None,
+    part_events: int = PART_EVENTS,
 ) -> Audit:
-    """Read all six logs, and the providers' ledger where there is one, and add up.
+    """Read all six logs, and the providers' ledger where there is one, and add up. Raises NoRoom.
 
-    `progress` is told how many events were read.
+    `progress` is told how many events were looked at; each is twice: when it is put aside, and with its order's.
+    `part_events`: how many are in memory at once, more or less.
     """
-    found = await _look(stores, settled, progress, read_ledger)
+    found = await _look(stores, settled, progress, read_ledger, part_events)
     if found.violations and not settled:
         await asyncio.sleep(SECOND_LOOK_S)
-        again = await _look(stores, settled, progress, read_ledger)
+        again = await _look(stores, settled, progress, read_ledger, part_events)
         still = set(again.violations)
         again.violations = [violation for violation in found.violations if violation in still]
         return again
@@ -107,27 +108,30 @@ async def audit(
 
 
 async def _look(
-    stores: Mapping[str, Store], settled: bool, progress: Progress, read_ledger: ReadLedger | None
+    stores: Mapping[str, Store], settled: bool, progress: Progress, read_ledger: ReadLedger | None, part_events: int
 ) -> Audit:
-    books = Books(settled)
+    expected = sum([(await stores[service].counts())["events"] for service in READ_ORDER])
+    auditor = Auditor(settled, expected, part_events)
     read = 0
     for service in READ_ORDER:
-        book = books.of[service]
         after = 0
         while page := await stores[service].read(after, _PAGE):
             for sequenced in page:
-                book.read(sequenced.seq, sequenced.row.stream, sequenced.row.type, sequenced.row.data)
+                row = sequenced.row
+                auditor.read(service, sequenced.seq, row.stream, row.type, row.data)
             after = page[-1].seq
             read += len(page)
             progress(read)
-    return books.close(None if read_ledger is None else await read_ledger())
+    ledger = None if read_ledger is None else await read_ledger()
+    return auditor.close(ledger, lambda events: progress(read + events))
 
 
 __all__ = [
     "Audit",
-    "Books",
+    "Auditor",
     "InventoryBook",
     "LedgerUnreadable",
+    "NoRoom",
     "Violation",
     "audit",
     "audit_installation",

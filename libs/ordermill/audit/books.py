@@ -37,12 +37,7 @@ from ordermill.contracts.inventory import (
     OrderLetGo,
     OrderShippedOut,
     ReservationOpened,
-    StockAdjusted,
-    StockBackordered,
-    StockCountRecorded,
     StockLetGo,
-    StockReceived,
-    StockReserved,
     StockRestocked,
     StockShippedOut,
     StockWrittenOff,
@@ -93,19 +88,23 @@ class Book:
     def __init__(self) -> None:
         self.found: list[Violation] = []
 
-    def read(self, seq: int, stream: str, type_name: str, data: bytes) -> None:
+    @classmethod
+    def concerns(cls, stream: str) -> bool:
         category = stream.partition("-")[0]
-        if category == "letter" or category in self.skips:
-            return
+        return category != "letter" and category not in cls.skips
+
+    def read(self, seq: int, stream: str, type_name: str, data: bytes) -> Any:
+        """The event; None if it can't be read."""
         try:
             event = decode(type_name, data)
         except OrdermillError as error:
             self.wrong("unreadable", stream, str(error), seq)
-            return
+            return None
         try:
             self.take(seq, stream, event)
         except Exception as error:  # what no decision ever made may not fold either
             self.wrong("unreadable", stream, f"{type_name} does not fit what was before: {error!r}", seq)
+        return event
 
     def take(self, seq: int, stream: str, event: Any) -> None:
         raise NotImplementedError
@@ -118,7 +117,6 @@ class Book:
 class Asked:
     """An effect, as its key's facts have it."""
 
-    stream: str
     seq: int
     amount: Money | None = None
     done: int = 0
@@ -127,19 +125,37 @@ class Asked:
     """What the provider calls it: a refund's reference, a label's tracking number."""
 
 
+class Names:
+    """Names that stand for one thing over all orders, each in some 100 bytes of memory."""
+
+    def __init__(self) -> None:
+        self.found: list[Violation] = []
+        self._first: dict[int, int] = {}
+
+    def give(self, service: str, what: str, name: str, seq: int) -> None:
+        """A thing of this kind is called so by the event of this number."""
+        first = self._first.setdefault(hash((service, what, name)), seq)
+        if first != seq:
+            low, high = sorted((first, seq))
+            self.found.append(Violation("effects", service, name, high, f"names another {what} too, at {low}"))
+
+
 class _Effects:
     """Effects by their key: asked for before they are done, done once, asked again only where they failed."""
 
-    def __init__(self, book: Book, what: str) -> None:
+    def __init__(self, book: Book, what: str, names: Names) -> None:
         self._book = book
         self._what = what
-        self.by_key: dict[str, Asked] = {}
+        self._names = names
+        self.asked: dict[tuple[str, str], Asked] = {}
+        """By stream and key."""
 
     def ask(self, key: str, stream: str, seq: int, amount: Money | None = None) -> bool:
         """Whether this is the first time."""
-        known = self.by_key.get(key)
+        known = self.asked.get((stream, key))
         if known is None:
-            self.by_key[key] = Asked(stream, seq, amount)
+            self.asked[stream, key] = Asked(seq, amount)
+            self._names.give(self._book.service, self._what, key, seq)
             return True
         if not known.failed or known.amount != amount:
             self._book.wrong("effects", stream, f"{self._what} {key} is requested again, first at {known.seq}", seq)
@@ -147,7 +163,7 @@ class _Effects:
         return False
 
     def done(self, key: str, stream: str, seq: int, reference: str, amount: Money | None = None) -> None:
-        asked = self.by_key.get(key)
+        asked = self.asked.get((stream, key))
         if asked is None:
             self._book.wrong("effects", stream, f"{self._what} {key} is done, and nobody requested it", seq)
             return
@@ -160,16 +176,16 @@ class _Effects:
             self._book.wrong("money", stream, text, seq)
 
     def failed(self, key: str, stream: str, seq: int) -> None:
-        asked = self.by_key.get(key)
+        asked = self.asked.get((stream, key))
         if asked is None:
             self._book.wrong("effects", stream, f"{self._what} {key} failed, and nobody requested it", seq)
         else:
             asked.failed = True
 
     def open_ones(self) -> None:
-        for key, asked in self.by_key.items():
+        for (stream, key), asked in self.asked.items():
             if not asked.done and not asked.failed:
-                self._book.wrong("settled", asked.stream, f"{self._what} {key} has no answer", asked.seq)
+                self._book.wrong("settled", stream, f"{self._what} {key} has no answer", asked.seq)
 
 
 class CaptureBook(Book):
@@ -177,18 +193,19 @@ class CaptureBook(Book):
 
     service = "capture"
 
-    def __init__(self) -> None:
+    def __init__(self, names: Names) -> None:
         super().__init__()
         self.domain = import_module("services.capture.domain.order")
         self.orders: dict[str, Any] = {}
         self.released: Counter[Line] = Counter()
         self.canceled: Counter[Line] = Counter()
         self.shipped: Counter[Line] = Counter()
-        self.refunds = _Effects(self, "refund")
+        self.refunds = _Effects(self, "refund", names)
         self.canceled_minor: Counter[str] = Counter()
         self.asked_minor: Counter[str] = Counter()
         self.due_minor: Counter[str] = Counter()
         """By order: by how much what is owed for it became less, each time, while it was charged."""
+        self.exchange_orders: set[str] = set()
         self.simple: dict[str, bool] = {}
         """Whether the order was charged at once and never revised: then its refunds can be worked out anew."""
 
@@ -199,6 +216,8 @@ class CaptureBook(Book):
                 if state.total is not None:
                     self.wrong("lines", stream, "the order is captured a second time", seq)
                 self.simple[event.order_id] = event.payment.status != "pending"
+                if event.channel == "exchange":
+                    self.exchange_orders.add(event.order_id)
             case OrderRevised():
                 self.simple[event.order_id] = False
                 if event.revision <= state.revision:
@@ -224,17 +243,14 @@ class CaptureBook(Book):
 
 
 class InventoryBook(Book):
-    """Stock and claims on it."""
+    """Claims of orders, and what their SKUs' streams tell of them."""
 
     service = "inventory"
 
     def __init__(self) -> None:
         super().__init__()
         self.domain = import_module("services.inventory.domain")
-        self.stocks: dict[str, Any] = {}
         self.reservations: dict[str, Any] = {}
-        self.on_hand: Counter[tuple[str, str]] = Counter()
-        """By SKU and location, added up from what came and went."""
         self.opened: Counter[Line] = Counter()
         self.left_stock: Counter[Line] = Counter()
         """Shipped out, as the SKUs' streams tell it; the next as the orders' streams do."""
@@ -247,18 +263,7 @@ class InventoryBook(Book):
     def take(self, seq: int, stream: str, event: Any) -> None:
         category, _, key = stream.partition("-")
         if category == "stock":
-            stock = self.stocks.get(key, self.domain.STOCK.initial)
-            after = self.stocks[key] = self.domain.STOCK.evolve(stock, event)
             self._take_stock(event)
-            if isinstance(event, StockReserved) and event.quantity > stock.available:
-                text = f"{event.quantity} units are promised to {event.order_id}, {stock.available} were available"
-                self.wrong("oversell", stream, text, seq)
-            if isinstance(event, StockBackordered) and event.cap is not None and after.backordered > event.cap:
-                text = (
-                    f"{event.order_id} may wait for {event.quantity} units, {after.backordered} units wait then, "
-                    f"{event.cap} may"
-                )
-                self.wrong("backorders", stream, text, seq)
             return
         before = self.reservations.get(key, self.domain.RESERVATION.initial)
         self.reservations[key] = self.domain.RESERVATION.evolve(before, event)
@@ -279,16 +284,11 @@ class InventoryBook(Book):
 
     def _take_stock(self, event: Any) -> None:
         match event:
-            case StockReceived(quantity=units) | StockRestocked(quantity=units):
-                self.on_hand[event.sku, event.location] += units
-                if isinstance(event, StockRestocked):
-                    self.from_returns[event.return_id, event.sku, Disposition.RESTOCK] += units
-            case StockAdjusted(delta=units) | StockCountRecorded(delta=units):
-                self.on_hand[event.sku, event.location] += units
+            case StockRestocked(quantity=units):
+                self.from_returns[event.return_id, event.sku, Disposition.RESTOCK] += units
             case StockWrittenOff(quantity=units):
                 self.from_returns[event.return_id, event.sku, Disposition.WRITE_OFF] += units
             case StockShippedOut(quantity=units):
-                self.on_hand[event.sku, event.location] -= units
                 self.left_stock[event.order_id, event.line_id] += units
             case StockLetGo(quantity=units):
                 self.stock_let_go[event.order_id, event.line_id] += units
@@ -355,7 +355,7 @@ class FulfillmentBook(Book):
 
     service = "fulfillment"
 
-    def __init__(self) -> None:
+    def __init__(self, names: Names) -> None:
         super().__init__()
         self.created: dict[str, tuple[FulfillmentCreated, str, int]] = {}
         self.asked: Counter[Line] = Counter()
@@ -363,8 +363,10 @@ class FulfillmentBook(Book):
         self.gone: Counter[Line] = Counter()
         self.shipped: Counter[Line] = Counter()
         self.shipped_ids: set[str] = set()
-        self.parcels: dict[tuple[str, str], tuple[FulfillmentShipped, Any]] = {}
-        self.labels = _Effects(self, "label")
+        self._names = names
+        self.parcels: dict[tuple[str, str, str], tuple[FulfillmentShipped, Any]] = {}
+        """By order, carrier and tracking number."""
+        self.labels = _Effects(self, "label", names)
         self._label_of: dict[tuple[str, int], str] = {}
 
     def take(self, seq: int, stream: str, event: Any) -> None:
@@ -390,11 +392,8 @@ class FulfillmentBook(Book):
         for package in event.packages:
             count_units(self.gone, event.fulfillment_id, package.lines)
             count_units(self.shipped, event.order_id, package.lines)
-            name = (package.carrier, package.tracking_number)
-            if name in self.parcels:
-                other = self.parcels[name][0].fulfillment_id
-                self.wrong("effects", stream, f"{' '.join(name)} is a parcel of {other} too", seq)
-            self.parcels[name] = (event, package)
+            self._names.give(self.service, "parcel", f"{package.carrier} {package.tracking_number}", seq)
+            self.parcels[event.order_id, package.carrier, package.tracking_number] = (event, package)
 
     def _label(self, seq: int, stream: str, event: PackageLabeled) -> None:
         self.labels.done(event.label_id, stream, seq, event.tracking_number)
@@ -435,14 +434,14 @@ class ReturnsBook(Book):
     service = "returns"
     skips = frozenset({"parcel"})
 
-    def __init__(self) -> None:
+    def __init__(self, names: Names) -> None:
         super().__init__()
         self.domain = import_module("services.returns.domain")
         self.returns: dict[str, Any] = {}
         self.delivered: Counter[Line] = Counter()
         self.taken: Counter[Line] = Counter()
         self.inspected: Counter[tuple[str, str, Disposition]] = Counter()
-        self.refunds = _Effects(self, "refund")
+        self.refunds = _Effects(self, "refund", names)
         self.given_minor: Counter[str] = Counter()
         """By order: refunds asked for, and credit for exchanges."""
         self.exchanges: dict[str, tuple[str, int]] = {}

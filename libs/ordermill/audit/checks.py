@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ordermill.contracts.fields import Money
@@ -12,7 +11,6 @@ from ordermill.contracts.returns import (
     Disposition,
 )
 from ordermill.contracts.tracking import Milestone
-from ordermill.ids import order_id_of
 from ordermill.simulator.ledger import Entry
 
 from .arithmetic import left_open, shipped_too_much, wrong_share
@@ -23,41 +21,34 @@ from .books import (
     FulfillmentBook,
     InventoryBook,
     Line,
+    Names,
     ReturnsBook,
     RoutingBook,
     TrackingBook,
-    Violation,
     count_units,
 )
-
-
-@dataclass(slots=True)
-class Audit:
-    """What was checked, how many of it, and what is wrong."""
-
-    checked: dict[str, int] = field(default_factory=dict)
-    violations: list[Violation] = field(default_factory=list)
+from .stock import Claimed
 
 
 class Books:
-    """All six, and what they must say together."""
+    """All six, of some orders with everything that concerns them, and what they must say together."""
 
-    def __init__(self, settled: bool) -> None:
+    def __init__(self, settled: bool, names: Names) -> None:
         self._settled = settled
-        self.capture = CaptureBook()
+        self.capture = CaptureBook(names)
         self.inventory = InventoryBook()
         self.routing = RoutingBook()
-        self.fulfillment = FulfillmentBook()
+        self.fulfillment = FulfillmentBook(names)
         self.tracking = TrackingBook()
-        self.returns = ReturnsBook()
+        self.returns = ReturnsBook(names)
         every: tuple[Book, ...] = (
             self.capture, self.inventory, self.routing, self.fulfillment, self.tracking, self.returns,
         )  # fmt: skip
         self.of = {book.service: book for book in every}
 
-    def close(self, ledger: Sequence[Entry] | None = None) -> Audit:
-        """`ledger`: what the providers say they did, read after the logs; None if they can't be asked."""
-        self._stock()
+    def close(self, claimed: Claimed, ledger: Mapping[str, Entry] | None = None) -> None:
+        """`claimed`: of these orders, by their SKUs. `ledger`: by key, read after the logs; None if there is none."""
+        self._stock(claimed)
         self._plans()
         self._lines()
         self._parcels()
@@ -67,42 +58,35 @@ class Books:
             self._providers(ledger)
         if self._settled:
             self._nothing_open()
-        violations = [violation for book in self.of.values() for violation in book.found]
-        return Audit(self._checked(), violations)
 
-    def _checked(self) -> dict[str, int]:
+    def checked(self) -> dict[str, int]:
+        """How many of what there are."""
         orders = [order for order in self.capture.orders.values() if order.total is not None]
         return {
             "orders": len(orders),
             "order lines": sum(len(order.lines) for order in orders),
-            "SKUs": len(self.inventory.stocks),
             "reservations": len(self.inventory.reservations),
             "routing decisions made again": self.routing.decisions,
             "fulfillment orders": len(self.fulfillment.created),
-            "labels": len(self.fulfillment.labels.by_key),
+            "labels": len(self.fulfillment.labels.asked),
             "parcels": len(self.tracking.shipments),
             "returns": len(self.returns.returns),
-            "refunds": len(self.capture.refunds.by_key) + len(self.returns.refunds.by_key),
+            "refunds": len(self.capture.refunds.asked) + len(self.returns.refunds.asked),
         }
 
-    def _stock(self) -> None:
-        """Within inventory: by SKU, by order, and both against each other."""
+    def effects(self) -> Iterator[tuple[Book, dict[tuple[str, str], Asked]]]:
+        """By stream and key, and the book they are in."""
+        yield self.capture, self.capture.refunds.asked
+        yield self.returns, self.returns.refunds.asked
+        yield self.fulfillment, self.fulfillment.labels.asked
+
+    def _stock(self, claimed: Claimed) -> None:
+        """Within inventory: by order, and against the SKUs."""
         book = self.inventory
-        on_hand: dict[str, dict[str, int]] = {}
-        for (sku, location), units in book.on_hand.items():
-            on_hand.setdefault(sku, {})[location] = units
-        for sku, stock in book.stocks.items():
-            stream = f"stock-{sku}"
-            for text in book.domain.check_stock(stock):
-                book.wrong("stock", stream, text)
-            shelves = {location: shelf.on_hand for location, shelf in sorted(stock.shelves.items()) if shelf.on_hand}
-            came = {location: units for location, units in sorted(on_hand.get(sku, {}).items()) if units}
-            if shelves != came:
-                book.wrong("stock", stream, f"on hand are {shelves}; what came and went leaves {came}")
         for order_id, reservation in book.reservations.items():
             for text in book.domain.check_reservation(reservation):
                 book.wrong("reservation", f"reservation-{order_id}", text)
-        for text in book.domain.check_agreement(book.stocks, book.reservations):
+        for text in book.domain.check_agreement(claimed, book.reservations):
             order, _, where = text.removeprefix("order ").partition(", ")
             book.wrong("agreement", f"reservation-{order}", where)
         self._equal("agreement", "shipped out by SKU and by order", book.left_stock, book.shipped)
@@ -173,16 +157,17 @@ class Books:
     def _parcels(self) -> None:
         """Every parcel is a package that was handed over, and what arrived is what was in it."""
         tracking, fulfillment = self.tracking, self.fulfillment
-        announced: set[tuple[str, str]] = set()
+        announced: set[tuple[str, str, str]] = set()
         arrived: Counter[Line] = Counter()
         for shipment_id, (event, stream, seq) in tracking.announced.items():
-            name = (event.carrier, event.tracking_number)
+            name = (event.order_id, event.carrier, event.tracking_number)
             announced.add(name)
             shipped = fulfillment.parcels.get(name)
             if shipped is None:
-                tracking.wrong("lines", stream, "nobody handed over a parcel of this number", seq)
-            elif (shipped[0].order_id, shipped[1].lines) != (event.order_id, event.lines):
-                text = f"announced with {_units(event)} of {event.order_id}, handed over with {_units(shipped[1])}"
+                text = f"nobody handed over a parcel of this number for {event.order_id}"
+                tracking.wrong("lines", stream, text, seq)
+            elif shipped[1].lines != event.lines:
+                text = f"announced with {_units(event)}, handed over with {_units(shipped[1])}"
                 tracking.wrong("lines", stream, text, seq)
             state = tracking.shipments[stream]
             if state.delivered_at is not None:
@@ -192,7 +177,7 @@ class Books:
         if self._settled:
             for name in sorted(fulfillment.parcels.keys() - announced):
                 fulfillment_id = fulfillment.parcels[name][0].fulfillment_id
-                fulfillment.wrong("settled", f"fulfillment-{fulfillment_id}", f"{' '.join(name)} is not tracked")
+                fulfillment.wrong("settled", f"fulfillment-{fulfillment_id}", f"{' '.join(name[1:])} is not tracked")
         for line in sorted(self.returns.delivered.keys() | arrived.keys()):
             heard, there = self.returns.delivered[line], arrived[line]
             if heard > there or (self._settled and heard != there):
@@ -242,22 +227,12 @@ class Books:
                     text = f"charged {order.total.minor}, kept {kept} and refunded {given + asked} minor units"
                     capture.wrong("money", stream, text)
 
-    def _providers(self, ledger: Sequence[Entry]) -> None:
+    def _providers(self, ledger: Mapping[str, Entry]) -> None:
         """Each effect is done once by its provider, for the amount that was asked; what was recorded, it did."""
-        entries = {entry.key: entry for entry in ledger}
-        known: set[str] = set()
-        for book, effects in (
-            (self.capture, self.capture.refunds),
-            (self.returns, self.returns.refunds),
-            (self.fulfillment, self.fulfillment.labels),
-        ):
-            for key, asked in effects.by_key.items():
-                known.add(key)
-                for text in self._against(entries.get(key), asked):
-                    book.wrong("providers", asked.stream, f"{key}: {text}")
-        if self._settled:
-            for key in sorted(entry.key for entry in ledger if entry.acted and entry.key not in known):
-                self.capture.wrong("providers", key, "was done by a provider, and nobody requested it")
+        for book, effects in self.effects():
+            for (stream, key), asked in effects.items():
+                for text in self._against(ledger.get(key), asked):
+                    book.wrong("providers", stream, f"{key}: {text}")
 
     def _against(self, entry: Entry | None, asked: Asked) -> Iterator[str]:
         if entry is None or not entry.acted:
@@ -294,10 +269,6 @@ class Books:
         for stream, current in returns.returns.items():
             if current.stage is not None and current.stage.value not in ended:
                 returns.wrong("settled", stream, f"the return is {current.stage.value}")
-        known = {order.order_id for order in capture.orders.values()}
-        for return_id, (stream, seq) in returns.exchanges.items():
-            if order_id_of("exchange", return_id) not in known:
-                returns.wrong("settled", stream, "no order was made of the exchange", seq)
 
 
 def _within(part: Iterable[Any], whole: Iterable[Any]) -> bool:

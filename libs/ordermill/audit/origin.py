@@ -13,8 +13,8 @@ from datetime import datetime
 from ordermill.eventlog.records import Row, SequencedRow
 from ordermill.eventlog.store import Store
 
+from .auditor import Auditor
 from .books import Violation
-from .checks import Books
 
 _PAGE = 2_000
 
@@ -86,11 +86,11 @@ class History:
 
     def _stands(self, violation: Violation, count: int) -> bool:
         """Whether the same check fails at the same place after so many events; how much is wrong may still change."""
-        books = Books(settled=False)
+        auditor = Auditor(settled=False, events=count)
         for service, event in self._events[:count]:
-            books.of[service].read(event.seq, event.row.stream, event.row.type, event.row.data)
+            auditor.read(service, event.seq, event.row.stream, event.row.type, event.row.data)
         what = (violation.check, violation.service, violation.stream)
-        return any((found.check, found.service, found.stream) == what for found in books.close().violations)
+        return any((found.check, found.service, found.stream) == what for found in auditor.close().violations)
 
     def _causes(self, number: int) -> list[int]:
         found: list[int] = []

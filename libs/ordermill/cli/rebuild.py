@@ -132,7 +132,7 @@ async def _verify(services: tuple[str, ...], settled: bool, why: bool) -> Verifi
                 found.violations += await verify_store(store, declared(name)[0].rules(), tell)
         if len(stores) > 1:
             total = sum(found.checked.values())
-            with progress("all together", total) as tell:
+            with progress("all together", total * 2) as tell:
                 report = await audit(stores, settled, tell, ledger_reader())
             found.checked |= report.checked
             found.violations += report.violations

@@ -18,7 +18,14 @@ from .decisions import (
     decision,
     streams,
 )
-from .reservation import RESERVATION, Reservation, check_agreement, check_reservation, reservation_summary
+from .reservation import (
+    RESERVATION,
+    Reservation,
+    check_agreement,
+    check_reservation,
+    reservation_summary,
+    units_claimed,
+)
 from .stock import STOCK, Stock, availability, check_stock, stock_summary
 
 __all__ = [
@@ -48,4 +55,5 @@ __all__ = [
     "reservation_summary",
     "stock_summary",
     "streams",
+    "units_claimed",
 ]

@@ -292,18 +292,26 @@ def check_reservation(reservation: Reservation) -> list[str]:
     return wrong
 
 
-def check_agreement(stocks: Mapping[str, Stock], reservations: Mapping[str, Reservation]) -> list[str]:
-    """Where stock streams (by SKU) and reservation streams (by order) tell different stories, line by line.
+Claimed = Mapping[tuple[str, str, str], Mapping[str, int]]
+"""Units by order, line and SKU, and by what they are: reserved, backordered, allocated at a location."""
 
-    Both must be complete and as of one moment. Compared are units reserved, backordered and allocated, by
-    location. O(claims).
-    """
-    by_stock: dict[tuple[str, str, str], dict[str, int]] = {}
+
+def units_claimed(stocks: Mapping[str, Stock]) -> dict[tuple[str, str, str], dict[str, int]]:
+    """What is promised of these SKUs' stocks. O(claims)."""
+    claimed: dict[tuple[str, str, str], dict[str, int]] = {}
     for sku, stock in stocks.items():
         for claim in stock.claims.by_turn.values():
             units = {"reserved": claim.reserved, "backordered": claim.backordered}
             units.update((f"allocated at {place}", there) for place, there in claim.allocated)
-            by_stock[claim.order_id, claim.line_id, sku] = units
+            claimed[claim.order_id, claim.line_id, sku] = units
+    return claimed
+
+
+def check_agreement(claimed: Claimed, reservations: Mapping[str, Reservation]) -> list[str]:
+    """Where stock streams (`claimed`) and reservation streams (by order) tell different stories, line by line.
+
+    Both must be complete for their orders and as of one moment. O(claims).
+    """
     by_order: dict[tuple[str, str, str], dict[str, int]] = {}
     for order_id, reservation in reservations.items():
         for line_id, line in reservation.lines.items():
@@ -313,8 +321,8 @@ def check_agreement(stocks: Mapping[str, Stock], reservations: Mapping[str, Rese
                 units[there] = units.get(there, 0) + part.units.get(line_id, 0)
             by_order[order_id, line_id, line.line.sku] = units
     wrong: list[str] = []
-    for key in sorted(by_stock.keys() | by_order.keys()):
-        mine = {state: units for state, units in by_stock.get(key, {}).items() if units}
+    for key in sorted(claimed.keys() | by_order.keys()):
+        mine = {state: units for state, units in claimed.get(key, {}).items() if units}
         theirs = {state: units for state, units in by_order.get(key, {}).items() if units}
         if mine != theirs:
             wrong.append(f"order {key[0]}, line {key[1]}, SKU {key[2]}: stock says {mine}, reservation {theirs}")
