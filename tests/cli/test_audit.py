@@ -13,6 +13,7 @@ import pytest
 from ordermill import audit as module
 from ordermill.audit import Auditor, Violation, audit
 from ordermill.audit.books import Names, ReturnsBook
+from ordermill.audit.origin import origins
 from ordermill.contracts.base import Fact
 from ordermill.contracts.capture import (
     CancellationRefunded,
@@ -277,6 +278,9 @@ async def test_what_can_never_be_right_is_found(life: Logs, what: str, monkeypat
     spoil(logs)
     violations = await found(logs, settled=False)
     assert any(each.check == check and text in each.text for each in violations), violations
+    told = await origins(await stores_of(logs), violations)
+    streams = {stream for events in logs.values() for stream, _ in events}
+    assert [each for each in violations if each not in told and each.stream in streams] == []
 
 
 @pytest.mark.parametrize(

@@ -37,13 +37,14 @@ def test_no_event_stands_before_its_cause_whatever_the_clocks_said() -> None:
     (early,) = rows_of("stock-a", received(1), recorded_at=MONDAY)
     (late,) = rows_of("stock-b", received(1), recorded_at=MONDAY + timedelta(minutes=1))
     caused = early._replace(causation_id=str(asked.event_id))
-    history = History.of({
-        "capture": [SequencedRow(1, asked)], "inventory": [SequencedRow(1, caused), SequencedRow(2, late)],
-    })  # fmt: skip
-    assert [event.stream for event in history.events()] == ["order-1", "stock-a", "stock-b"]
+    history = History([
+        ("capture", SequencedRow(1, asked)), ("inventory", SequencedRow(1, caused)),
+        ("inventory", SequencedRow(2, late)),
+    ])  # fmt: skip
+    assert [event.row.stream for _, event in history.events] == ["order-1", "stock-a", "stock-b"]
 
 
-def test_what_never_was_wrong_has_no_origin() -> None:
+async def test_what_never_was_wrong_has_no_origin() -> None:
     (row,) = rows_of("stock-a", received(1))
-    history = History.of({"inventory": [SequencedRow(1, row)]})
-    assert history.origin(Violation("money", "capture", "order-1", None, "nothing")) is None
+    history = History([("inventory", SequencedRow(1, row))])
+    assert history.first(Violation("money", "capture", "order-1", None, "nothing")) is None

@@ -1,12 +1,13 @@
 """Where a violation comes from: the first event at which it was true, and what caused that event, back to the start.
 
-The six logs are read in an order in which they may have been written: each in its own, no event before its cause. Then
-the shortest beginning in which the violation stands is looked for by halving.
+Of the six logs only the streams that have to do with the order, or the SKU, are read, in an order in which they may
+have been written: each log in its own, no event before its cause. Then the shortest beginning in which the violation
+stands is looked for by halving.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,8 +16,13 @@ from ordermill.eventlog.store import Store
 
 from .auditor import Auditor
 from .books import Violation
+from .parts import order_of
 
 _PAGE = 2_000
+_POLICIES = "policies"
+
+Logged = tuple[str, SequencedRow]
+"""An event, and the service whose log it is in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,32 +53,33 @@ class Origin:
         return f"first at {self.first}{chain}"
 
 
+async def origins(stores: Mapping[str, Store], violations: Sequence[Violation]) -> dict[Violation, Origin]:
+    """Of each violation. What only a settled end shows has the event that it names; none if it names none."""
+    homes = {violation: await _home(stores, violation) for violation in violations}
+    near = await _near(stores, set(homes.values()))
+    firsts: dict[Violation, Logged] = {}
+    for violation, home in homes.items():
+        history = History(near[home] + near[_POLICIES])
+        if first := history.first(violation) or await _at(stores, violation):
+            firsts[violation] = first
+    orders = {violation: order_of(first[1].row) or first[1].row.stream for violation, first in firsts.items()}
+    around = await _near(stores, set(orders.values()))
+    return {
+        violation: Origin(_event(first), tuple(map(_event, History(around[orders[violation]]).causes(first))))
+        for violation, first in firsts.items()
+    }
+
+
 class History:
-    """All events of all logs in one order, held in memory."""
+    """Some events of all logs in one order, held in memory."""
 
-    def __init__(self, events: Sequence[tuple[str, SequencedRow]]) -> None:
-        self._events = events
-        self._by_id = {str(event.row.event_id): number for number, (_, event) in enumerate(events)}
+    def __init__(self, events: Sequence[Logged]) -> None:
+        self.events = _in_one_order(events)
+        self._by_id = {str(event.row.event_id): (service, event) for service, event in self.events}
 
-    @classmethod
-    async def read(cls, stores: Mapping[str, Store]) -> History:
-        logs: dict[str, list[SequencedRow]] = {}
-        for service, store in stores.items():
-            logs[service] = []
-            while page := await store.read(len(logs[service]), _PAGE):
-                logs[service] += page
-        return cls.of(logs)
-
-    @classmethod
-    def of(cls, logs: Mapping[str, Sequence[SequencedRow]]) -> History:
-        return cls(_in_one_order(logs))
-
-    def events(self) -> list[Event]:
-        return [self._event(number) for number in range(len(self._events))]
-
-    def origin(self, violation: Violation) -> Origin | None:
-        """None for what only a settled end shows: no event made that wrong, one is missing."""
-        low, high = 0, len(self._events)
+    def first(self, violation: Violation) -> Logged | None:
+        """The event with which it became true; None if it is not true in the end."""
+        low, high = 0, len(self.events)
         if not self._stands(violation, high):
             return None
         while low < high:
@@ -81,32 +88,80 @@ class History:
                 high = middle
             else:
                 low = middle + 1
-        first = low - 1
-        return Origin(self._event(first), tuple(self._event(number) for number in self._causes(first)))
+        return self.events[low - 1]
 
     def _stands(self, violation: Violation, count: int) -> bool:
         """Whether the same check fails at the same place after so many events; how much is wrong may still change."""
         auditor = Auditor(settled=False, events=count)
-        for service, event in self._events[:count]:
+        for service, event in self.events[:count]:
             auditor.read(service, event.seq, event.row.stream, event.row.type, event.row.data)
         what = (violation.check, violation.service, violation.stream)
         return any((found.check, found.service, found.stream) == what for found in auditor.close().violations)
 
-    def _causes(self, number: int) -> list[int]:
-        found: list[int] = []
-        while (cause := self._by_id.get(self._events[number][1].row.causation_id)) is not None and cause not in found:
+    def causes(self, event: Logged) -> list[Logged]:
+        """What caused it, and what caused that; nearest first."""
+        found: list[Logged] = []
+        while (cause := self._by_id.get(event[1].row.causation_id)) is not None and cause not in found:
             found.append(cause)
-            number = cause
+            event = cause
         return found
 
-    def _event(self, number: int) -> Event:
-        service, event = self._events[number]
-        row = event.row
-        return Event(service, event.seq, row.stream, row.type, row.recorded_at, row.actor, row.causation_id)
+
+def _event(logged: Logged) -> Event:
+    service, event = logged
+    row = event.row
+    return Event(service, event.seq, row.stream, row.type, row.recorded_at, row.actor, row.causation_id)
 
 
-def _in_one_order(logs: Mapping[str, Sequence[SequencedRow]]) -> list[tuple[str, SequencedRow]]:
+async def _home(stores: Mapping[str, Store], violation: Violation) -> str:
+    """The order that the violation is about; a stream, where it is about no order."""
+    if violation.stream.startswith("stock-"):
+        return violation.stream
+    at = await _at(stores, violation)
+    rows = ([] if at is None else [at[1].row]) + await stores[violation.service].read_stream(violation.stream)
+    return next((order for row in rows if (order := order_of(row))), violation.stream)
+
+
+async def _at(stores: Mapping[str, Store], violation: Violation) -> Logged | None:
+    """The event that the violation names."""
+    if violation.seq is None:
+        return None
+    page = await stores[violation.service].read(violation.seq - 1, 1)
+    return (violation.service, page[0]) if page else None
+
+
+async def _near(stores: Mapping[str, Store], homes: Collection[str]) -> dict[str, list[Logged]]:
+    """By home: the events of every stream in which an event names it. And of the policies."""
+    streams: dict[str, set[str]] = {home: {home} for home in homes}
+    async for _, event in _all(stores):
+        if (named := streams.get(order_of(event.row) or "")) is not None:
+            named.add(event.row.stream)
+    found: dict[str, list[Logged]] = {home: [] for home in (*homes, _POLICIES)}
+    homes_of: dict[str, list[str]] = {}
+    for home, of_home in streams.items():
+        for stream in of_home:
+            homes_of.setdefault(stream, []).append(home)
+    async for service, event in _all(stores):
+        stream = event.row.stream
+        for home in [_POLICIES] if stream.startswith("policy-") else homes_of.get(stream, ()):
+            found[home].append((service, event))
+    return found
+
+
+async def _all(stores: Mapping[str, Store]) -> AsyncIterator[Logged]:
+    for service, store in stores.items():
+        after = 0
+        while page := await store.read(after, _PAGE):
+            for event in page:
+                yield service, event
+            after = page[-1].seq
+
+
+def _in_one_order(events: Sequence[Logged]) -> list[Logged]:
     """The earliest recorded goes first, unless its cause has not gone yet: clocks differ, causes do not."""
+    logs: dict[str, list[SequencedRow]] = {}
+    for service, event in events:
+        logs.setdefault(service, []).append(event)
     ours = {str(event.row.event_id) for log in logs.values() for event in log}
     gone: set[str] = set()
     places = dict.fromkeys(logs, 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from zlib import crc32
 
 from ordermill.errors import Transient
@@ -29,6 +29,15 @@ class NoRoom(Transient):
             f"no room in the temporary directory ({error}). An audit puts aside about 1 GB for each million events: "
             "free some, or name a directory that has it in SQLITE_TMPDIR"
         )
+
+
+class Event(Protocol):
+    """What an event says of where it belongs."""
+
+    @property
+    def stream(self) -> str: ...
+    @property
+    def data(self) -> bytes: ...
 
 
 class Filed(NamedTuple):
@@ -64,15 +73,13 @@ class Parts:
 
     def file(self, event: Filed) -> None:
         """Put an event where its order is. Raises NoRoom."""
-        category, _, key = event.stream.partition("-")
-        if category in _NAMED_AFTER_ORDERS:
-            self._put("part", key, event)
-        elif category == "stock" and (found := _RETURN_ID.search(event.data)):
+        category = event.stream.partition("-")[0]
+        if category == "stock" and (found := _RETURN_ID.search(event.data)):
             self._put("waiting", f"return-{found[1].decode()}", event)
-        elif category in {"stock", "fulfillment"}:
-            self._put("part", _order_of(event) or event.stream, event)
-        else:
+        elif category in {"shipment", "return"}:
             self._put("waiting", event.stream, event)
+        else:
+            self._put("part", order_of(event) or event.stream, event)
 
     def file_everywhere(self, event: Filed) -> None:
         """For what every order's decisions may rest on. Raises NoRoom."""
@@ -91,7 +98,7 @@ class Parts:
         homes: dict[str, str] = {}
         table = f"waiting_{number}"
         for key, event in self._rows(table):
-            if order_id := _order_of(event):
+            if order_id := order_of(event):
                 homes.setdefault(key, order_id)
         for key, event in self._rows(table):
             self._put("part", homes.get(key, key), event)
@@ -114,6 +121,10 @@ class Parts:
             raise NoRoom(error) from error
 
 
-def _order_of(event: Filed) -> str | None:
+def order_of(event: Event) -> str | None:
+    """The order that an event names; None if it names none."""
+    category, _, key = event.stream.partition("-")
+    if category in _NAMED_AFTER_ORDERS:
+        return key
     found = _ORDER_ID.search(event.data)
     return found[1].decode() if found else None

@@ -98,9 +98,9 @@ def verify(
     adopt()
     found = asyncio.run(_verify(services, settled, why))
     if as_json:
-        origins = [{"violation": str(each), **as_dict(origin)} for each, origin in found.origins.items()]
+        told = [{"violation": str(each), **as_dict(origin)} for each, origin in found.origins.items()]
         violations = [as_dict(each) for each in found.violations]
-        print_json({"checked": found.checked, "violations": violations, "origins": origins})
+        print_json({"checked": found.checked, "violations": violations, "origins": told})
     else:
         print_table(["checked", "count"], list(found.checked.items()))
         for violation in found.violations:
@@ -119,7 +119,7 @@ def as_dict(violation: Any) -> dict[str, Any]:
 
 async def _verify(services: tuple[str, ...], settled: bool, why: bool) -> Verified:
     from ordermill.audit import audit, ledger_reader
-    from ordermill.audit.origin import History
+    from ordermill.audit.origin import origins
     from ordermill.eventlog.rebuild import verify_store
 
     found = Verified()
@@ -137,7 +137,5 @@ async def _verify(services: tuple[str, ...], settled: bool, why: bool) -> Verifi
             found.checked |= report.checked
             found.violations += report.violations
             if why and report.violations:
-                history = await History.read(stores)
-                origins = {violation: history.origin(violation) for violation in report.violations}
-                found.origins = {violation: origin for violation, origin in origins.items() if origin}
+                found.origins = await origins(stores, report.violations)
     return found

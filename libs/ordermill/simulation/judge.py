@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from ordermill.audit import audit
-from ordermill.audit.origin import History
+from ordermill.audit.origin import origins
 from ordermill.contracts.base import decode
 from ordermill.contracts.service import DeadLettered
 from ordermill.eventlog.memory import MemoryStore
@@ -36,9 +36,9 @@ async def findings(place: Place, doors: SimulatedDoors, settled: bool) -> list[s
 
     calm = not place.deaths and not any(struck.fault in _REPEATING for struck in place.nemesis.history)
     books = await audit(place.logs, settled=True, read_ledger=read_ledger)
-    history = await History.read(place.logs) if books.violations else None
+    told = await origins(place.logs, books.violations) if books.violations else {}
     for violation in books.violations:
-        origin = history.origin(violation) if history else None
+        origin = told.get(violation)
         found.append(f"{violation}{f'; {origin}' if origin else ''}")
     for service, log in place.logs.items():
         wrong = await verify_store(log, place.rules[service])
