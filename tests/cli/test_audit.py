@@ -396,7 +396,7 @@ except NoRoom as error:
     told = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=PIPE)
     out, _ = await told.communicate()
     assert out.decode().startswith("no room in the temporary directory (")
-    assert "about 1 GB for each million events" in out.decode() and "SQLITE_TMPDIR" in out.decode()
+    assert "about 0.5 GB for each million events" in out.decode() and "SQLITE_TMPDIR" in out.decode()
 
 
 async def test_a_short_pick_counts_as_given_back(life: Logs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ class Audit:
 class Auditor:
     """Is told every event of every log, each log in its order, and adds up.
 
-    In memory are the SKUs with their open claims, one part of the orders, and some 250 bytes for each order.
+    In memory are the SKUs with their open claims, one part of the orders, and about 1 kB for each order.
     """
 
     def __init__(self, settled: bool, events: int, part_events: int = PART_EVENTS) -> None:

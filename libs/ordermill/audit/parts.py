@@ -26,7 +26,7 @@ class NoRoom(Transient):
 
     def __init__(self, error: sqlite3.Error) -> None:
         super().__init__(
-            f"no room in the temporary directory ({error}). An audit puts aside about 1 GB for each million events: "
+            f"no room in the temporary directory ({error}). An audit puts aside about 0.5 GB for each million events: "
             "free some, or name a directory that has it in SQLITE_TMPDIR"
         )
 
