@@ -12,7 +12,8 @@ import pytest
 
 from ordermill import audit as module
 from ordermill.audit import Auditor, Violation, audit
-from ordermill.audit.books import Names, ReturnsBook
+from ordermill.audit.book import Names
+from ordermill.audit.books import ReturnsBook
 from ordermill.audit.origin import origins
 from ordermill.contracts.base import Fact
 from ordermill.contracts.capture import (

@@ -46,6 +46,17 @@ async def test_what_a_reader_opened_stays_open_when_news_comes(open_page, stand:
     await expect(page.locator(".story li").first).to_be_visible()
 
 
+async def test_what_a_reader_opened_stays_open_when_a_step_is_done(open_page, stand: Stand) -> None:
+    _placed, path, mug, _ = await asked(stand, 1)
+    await stand.work({"do": "accept", "fulfillment_id": path.rpartition("/")[2]})
+    page = await open_page(path)
+    await page.get_by_text("Who did what").click()
+    await scan(page, mug)
+    await page.get_by_role("button", name="Picked").press("Enter")
+    await expect(page.locator(".story")).to_contain_text("picked")
+    await expect(page.locator(".story li").first).to_be_visible()
+
+
 async def scan(page: Page, *codes: str) -> None:
     """As a scanner does: characters wherever the focus is, then Enter."""
     for code in codes:

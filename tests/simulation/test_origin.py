@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from ordermill.audit.books import Violation
+from ordermill.audit.book import Violation
 from ordermill.audit.origin import History
 from ordermill.eventlog.records import SequencedRow
 from ordermill.simulation import simulate

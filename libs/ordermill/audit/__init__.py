@@ -26,7 +26,8 @@ from ordermill.eventlog.store import Store
 from ordermill.simulator.ledger import Entry
 
 from .auditor import PART_EVENTS, Audit, Auditor, Progress
-from .books import InventoryBook, Violation
+from .book import Violation
+from .books import InventoryBook
 from .parts import NoRoom
 
 

@@ -10,17 +10,8 @@ from ordermill.contracts.inventory import StockLetGo, StockRestocked, StockShipp
 from ordermill.ids import order_id_of
 from ordermill.simulator.ledger import Entry
 
-from .books import (
-    Book,
-    CaptureBook,
-    FulfillmentBook,
-    InventoryBook,
-    Names,
-    ReturnsBook,
-    RoutingBook,
-    TrackingBook,
-    Violation,
-)
+from .book import Book, Names, Violation
+from .books import CaptureBook, FulfillmentBook, InventoryBook, ReturnsBook, RoutingBook, TrackingBook
 from .checks import Books
 from .parts import Filed, Parts
 from .stock import Claimed, StockBook
@@ -49,7 +40,7 @@ class Audit:
 class Auditor:
     """Is told every event of every log, each log in its order, and adds up.
 
-    In memory are the SKUs with their open claims, one part of the orders, and about 1 kB for each order.
+    In memory are the SKUs with their open claims, one part of the orders, and about half a kB for each order.
     """
 
     def __init__(self, settled: bool, events: int, part_events: int = PART_EVENTS) -> None:

@@ -14,19 +14,8 @@ from ordermill.contracts.tracking import Milestone
 from ordermill.simulator.ledger import Entry
 
 from .arithmetic import left_open, shipped_too_much, wrong_share
-from .books import (
-    Asked,
-    Book,
-    CaptureBook,
-    FulfillmentBook,
-    InventoryBook,
-    Line,
-    Names,
-    ReturnsBook,
-    RoutingBook,
-    TrackingBook,
-    count_units,
-)
+from .book import Asked, Book, Line, Names, count_units
+from .books import CaptureBook, FulfillmentBook, InventoryBook, ReturnsBook, RoutingBook, TrackingBook
 from .stock import Claimed
 
 

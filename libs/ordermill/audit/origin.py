@@ -15,7 +15,7 @@ from ordermill.eventlog.records import Row, SequencedRow
 from ordermill.eventlog.store import Store
 
 from .auditor import Auditor
-from .books import Violation
+from .book import Violation
 from .parts import order_of
 
 _PAGE = 2_000

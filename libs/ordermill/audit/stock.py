@@ -16,7 +16,7 @@ from ordermill.contracts.inventory import (
     StockShippedOut,
 )
 
-from .books import Book
+from .book import Book
 
 Claimed = dict[tuple[str, str, str], dict[str, int]]
 """Units by order, line and SKU, and by what they are."""

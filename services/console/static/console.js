@@ -1,4 +1,5 @@
 // Small conveniences; every page works without them.
+import { unfold, unfolded } from "./unfolded.js";
 
 // The server writes times on the reader's clock once it knows which that is.
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
@@ -57,15 +58,12 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   document.getElementById("notices").replaceWith(document.adoptNode(notice));
 });
 // News that comes over a page leaves open what its reader has opened.
-let unfolded = [];
-const words = (details) => details.querySelector("summary")?.textContent.trim();
+let opened = [];
 document.addEventListener("htmx:sseBeforeMessage", (event) => {
   if (waits(event)) return;
-  unfolded = [...event.target.querySelectorAll("details[open]")].map(words);
+  opened = unfolded(event.target);
 });
-document.addEventListener("htmx:sseMessage", (event) => {
-  for (const details of event.target.querySelectorAll("details")) if (unfolded.includes(words(details))) details.open = true;
-});
+document.addEventListener("htmx:sseMessage", (event) => unfold(event.target, opened));
 // It waits while a button or a finger is down: a click on what was replaced between press and release would be lost.
 let pressed = false;
 let released = 0; // the timer that lets it in again

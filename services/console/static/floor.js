@@ -1,6 +1,7 @@
 // The floor works on when the connection is gone: pages are kept, what was done waits, the next step is shown.
 import { add, dismiss, entries, me, send, state } from "./floor-queue.js";
 import { forget, packWhatWasFound, paint, start } from "./floor-scan.js";
+import { unfold, unfolded } from "./unfolded.js";
 
 const KEPT = "ordermill-floor";
 const MOST_KEPT = 120;
@@ -125,7 +126,11 @@ async function refresh() {
   const answer = await fetch(location.href).catch(() => null);
   if (!answer?.ok) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("floor-part");
-  if (fresh) part().replaceWith(document.adoptNode(fresh));
+  if (fresh) {
+    const opened = unfolded(part());
+    part().replaceWith(document.adoptNode(fresh));
+    unfold(part(), opened);
+  }
   paint();
   showStep();
 }
