@@ -11,6 +11,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from ordermill.contracts.base import UnknownType
+from ordermill.eventlog import rebuild as rebuilding
 from ordermill.eventlog.aggregates import Aggregates
 from ordermill.eventlog.engine import Engine
 from ordermill.eventlog.memory import MemoryStore
@@ -90,6 +92,30 @@ class TestRebuild:
         report = await rebuild_view(log.owner_dsn, store, AGGREGATES, SHELF_VIEW)
         assert await table(log.dsn) == live
         assert (report.view, report.documents, report.events) == ("shelves", 30, 30 + 15 + 10 + 20)
+
+    @pytest.mark.parametrize("page", [1, 7, 75])
+    async def test_so_do_many_pages_of_which_one_is_read_one_folded_and_one_written_at_a_time(
+        self, log: LogDatabase, store: PostgresStore, page: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await fill(store)
+        live = await table(log.dsn)
+        await tamper(log, "DELETE FROM view_shelves")
+        monkeypatch.setattr(rebuilding, "_PAGE", page)
+        report = await rebuild_view(log.owner_dsn, store, AGGREGATES, SHELF_VIEW)
+        assert await table(log.dsn) == live
+        assert (report.documents, report.events) == (30, 75)
+
+    @pytest.mark.parametrize("page", [1, 5_000])
+    async def test_an_event_that_nobody_can_read_is_named_and_the_live_view_stays(
+        self, log: LogDatabase, store: PostgresStore, page: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await fill(store)
+        live = await table(log.dsn)
+        monkeypatch.setattr(rebuilding, "_PAGE", page)
+        await tamper(log, "UPDATE events SET type = 'oms.inventory.stock-melted.v1' WHERE stream = 'shelf-013'")
+        with pytest.raises(UnknownType, match=r"stock-melted\.v1"):
+            await rebuild_view(log.owner_dsn, store, AGGREGATES, SHELF_VIEW)
+        assert await table(log.dsn) == live
 
     async def test_indexes_and_grants_stay_those_added_by_hand_too(
         self, log: LogDatabase, store: PostgresStore

@@ -9,8 +9,10 @@ one short transaction, in which it also takes what was committed since and has n
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -37,6 +39,8 @@ _PAGE = 5_000
 _CLOSE_ENOUGH = 200
 """Events behind at which the tables are swapped: folded in a few milliseconds."""
 _ROUNDS = 20
+_TURN = 250
+"""Events folded before the connections have their turn again."""
 _MOVING = 20_000
 """States kept between two rounds of catching up: those of streams that are busy right now."""
 _STREAMS_A_PASS = 500_000
@@ -70,22 +74,34 @@ async def rebuild_view(
     `owner_dsn`: the role that owns the tables. Raises RebuildStalled, LogUnavailable; then the live table is untouched.
     """
     started = perf_counter()
-    with translated():
-        connection = await asyncpg.connect(
-            owner_dsn, server_settings={"jit": "off", "application_name": "ordermill rebuild"}
-        )
-    try:
+    async with _connected(owner_dsn) as connection, _connected(owner_dsn) as reading:
         with translated():
-            return await _Rebuild(connection, store, aggregates, view, progress, started).run()
+            return await _Rebuild(connection, reading, store, aggregates, view, progress, started).run()
+
+
+@asynccontextmanager
+async def _connected(dsn: str) -> AsyncIterator[Any]:
+    with translated():
+        connection = await asyncpg.connect(dsn, server_settings={"jit": "off", "application_name": "ordermill rebuild"})
+    try:
+        yield connection
     finally:
         await connection.close()
 
 
 class _Rebuild:
     def __init__(
-        self, connection: Any, store: Store, aggregates: Aggregates, view: View, progress: Progress, started: float
+        self,
+        connection: Any,
+        reading: Any,
+        store: Store,
+        aggregates: Aggregates,
+        view: View,
+        progress: Progress,
+        started: float,
     ) -> None:
         self._connection = connection
+        self._reading = reading
         self._store = store
         self._aggregates = aggregates
         self._view = view
@@ -104,7 +120,7 @@ class _Rebuild:
         await self._connection.execute(f"DROP TABLE IF EXISTS {self._next}")
         await create_view_table(self._connection, View(self._view.name, self._view.category, dict), self._next)
         after = await self._store.head()
-        await self._copy(self._documents())
+        await self._copy()
         await self._index()
         for _ in range(_ROUNDS):
             behind, after = await self._catch_up(after)
@@ -117,38 +133,63 @@ class _Rebuild:
         seconds = perf_counter() - self._started
         return RebuildReport(self._view.name, documents, self._events, self._caught_up, seconds)
 
-    async def _documents(self) -> AsyncIterator[tuple[str, str]]:
+    async def _pages(self) -> AsyncGenerator[list[Any]]:
+        """The category's events in stream order. While one page is folded, the database gets the next."""
+        # The bounds hold every id that begins with the prefix: "." follows "-".
+        query = await self._reading.prepare(
+            """SELECT stream, version, type, data FROM events
+               WHERE (stream, version) > ($1, $2) AND stream < $3 ORDER BY stream, version LIMIT $4"""
+        )
+        end = f"{self._view.category}."
+        page = await query.fetch(self._prefix, 0, end, _PAGE)
+        while page:
+            coming = asyncio.create_task(query.fetch(page[-1][0], page[-1][1], end, _PAGE))
+            try:
+                yield page
+                page = await coming
+            finally:
+                coming.cancel()
+
+    async def _documents(self) -> AsyncGenerator[tuple[str, str]]:
         """Every stream's document as of now, in stream order."""
         decider = self._aggregates.decider(self._prefix)
         evolve, initial, document = decider.evolve, decider.initial, self._view.document
         skip = len(self._prefix)
-        # The bounds hold every id that begins with the prefix: "." follows "-".
-        query = """SELECT stream, version, type, data FROM events
-                   WHERE (stream, version) > ($1, $2) AND stream < $3 ORDER BY stream, version LIMIT 5000"""
-        end = f"{self._view.category}."
         stream, state = "", initial
-        page = await self._connection.fetch(query, self._prefix, 0, end)
-        while page:
-            for of, _, type_name, data in page:
-                if of != stream:
-                    if stream:
-                        yield stream[skip:], _json(document(state))
-                    stream, state = of, initial
-                state = evolve(state, decode(type_name, data))
-            self._events += len(page)
-            self._progress(self._events)
-            page = await self._connection.fetch(query, stream, page[-1][1], end)
+        async with aclosing(self._pages()) as pages:
+            async for page in pages:
+                for number, (of, _, type_name, data) in enumerate(page):
+                    if number % _TURN == 0:
+                        await asyncio.sleep(0)
+                    if of != stream:
+                        if stream:
+                            yield stream[skip:], _json(document(state))
+                        stream, state = of, initial
+                    state = evolve(state, decode(type_name, data))
+                self._events += len(page)
+                self._progress(self._events)
         if stream:
             yield stream[skip:], _json(document(state))
 
-    async def _copy(self, documents: AsyncIterator[tuple[str, str]]) -> None:
+    async def _copy(self) -> None:
+        """Every document into the new table. While some are written, the next are made."""
         batch: list[tuple[str, str]] = []
-        async for item in documents:
-            batch.append(item)
-            if len(batch) == _PAGE:
-                await self._insert(batch)
-                batch = []
-        await self._insert(batch)
+        written = asyncio.create_task(self._write(()))
+        try:
+            async with aclosing(self._documents()) as documents:
+                async for item in documents:
+                    batch.append(item)
+                    if len(batch) == _PAGE:
+                        await written
+                        written = asyncio.create_task(self._write(batch))
+                        batch = []
+            await written
+        finally:
+            written.cancel()
+        await self._write(batch)
+
+    async def _write(self, documents: Sequence[tuple[str, str]]) -> None:
+        await self._connection.copy_records_to_table(self._next, records=documents, columns=("key", "doc"))
 
     async def _insert(self, documents: Sequence[tuple[str, str]]) -> None:
         await self._connection.execute(
