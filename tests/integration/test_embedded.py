@@ -488,6 +488,25 @@ def test_a_child_stands_back_as_far_as_it_is_told_to(launch: Callable[[str], Lau
     assert launcher.told("steps back") == 5
 
 
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the processors are not shared out by session")
+def test_so_does_its_session_where_processors_are_shared_out_by_session(launch: Callable[[str], Launcher]) -> None:
+    launcher = launch(
+        """
+        def sessions() -> list[str]:
+            return [Path(f"/proc/{child.pid}/autogroup").read_text().partition("nice ")[2].strip() for child in modest]
+
+        modest = [Child(f"modest-{n}", function=lambda: time.sleep(60), essential=False, nice=5) for n in range(3)]
+        for child in modest:
+            supervisor.start(child)
+        until = time.monotonic() + 20
+        supervisor.wait(lambda: sessions() == ["5"] * 3 or time.monotonic() > until)
+        tell("sessions", sessions().count("5"))
+        supervisor.stop()
+        """
+    )
+    assert launcher.told("sessions") == 3
+
+
 def test_a_child_that_ends_is_told_of_and_not_restarted_if_not_essential(launch: Callable[[str], Launcher]) -> None:
     launcher = launch(
         """

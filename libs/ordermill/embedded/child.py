@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from .errors import UnsafeFork
-from .system import become, die_with
+from .system import become, die_with, stand_back
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 STEADY_AFTER_S = 10.0
@@ -178,7 +178,7 @@ class Child:
                 os.close(descriptor)
             for work in after_fork:
                 work()
-            os.nice(self.nice)
+            stand_back(self.nice)
             if self.function is not None:
                 self.function()
             status = 0

@@ -6,6 +6,8 @@ import ctypes
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +15,8 @@ _PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 1,
 _CAP_DAC_OVERRIDE = 1
 _CAPABILITY_VERSION_3 = 0x20080522
 _ZERO = ctypes.c_ulong(0)
+
+_AUTOGROUP = Path("/proc/self/autogroup")
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -33,6 +37,28 @@ def die_with(parent: int, number: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:  # it died before we asked
         os._exit(1)
+
+
+def stand_back(by: int) -> None:
+    """For a new child that leads a session: let others go first where all want the processors.
+
+    Linux may share them out among sessions first (autogroup). What a process asks for then counts in its session only,
+    and the session is asked for apart; who is not root may do so ten times a second, all together.
+    """
+    nice = os.nice(by)
+    if by and _AUTOGROUP.exists():
+        threading.Thread(target=_ask_for_session, args=(nice,), daemon=True).start()
+
+
+def _ask_for_session(nice: int) -> None:
+    for _ in range(50):
+        try:
+            _AUTOGROUP.write_text(str(nice))
+            return
+        except BlockingIOError:
+            time.sleep(0.1)
+        except OSError:
+            return
 
 
 def become(uid: int, gid: int) -> None:
