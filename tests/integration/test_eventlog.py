@@ -379,6 +379,14 @@ class TestPublications:
         assert len(await store.unpublished(2)) == 2
         assert {(p.topic, p.key) for p in await store.unpublished(10)} == set(keys)
 
+    async def test_some_wait_again_where_an_older_one_may_lie_behind_them(self, store: Store) -> None:
+        keys = [("topic", f"shelf-{n}") for n in range(3)]
+        await commit(store, publications=dict.fromkeys(keys, ("t", b"1")))
+        await store.published(await store.unpublished(10))
+        await store.republish(keys[1:])
+        await store.republish([])
+        assert {(p.topic, p.key) for p in await store.unpublished(10)} == set(keys[1:])
+
     async def test_they_are_found_by_key_sent_or_not(self, store: Store) -> None:
         await commit(store, publications={self.KEY: ("t", b"1"), ("other", "shelf-a"): ("t", b"2")})
         await store.published(await store.unpublished(10))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,10 +12,11 @@ from typing import Any, Protocol
 import pytest
 
 from ordermill.errors import Transient
+from ordermill.eventlog import relay
 from ordermill.eventlog.memory import MemoryStore
 from ordermill.eventlog.records import SequencedRow
 from ordermill.eventlog.relay import Publisher, Relay
-from ordermill.eventlog.store import Changes
+from ordermill.eventlog.store import Changes, Publication, StillLeads
 from ordermill.names import SERVICES
 from ordermill.service.kafka import Subscriptions, follow
 from ordermill.service.publisher import KafkaPublisher
@@ -27,6 +28,7 @@ from tests.integration.shelves import received, rows_of
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 TOPIC = received(1).topic
+STATES = "oms.inventory.availability"
 Handle = Callable[[Sequence[Any]], Awaitable[None]]
 Stop = Callable[[], Awaitable[None]]
 
@@ -310,3 +312,65 @@ async def test_in_memory_a_broker_emptied_under_its_id_is_filled_though_the_rela
         while len({said(record) for record in bus.records("oms.inventory.events")[0]}) < 6:
             await asyncio.sleep(0.02)
     following.cancel()
+
+
+class HoldsStates(BusPublisher):
+    """Of a relay whose states are a long time on their way, and whose process ends when they are there."""
+
+    def __init__(self, bus: Bus, arrives: asyncio.Event) -> None:
+        super().__init__(bus, lambda: NOW)
+        self._arrives = arrives
+
+    async def send_states(self, service: str, states: Sequence[Publication]) -> None:
+        await self._arrives.wait()
+        await super().send_states(service, states)
+        raise asyncio.CancelledError
+
+
+class LosesItsLead(MemoryStore):
+    """Of a process whose connection broke: another may lead, and it has not heard of it."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.__dict__ = store.__dict__
+
+    @asynccontextmanager
+    async def leadership(self, name: str) -> AsyncIterator[StillLeads]:
+        async def still_leads() -> None:
+            pass
+
+        yield still_leads
+
+
+async def test_a_state_that_a_relay_had_in_hand_when_it_lost_its_lead_does_not_stay_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It comes onto the topic behind its successor's newer one, and its relay ends before it could say so."""
+    monkeypatch.setattr(relay, "ALONE_AFTER_S", 0.5)
+    store, bus, arrives = MemoryStore(), Bus(1), asyncio.Event()
+    await commit_state(store, b"1")
+    first = asyncio.create_task(Relay(LosesItsLead(store), HoldsStates(bus, arrives), "inventory").run())
+    await asyncio.sleep(0.1)
+    await commit_state(store, b"2")
+    second = asyncio.create_task(Relay(store, BusPublisher(bus, lambda: NOW), "inventory").run())
+    try:
+        async with asyncio.timeout(5):
+            while states_on(bus) != [b"2"]:
+                await asyncio.sleep(0.02)
+            arrives.set()
+            await asyncio.wait([first])
+            assert states_on(bus) == [b"2", b"1"]
+            while states_on(bus) != [b"2", b"1", b"2"]:
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.7)
+        assert len(states_on(bus)) == 3
+    finally:
+        second.cancel()
+
+
+async def commit_state(store: MemoryStore, data: bytes) -> None:
+    async with store.transaction() as transaction:
+        await transaction.commit(Changes(publications={(STATES, "shelf-a"): ("t", data)}))
+
+
+def states_on(bus: Bus) -> list[bytes]:
+    return [record.value for records in bus.records(STATES) for record in records]

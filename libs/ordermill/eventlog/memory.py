@@ -168,6 +168,11 @@ class MemoryStore:
             now, _ = self._publications[publication.topic, publication.key]
             self._publications[publication.topic, publication.key] = (now, now.revision != publication.revision)
 
+    async def republish(self, keys: Collection[tuple[str, str]]) -> None:
+        for key in keys:
+            publication, _ = self._publications[key]
+            self._publications[key] = (publication, True)
+
     async def republish_all(self) -> None:
         self._publications = {key: (publication, True) for key, (publication, _) in self._publications.items()}
 

@@ -357,6 +357,19 @@ class PostgresStore:
                 [p.revision for p in sent],
             )
 
+    async def republish(self, keys: Collection[tuple[str, str]]) -> None:
+        async with self._connection(fast=True) as connection:
+            await connection.execute(
+                # One that a writer holds right now is due as it is.
+                """UPDATE publications p SET dirty = true FROM (
+                       SELECT s.topic, s.key FROM publications s
+                       JOIN unnest($1::text[], $2::text[]) AS w (topic, key) ON s.topic = w.topic AND s.key = w.key
+                       WHERE NOT s.dirty FOR UPDATE OF s SKIP LOCKED) AS due
+                   WHERE p.topic = due.topic AND p.key = due.key""",
+                [topic for topic, _ in keys],
+                [key for _, key in keys],
+            )
+
     async def republish_all(self) -> None:
         async with self._connection(fast=True) as connection:
             await connection.execute("UPDATE publications SET dirty = true WHERE NOT dirty")

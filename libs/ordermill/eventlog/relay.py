@@ -29,6 +29,9 @@ CLUSTER_CHECK_S = 1.0
 """How often a relay makes sure that the broker is the one it knows, and that it still leads."""
 CURSOR_EVERY_S = 0.5
 """How often a relay notes how far it is. Whoever follows it after a crash sends again what was sent since."""
+ALONE_AFTER_S = 5.0
+"""How long after it took the lead a relay reckons with what its predecessor still had in hand. An older state that
+comes onto the topic behind a newer one would stay the last there, so the states of that time are sent once more."""
 LONGEST_PACE_S = 0.15
 EAGER_STEPS = 8
 """So many looks in quick succession for what this process has committed, or another whose events came just now."""
@@ -76,6 +79,8 @@ class RelayStatus:
 
     leading: bool = False
     published: int = 0
+    unsure: bool = False
+    """Whether states are to be sent once more: see ALONE_AFTER_S."""
 
 
 class Relay:
@@ -106,6 +111,9 @@ class Relay:
         self._due: set[UUID] = set()
         """Events that this process has committed and not yet published."""
         self._others_write = False
+        self._alone_at = 0.0
+        self._unsure: set[tuple[str, str]] = set()
+        """(topic, key) of the states sent before then."""
         self._batch = batch
         self._wake = asyncio.Event()
 
@@ -132,7 +140,7 @@ class Relay:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
             finally:
-                self.status.leading = False
+                self.status.leading = self.status.unsure = False
 
     async def _lead(self, still_leads: StillLeads) -> None:
         cluster = await self._publisher.cluster()
@@ -152,16 +160,24 @@ class Relay:
         await self._note()
         loop = asyncio.get_running_loop()
         looked_at = noted_at = loop.time()
+        self._alone_at, self._unsure = looked_at + ALONE_AFTER_S, set()
         eager = 0
-        while True:
-            self._wake.clear()
-            began = loop.time()
-            if began - looked_at > CLUSTER_CHECK_S:
-                looked_at = began
+
+        async def look() -> None:
+            nonlocal looked_at
+            if loop.time() - looked_at > CLUSTER_CHECK_S:
+                looked_at = loop.time()
                 await still_leads()
                 if await self._publisher.cluster() != cluster:
                     raise BrokerReplaced(self._service)
-            published = await self.step()
+
+        while True:
+            self._wake.clear()
+            began = loop.time()
+            await look()
+            if self._unsure and began > self._alone_at:
+                await self._send_again()
+            published = await self.step(look)
             if began - noted_at > CURSOR_EVERY_S:
                 noted_at = began
                 await self._note()
@@ -188,19 +204,24 @@ class Relay:
         deadline = asyncio.get_running_loop().time() + timeout_s
         while self.status.leading and asyncio.get_running_loop().time() < deadline:
             if self.status.published >= await self._store.head():
+                if self._unsure:
+                    await self._send_again()  # by whoever leads next
                 await self._note()
                 return
             self.wake()
             await asyncio.sleep(0.02)
 
-    async def step(self) -> int:
+    async def step(self, look: StillLeads) -> int:
         """Number and publish what is there, at most one batch; how many events that were.
 
-        States go before events: who reads an event may look at a state that is at least as new.
+        States go before events: who reads an event may look at a state that is at least as new. Before they do, `look`:
+        who has stood still since the page was read may have been replaced.
         """
         page = await self._store.next_page(self.status.published, self._batch, self._shard)
         rows, states = page.rows, page.states
         while states:
+            await look()
+            self._note_unsure(states)
             await self._publisher.send_states(self._service, states)
             await self._store.published(states)
             states = await self._store.unpublished(self._batch) if len(states) >= self._batch else []
@@ -214,6 +235,16 @@ class Relay:
             self._others_write = not sent <= self._due
             self._due -= sent
         return len(rows)
+
+    def _note_unsure(self, states: Sequence[Publication]) -> None:
+        if self.status.leading and asyncio.get_running_loop().time() < self._alone_at:
+            self._unsure.update((state.topic, state.key) for state in states)
+            self.status.unsure = True
+
+    async def _send_again(self) -> None:
+        await self._store.republish(self._unsure)
+        self._unsure = set()
+        self.status.unsure = False
 
     async def _note(self) -> None:
         published = self.status.published

@@ -244,6 +244,10 @@ class Store(Protocol):
         """These are on their topics. One that has a newer revision by now is due again: it may lie behind that."""
         ...
 
+    async def republish(self, keys: Collection[tuple[str, str]]) -> None:
+        """Mark the latest states under these (topic, key) as not published."""
+        ...
+
     async def republish_all(self) -> None:
         """Mark every latest state as not published (the broker is empty)."""
         ...

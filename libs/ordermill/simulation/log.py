@@ -152,6 +152,9 @@ class FaultyStore:
     async def published(self, sent: Sequence[Publication]) -> None:
         await self.write_to("note what was sent", lambda: self.log.published(sent))
 
+    async def republish(self, keys: Collection[tuple[str, str]]) -> None:
+        await self.write_to("have states sent again", lambda: self.log.republish(keys))
+
     async def republish_all(self) -> None:
         await self.write_to("have all states sent", self.log.republish_all)
 
