@@ -317,12 +317,13 @@ async def test_in_memory_a_broker_emptied_under_its_id_is_filled_though_the_rela
 class HoldsStates(BusPublisher):
     """Of a relay whose states are a long time on their way, and whose process ends when they are there."""
 
-    def __init__(self, bus: Bus, arrives: asyncio.Event) -> None:
+    def __init__(self, bus: Bus) -> None:
         super().__init__(bus, lambda: NOW)
-        self._arrives = arrives
+        self.sent, self.arrives = asyncio.Event(), asyncio.Event()
 
     async def send_states(self, service: str, states: Sequence[Publication]) -> None:
-        await self._arrives.wait()
+        self.sent.set()
+        await self.arrives.wait()
         await super().send_states(service, states)
         raise asyncio.CancelledError
 
@@ -346,25 +347,24 @@ async def test_a_state_that_a_relay_had_in_hand_when_it_lost_its_lead_does_not_s
 ) -> None:
     """It comes onto the topic behind its successor's newer one, and its relay ends before it could say so."""
     monkeypatch.setattr(relay, "ALONE_AFTER_S", 0.5)
-    store, bus, arrives = MemoryStore(), Bus(1), asyncio.Event()
+    store, bus = MemoryStore(), Bus(1)
+    slow = HoldsStates(bus)
     await commit_state(store, b"1")
-    first = asyncio.create_task(Relay(LosesItsLead(store), HoldsStates(bus, arrives), "inventory").run())
-    await asyncio.sleep(0.1)
-    await commit_state(store, b"2")
-    second = asyncio.create_task(Relay(store, BusPublisher(bus, lambda: NOW), "inventory").run())
-    try:
-        async with asyncio.timeout(5):
-            while states_on(bus) != [b"2"]:
-                await asyncio.sleep(0.02)
-            arrives.set()
-            await asyncio.wait([first])
-            assert states_on(bus) == [b"2", b"1"]
-            while states_on(bus) != [b"2", b"1", b"2"]:
-                await asyncio.sleep(0.02)
-        await asyncio.sleep(0.7)
-        assert len(states_on(bus)) == 3
-    finally:
-        second.cancel()
+    first = asyncio.create_task(Relay(LosesItsLead(store), slow, "inventory").run())
+    successor = Relay(store, BusPublisher(bus, lambda: NOW), "inventory")
+    async with asyncio.timeout(5):
+        await slow.sent.wait()
+        await commit_state(store, b"2")
+        second = asyncio.create_task(successor.run())
+        await until(lambda: states_on(bus) == [b"2"])
+        slow.arrives.set()
+        await asyncio.wait([first])
+        assert states_on(bus) == [b"2", b"1"]
+        await until(lambda: not successor.unsure and len(states_on(bus)) > 2)
+        await commit_state(store, b"3")
+        await until(lambda: states_on(bus)[-1] == b"3")
+    second.cancel()
+    assert states_on(bus) == [b"2", b"1", b"2", b"3"]
 
 
 async def commit_state(store: MemoryStore, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Violation:
         return f"{self.check}: {self.service} {self.stream}{at}: {self.text}"
 
 
-class Book:
+class Book(ABC):
     """What one pass over a service's log found out."""
 
     service: ClassVar[str]
@@ -58,8 +59,9 @@ class Book:
             self.wrong("unreadable", stream, f"{type_name} does not fit what was before: {error!r}", seq)
         return event
 
+    @abstractmethod
     def take(self, seq: int, stream: str, event: Any) -> None:
-        raise NotImplementedError
+        """Fold one event in, and tell what is wrong with it."""
 
     def wrong(self, check: str, stream: str, text: str, seq: int | None = None) -> None:
         self.found.append(Violation(check, self.service, stream, seq, text))

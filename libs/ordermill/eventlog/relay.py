@@ -79,8 +79,6 @@ class RelayStatus:
 
     leading: bool = False
     published: int = 0
-    unsure: bool = False
-    """Whether states are to be sent once more: see ALONE_AFTER_S."""
 
 
 class Relay:
@@ -113,9 +111,14 @@ class Relay:
         self._others_write = False
         self._alone_at = 0.0
         self._unsure: set[tuple[str, str]] = set()
-        """(topic, key) of the states sent before then."""
+        """(topic, key) of states to be sent once more then."""
         self._batch = batch
         self._wake = asyncio.Event()
+
+    @property
+    def unsure(self) -> bool:
+        """Whether it leads, and has states to send once more: see ALONE_AFTER_S."""
+        return self.status.leading and bool(self._unsure)
 
     def wake(self, changes: Changes | None = None) -> None:
         """Something was committed: look at once."""
@@ -140,7 +143,7 @@ class Relay:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
             finally:
-                self.status.leading = self.status.unsure = False
+                self.status.leading = False
 
     async def _lead(self, still_leads: StillLeads) -> None:
         cluster = await self._publisher.cluster()
@@ -160,7 +163,7 @@ class Relay:
         await self._note()
         loop = asyncio.get_running_loop()
         looked_at = noted_at = loop.time()
-        self._alone_at, self._unsure = looked_at + ALONE_AFTER_S, set()
+        self._alone_at = looked_at + ALONE_AFTER_S
         eager = 0
 
         async def look() -> None:
@@ -239,12 +242,11 @@ class Relay:
     def _note_unsure(self, states: Sequence[Publication]) -> None:
         if self.status.leading and asyncio.get_running_loop().time() < self._alone_at:
             self._unsure.update((state.topic, state.key) for state in states)
-            self.status.unsure = True
 
     async def _send_again(self) -> None:
-        await self._store.republish(self._unsure)
-        self._unsure = set()
-        self.status.unsure = False
+        again = frozenset(self._unsure)
+        await self._store.republish(again)
+        self._unsure -= again
 
     async def _note(self) -> None:
         published = self.status.published

@@ -111,7 +111,7 @@ class Place:
         """Nothing waits anywhere: no message, no event to publish, and nobody who has yet to hear of a new broker."""
         return not self.bus.lag() and not any(
             instance.process.stands_still
-            or instance.relay.status.unsure
+            or instance.relay.unsure
             or (instance.relay.status.leading and instance.relay.status.published < self._head(instance))
             for instance in self.instances.values()
         )
