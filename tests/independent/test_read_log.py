@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ordermill.eventlog.postgres import PostgresStore
-from ordermill.eventlog.rebuild import verify_store
+from ordermill.eventlog.verify import verify_store
 from tests.conftest import LogDatabase
 from tests.integration.shelves import RULES, SHELF_VIEW
 from tests.integration.test_rebuild import fill, tamper

@@ -12,7 +12,7 @@ from bench.stand import BenchStopped
 from ordermill.eventlog.aggregates import Aggregates
 from ordermill.eventlog.engine import Engine
 from ordermill.eventlog.postgres import PostgresStore
-from ordermill.eventlog.rebuild import verify_store
+from ordermill.eventlog.verify import verify_store
 from tests.conftest import LogDatabase
 
 from .shelves import MONDAY, RULES, SHELF_VIEW, receive, take, task

@@ -17,9 +17,10 @@ from ordermill.eventlog.aggregates import Aggregates
 from ordermill.eventlog.engine import Engine
 from ordermill.eventlog.memory import MemoryStore
 from ordermill.eventlog.postgres import PostgresStore
-from ordermill.eventlog.rebuild import RebuildStalled, Violation, rebuild_view, verify_store
+from ordermill.eventlog.rebuild import RebuildStalled, rebuild_view
 from ordermill.eventlog.records import chained
 from ordermill.eventlog.store import Changes, Store
+from ordermill.eventlog.verify import Violation, verify_store
 from tests.conftest import LogDatabase
 
 from .shelves import MONDAY, RULES, SHELF_VIEW, move, receive, received, rows_of, take, task
@@ -324,7 +325,7 @@ class TestVerify:
     async def test_many_streams_take_several_passes_and_the_same_is_found(
         self, log: LogDatabase, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("ordermill.eventlog.rebuild._STREAMS_A_PASS", 10)
+        monkeypatch.setattr("ordermill.eventlog.verify._STREAMS_A_PASS", 10)
         await fill(store)
         assert await verify_store(store, RULES) == []
         await tamper(log, "DELETE FROM sequenced WHERE seq = 7")

@@ -33,10 +33,10 @@ from eventsourcing.utils import Environment
 
 from ordermill.eventlog.engine import Rules
 from ordermill.eventlog.postgres import PostgresStore
-from ordermill.eventlog.rebuild import verify_store
 from ordermill.eventlog.recorder import LogAggregateRecorder, LogFactory, LogRecorder, follow
 from ordermill.eventlog.records import GENESIS, chained
 from ordermill.eventlog.store import Changes
+from ordermill.eventlog.verify import verify_store
 from tests.conftest import LogDatabase
 
 from .shelves import received, rows_of

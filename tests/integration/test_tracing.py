@@ -17,7 +17,7 @@ from ordermill import tracing
 from ordermill.eventlog.engine import Engine, Rules
 from ordermill.eventlog.migrate import MIGRATIONS, migrate, provision
 from ordermill.eventlog.postgres import PostgresStore
-from ordermill.eventlog.rebuild import verify_store
+from ordermill.eventlog.verify import verify_store
 from ordermill.service.messages import envelope_of, outside_headers
 from tests.conftest import Databases
 from tests.integration.kafka import MONDAY, STOCK, Broker, arrived

@@ -22,10 +22,11 @@ import httpx
 from pydantic import TypeAdapter
 
 from ordermill.errors import Transient
+from ordermill.eventlog.rebuild import Progress
 from ordermill.eventlog.store import Store
 from ordermill.simulator.ledger import Entry
 
-from .auditor import PART_EVENTS, Audit, Auditor, Progress
+from .auditor import PART_EVENTS, Audit, Auditor
 from .book import Violation
 from .books import InventoryBook
 from .parts import NoRoom

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ordermill.contracts.inventory import StockLetGo, StockRestocked, StockShippedOut, StockWrittenOff
+from ordermill.eventlog.rebuild import Progress
 from ordermill.ids import order_id_of
 from ordermill.simulator.ledger import Entry
 
@@ -15,8 +16,6 @@ from .books import CaptureBook, FulfillmentBook, InventoryBook, ReturnsBook, Rou
 from .checks import Books
 from .parts import Filed, Parts
 from .stock import Claimed, StockBook
-
-Progress = Callable[[int], None]
 
 PART_EVENTS = 50_000
 """About a thousand orders of five lines, with which the books take some 100 MB."""

@@ -120,7 +120,7 @@ def as_dict(violation: Any) -> dict[str, Any]:
 async def _verify(services: tuple[str, ...], settled: bool, why: bool) -> Verified:
     from ordermill.audit import audit, ledger_reader
     from ordermill.audit.origin import origins
-    from ordermill.eventlog.rebuild import verify_store
+    from ordermill.eventlog.verify import verify_store
 
     found = Verified()
     async with opened_all(services) as stores:

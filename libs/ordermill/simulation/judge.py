@@ -11,8 +11,8 @@ from ordermill.audit.origin import origins
 from ordermill.contracts.base import decode
 from ordermill.contracts.service import DeadLettered
 from ordermill.eventlog.memory import MemoryStore
-from ordermill.eventlog.rebuild import verify_store
 from ordermill.eventlog.relay import topics_of
+from ordermill.eventlog.verify import verify_store
 from ordermill.simulator.ledger import Entry
 
 from .bus import Bus, header
