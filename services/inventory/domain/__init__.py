@@ -1,6 +1,6 @@
 """The rules of inventory, pure: `decisions` over the states of `stock` and `reservation`."""
 
-from .decisions import (
+from .commands import (
     AllocatePlan,
     CancelUnits,
     Command,
@@ -14,10 +14,8 @@ from .decisions import (
     TakeBackRejected,
     TakeBackShortPicked,
     TakeInReturn,
-    decide,
-    decision,
-    streams,
 )
+from .decisions import decide, decision, streams
 from .reservation import (
     RESERVATION,
     Reservation,

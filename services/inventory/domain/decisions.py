@@ -2,7 +2,7 @@
 
 Four rules hold after every decision:
 - A unit is granted only while it is available, so nothing is oversold.
-- Units that come free go to those who have waited longest (`_balance`).
+- Units that come free go to those who have waited longest (`balance`).
 - Where fewer units are found than are claimed, claims that no location holds yet give way, the newest first.
 - Units that come back from a location while a cancellation calls them off there are let go, not routed again.
 
@@ -16,22 +16,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, assert_never
 
-from ordermill.contracts.base import Fact
-from ordermill.contracts.capture import OrderReleased, ReleasedLine
+from ordermill.contracts.capture import ReleasedLine
 from ordermill.contracts.fields import LineQuantity
 from ordermill.contracts.fulfillment import RejectReason
 from ordermill.contracts.inventory import (
     Allocation,
     AllocationRecalled,
     AllocationRefused,
-    BackorderFilled,
     CancellationTooLate,
     DeallocationCause,
     OrderAllocated,
     OrderBackordered,
-    OrderBackorderFilled,
     OrderDeallocated,
-    OrderFact,
     OrderLetGo,
     OrderRefused,
     OrderReserved,
@@ -43,7 +39,6 @@ from ordermill.contracts.inventory import (
     StockBackordered,
     StockCountRecorded,
     StockDeallocated,
-    StockFact,
     StockLetGo,
     StockReceived,
     StockRejected,
@@ -54,139 +49,29 @@ from ordermill.contracts.inventory import (
 )
 from ordermill.contracts.returns import Disposition, InspectedLine
 from ordermill.contracts.routing import PlannedShipment
-from ordermill.decider import Decision, Folded
+from ordermill.decider import Decision
 
 from ..errors import FulfillmentNotAllocated, NothingToReroute, OrderNotReserved
-from .reservation import RESERVATION, Held, Reservation, answer_mark, cancellation_mark, plan_mark
-from .stock import STOCK, Claim, Stock, claim_key, rejected_mark, taken_mark
-
-Events = list[tuple[str, Fact]]
-ByLine = dict[str, int]
-"""Units by line id."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiveStock:
-    """Goods came in. `locations` are all that we know; word from another is rejected."""
-
-    sku: str
-    location: str
-    quantity: int
-    reference: str
-    locations: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class CorrectStock:
-    """Units were found or lost."""
-
-    sku: str
-    location: str
-    delta: int
-    reason: str
-    reference: str
-    locations: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class CountStock:
-    """All units in the building were counted, those of open fulfillment orders included."""
-
-    sku: str
-    location: str
-    counted: int
-    reference: str
-    locations: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class ReserveOrder:
-    """Claim all lines of a released order or none. `backorder_cap`: units of a SKU that may wait at once."""
-
-    released: OrderReleased
-    backorder_cap: int
-
-
-@dataclass(frozen=True, slots=True)
-class AllocatePlan:
-    """Let the plan's locations hold its units, all of them or none."""
-
-    order_id: str
-    plan_id: str
-    shipments: tuple[PlannedShipment, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TakeBackRejected:
-    """A location will not ship these units."""
-
-    order_id: str
-    fulfillment_id: str
-    reason: RejectReason
-    lines: tuple[LineQuantity, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TakeBackShortPicked:
-    """A picker did not find these units."""
-
-    order_id: str
-    fulfillment_id: str
-    lines: tuple[LineQuantity, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ShipOut:
-    """These units left the building. A fulfillment order may say so in parts, each part once."""
-
-    order_id: str
-    fulfillment_id: str
-    lines: tuple[LineQuantity, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CancelUnits:
-    """Let go of these units, wherever they are. Those that no location can ship are reserved ones."""
-
-    order_id: str
-    cancellation_id: str
-    cause: Literal["canceled", "unroutable"]
-    lines: tuple[LineQuantity, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RerouteUnits:
-    """A person wants all units of a fulfillment order that are not packed routed again, `elsewhere` or anywhere."""
-
-    order_id: str
-    fulfillment_id: str
-    reroute_id: str
-    elsewhere: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LetGoRecalled:
-    """A location answers a recall: in time, these units are not shipped."""
-
-    order_id: str
-    fulfillment_id: str
-    cancellation_id: str
-    lines: tuple[LineQuantity, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TakeInReturn:
-    """Returned goods were inspected. `reference` is that inspection's id: a return may have several."""
-
-    return_id: str
-    reference: str
-    location: str
-    lines: tuple[InspectedLine, ...]
-
-
-StockCommand = ReceiveStock | CorrectStock | CountStock
-OrderCommand = AllocatePlan | TakeBackRejected | TakeBackShortPicked | ShipOut | CancelUnits | LetGoRecalled
-Command = StockCommand | ReserveOrder | OrderCommand | RerouteUnits | TakeInReturn
+from .balance import balance, tell_gave_way
+from .commands import (
+    AllocatePlan,
+    CancelUnits,
+    Command,
+    CorrectStock,
+    CountStock,
+    LetGoRecalled,
+    ReceiveStock,
+    RerouteUnits,
+    ReserveOrder,
+    ShipOut,
+    StockCommand,
+    TakeBackRejected,
+    TakeBackShortPicked,
+    TakeInReturn,
+)
+from .reservation import RESERVATION, Held, answer_mark, cancellation_mark, plan_mark
+from .stock import STOCK, claim_key, rejected_mark, taken_mark
+from .work import ByLine, Events, Work, part_of, units_of
 
 
 def decision(command: Command) -> Decision:
@@ -225,8 +110,8 @@ def decide(states: Mapping[str, Any], command: Command) -> Events:
     return _decided(states, command).events
 
 
-def _decided(states: Mapping[str, Any], command: Command) -> _Work:
-    work = _Work(states)
+def _decided(states: Mapping[str, Any], command: Command) -> Work:
+    work = Work(states)
     match command:
         case ReserveOrder():
             _reserve(work, command)
@@ -255,46 +140,10 @@ def _decided(states: Mapping[str, Any], command: Command) -> _Work:
     return work
 
 
-class _Work:
-    """The states as one decision goes on, and its events so far."""
-
-    __slots__ = ("_now", "_states", "events")
-
-    def __init__(self, states: Mapping[str, Any]) -> None:
-        self._states = states
-        self._now: dict[str, Any] = {}
-        self.events: Events = []
-
-    def stock(self, sku: str) -> Stock:
-        state: Stock = self._state(STOCK.stream(sku))
-        return state
-
-    def reservation(self, order_id: str) -> Reservation:
-        state: Reservation = self._state(RESERVATION.stream(order_id))
-        return state
-
-    def _state(self, stream: str) -> Any:
-        if stream not in self._now:
-            self._now[stream] = self._states[stream]
-        return self._now[stream]
-
-    def record(self, event: StockFact | OrderFact) -> None:
-        if isinstance(event, StockFact):
-            stream = STOCK.stream(event.sku)
-            self._now[stream] = STOCK.evolve(self._state(stream), event)
-        else:
-            stream = RESERVATION.stream(event.order_id)
-            self._now[stream] = RESERVATION.evolve(self._state(stream), event)
-        self.events.append((stream, event))
-
-    def folded(self) -> Folded:
-        return Folded(self.events, self._now)
-
-
 # Stock feeds and returns
 
 
-def _feed(work: _Work, command: StockCommand) -> None:
+def _feed(work: Work, command: StockCommand) -> None:
     stock = work.stock(command.sku)
     sku, location, reference = command.sku, command.location, command.reference
     if taken_mark(location, reference) in stock.references:
@@ -312,16 +161,16 @@ def _feed(work: _Work, command: StockCommand) -> None:
     else:
         delta, reason = command.delta, command.reason
         work.record(StockAdjusted(sku=sku, location=location, delta=delta, reason=reason, reference=reference))
-    _balance(work, [sku]).tell(work)
+    balance(work, [sku]).tell(work)
 
 
-def _reject(work: _Work, command: StockCommand, reason: str) -> None:
+def _reject(work: Work, command: StockCommand, reason: str) -> None:
     location, reference = command.location, command.reference
     if rejected_mark(location, reference) not in work.stock(command.sku).references:
         work.record(StockRejected(sku=command.sku, location=location, reference=reference, reason=reason))
 
 
-def _take_in_return(work: _Work, command: TakeInReturn) -> None:
+def _take_in_return(work: Work, command: TakeInReturn) -> None:
     location, return_id, reference = command.location, command.return_id, command.reference
     fit: dict[str, int] = {}
     unfit: dict[str, int] = {}
@@ -349,13 +198,13 @@ def _take_in_return(work: _Work, command: TakeInReturn) -> None:
                 reason=notes[sku],
             )
         )
-    _balance(work, fit).tell(work)
+    balance(work, fit).tell(work)
 
 
 # Reserve and allocate
 
 
-def _reserve(work: _Work, command: ReserveOrder) -> None:
+def _reserve(work: Work, command: ReserveOrder) -> None:
     """A line is had in full or waits in full; of an order that may not wait, all lines are had or none."""
     order = command.released
     before = work.reservation(order.order_id)
@@ -426,10 +275,10 @@ def _reserve(work: _Work, command: ReserveOrder) -> None:
             )
         )
     if waiting:
-        work.record(OrderBackordered(order_id=order_id, lines=tuple(_units(line, line.quantity) for line in waiting)))
+        work.record(OrderBackordered(order_id=order_id, lines=tuple(units_of(line, line.quantity) for line in waiting)))
 
 
-def _allocate(work: _Work, command: AllocatePlan) -> None:
+def _allocate(work: Work, command: AllocatePlan) -> None:
     """Units of the plan that are no longer reserved (canceled, let go) are left out before it is judged."""
     order_id = command.order_id
     reservation = work.reservation(order_id)
@@ -464,7 +313,7 @@ def _allocate(work: _Work, command: AllocatePlan) -> None:
         return
     allocations: list[Allocation] = []
     for shipment, taken in plan:
-        lines = tuple(_part(reservation.lines[line_id].line, units) for line_id, units in taken.items())
+        lines = tuple(part_of(reservation.lines[line_id].line, units) for line_id, units in taken.items())
         for line in lines:
             work.record(
                 StockAllocated(
@@ -501,11 +350,11 @@ def _allocate(work: _Work, command: AllocatePlan) -> None:
 # What becomes of allocated units
 
 
-def _ship_out(work: _Work, command: ShipOut) -> None:
+def _ship_out(work: Work, command: ShipOut) -> None:
     order_id, fulfillment_id = command.order_id, command.fulfillment_id
     held = _held(work, order_id, fulfillment_id)
     lines = work.reservation(order_id).lines
-    shipped = [_units(lines[line_id].line, units) for line_id, units in _cut(command.lines, held.units).items()]
+    shipped = [units_of(lines[line_id].line, units) for line_id, units in _cut(command.lines, held.units).items()]
     if not shipped:
         return
     for part in shipped:
@@ -531,11 +380,11 @@ def _ship_out(work: _Work, command: ShipOut) -> None:
             )
         )
     work.record(OrderShippedOut(order_id=order_id, fulfillment_id=fulfillment_id, lines=tuple(shipped)))
-    _balance(work, _skus(shipped)).tell(work)
+    balance(work, _skus(shipped)).tell(work)
 
 
 def _take_back(
-    work: _Work,
+    work: Work,
     command: TakeBackRejected | TakeBackShortPicked,
     cause: DeallocationCause,
     lost_as: str | None,
@@ -545,7 +394,7 @@ def _take_back(
     _give_back(work, command, held, _called_off(held, _cut(command.lines, held.units)), cause, lost_as=lost_as)
 
 
-def _reroute(work: _Work, command: RerouteUnits) -> None:
+def _reroute(work: Work, command: RerouteUnits) -> None:
     order_id, fulfillment_id = command.order_id, command.fulfillment_id
     reservation = work.reservation(order_id)
     held = reservation.held.get(fulfillment_id)
@@ -559,7 +408,7 @@ def _reroute(work: _Work, command: RerouteUnits) -> None:
             fulfillment_id, f"{held.location} was asked for them already, and gives them back unless they are packed"
         )
     lines = tuple(
-        _units(claim.line, units)
+        units_of(claim.line, units)
         for line_id, claim in reservation.lines.items()
         if (units := held.recallable(line_id)) > 0
     )
@@ -576,7 +425,7 @@ def _reroute(work: _Work, command: RerouteUnits) -> None:
     )
 
 
-def _let_go_recalled(work: _Work, command: LetGoRecalled) -> None:
+def _let_go_recalled(work: Work, command: LetGoRecalled) -> None:
     """The location has put all these units back, though fewer may be left of the recall than it answers for.
 
     It then came up short before it heard of the recall, and the missing units were let go first. Those put back
@@ -614,7 +463,7 @@ def _called_off(held: Held, back: ByLine, first: str | None = None) -> _Back:
 
 
 def _give_back(
-    work: _Work,
+    work: Work,
     command: TakeBackRejected | TakeBackShortPicked | LetGoRecalled,
     held: Held,
     back: _Back,
@@ -634,7 +483,7 @@ def _give_back(
         sku, again = claims[line_id].line.sku, back.others.get(line_id, 0)
         shelf = work.stock(sku).shelf(held.location)
         if units > again:
-            _let_go(work, order_id, _units(claims[line_id].line, units - again), "allocated", held.location)
+            _let_go(work, order_id, units_of(claims[line_id].line, units - again), "allocated", held.location)
         if again:
             work.record(
                 StockDeallocated(sku=sku, order_id=order_id, line_id=line_id, quantity=again, location=held.location)
@@ -657,19 +506,19 @@ def _give_back(
             OrderLetGo(
                 order_id=order_id,
                 cause="canceled",
-                lines=tuple(_units(claims[line_id].line, units) for line_id, units in by_line.items()),
+                lines=tuple(units_of(claims[line_id].line, units) for line_id, units in by_line.items()),
                 cancellation_id=cancellation_id,
                 fulfillment_id=fulfillment_id,
                 answers=answers,
             )
         )
     first = {claim_key(order_id, line_id): units for line_id, units in back.others.items()} if lost_as else {}
-    outcome = _balance(work, sorted({claims[line_id].line.sku for line_id in back.all}), first)
+    outcome = balance(work, sorted({claims[line_id].line.sku for line_id in back.all}), first)
     # An answer is told whole, so that it counts as given; what of it gives way is told as of any order.
     gave_way = outcome.gave_way.get(order_id, {}) if answers is None else {}
     gone = {line_id: min(units, gave_way.get(line_id, 0)) for line_id, units in back.others.items()}
     kept = tuple(
-        _part(claims[line_id].line, units - gone[line_id])
+        part_of(claims[line_id].line, units - gone[line_id])
         for line_id, units in back.others.items()
         if units > gone[line_id]
     )
@@ -685,15 +534,15 @@ def _give_back(
                 avoid=avoid,
             )
         )
-    lost_lines = tuple(_units(claims[line_id].line, units) for line_id, units in gone.items() if units)
+    lost_lines = tuple(units_of(claims[line_id].line, units) for line_id, units in gone.items() if units)
     if lost_lines:
-        _tell_gave_way(work, order_id, lost_lines, fulfillment_id)
+        tell_gave_way(work, order_id, lost_lines, fulfillment_id)
         for part in lost_lines:
             gave_way[part.line_id] -= part.quantity
     outcome.tell(work)
 
 
-def _cancel(work: _Work, command: CancelUnits) -> None:
+def _cancel(work: Work, command: CancelUnits) -> None:
     """What no location holds is let go at once, allocated units are recalled, for the rest it is too late."""
     order_id, cancellation_id = command.order_id, command.cancellation_id
     reservation = work.reservation(order_id)
@@ -701,7 +550,7 @@ def _cancel(work: _Work, command: CancelUnits) -> None:
         raise OrderNotReserved(order_id)
     if cancellation_mark(cancellation_id) in reservation.settled:
         return
-    let_go: list[LineQuantity] = []
+    freed: list[LineQuantity] = []
     waited: list[LineQuantity] = []
     recalled: dict[str, list[LineQuantity]] = {}
     too_late: list[LineQuantity] = []
@@ -713,29 +562,29 @@ def _cancel(work: _Work, command: CancelUnits) -> None:
         reserved_first = command.cause == "unroutable"
         waiting = max(0, free - claim.reserved) if reserved_first else min(free, claim.backordered)
         if free > waiting:
-            _let_go(work, order_id, _units(claim.line, free - waiting), "reserved")
+            _let_go(work, order_id, units_of(claim.line, free - waiting), "reserved")
         if waiting:
-            waited.append(_units(claim.line, waiting))
+            waited.append(units_of(claim.line, waiting))
             _let_go(work, order_id, waited[-1], "backordered")
         if free:
-            let_go.append(_units(claim.line, free))
+            freed.append(units_of(claim.line, free))
         rest = asked - free
         under_recall = 0
         for fulfillment_id, held in sorted(reservation.held.items()):
             under_recall += held.recalled(line_id)
             units = min(rest, held.recallable(line_id))
             if units:
-                recalled.setdefault(fulfillment_id, []).append(_units(claim.line, units))
+                recalled.setdefault(fulfillment_id, []).append(units_of(claim.line, units))
                 rest -= units
         beyond = min(rest, claim.shipped + under_recall)
         if beyond:
-            too_late.append(_units(claim.line, beyond))
-    if let_go:
+            too_late.append(units_of(claim.line, beyond))
+    if freed:
         work.record(
             OrderLetGo(
                 order_id=order_id,
                 cause=command.cause,
-                lines=tuple(let_go),
+                lines=tuple(freed),
                 cancellation_id=cancellation_id,
                 backordered=tuple(waited),
             )
@@ -751,116 +600,10 @@ def _cancel(work: _Work, command: CancelUnits) -> None:
         )
     if too_late:
         work.record(CancellationTooLate(order_id=order_id, cancellation_id=cancellation_id, lines=tuple(too_late)))
-    _balance(work, _skus(let_go)).tell(work)
+    balance(work, _skus(freed)).tell(work)
 
 
-# Who gets what comes free, who gives way to what is not there
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """What `_balance` did to the claims of each order: units by order id and line id."""
-
-    filled: dict[str, ByLine]
-    gave_way: dict[str, ByLine]
-
-    def tell(self, work: _Work) -> None:
-        """Record it on the reservation streams: one event per order and kind."""
-        for order_id, units in self.gave_way.items():
-            claims = work.reservation(order_id).lines
-            lines = tuple(_units(claims[line_id].line, n) for line_id, n in units.items() if n)
-            if lines:
-                _tell_gave_way(work, order_id, lines)
-        for order_id, units in self.filled.items():
-            reservation = work.reservation(order_id)
-            opened = _opened(reservation, order_id)
-            work.record(
-                OrderBackorderFilled(
-                    order_id=order_id,
-                    placed_at=opened.placed_at,
-                    destination=opened.destination,
-                    service_level=opened.service_level,
-                    lines=tuple(_part(reservation.lines[line_id].line, n) for line_id, n in units.items()),
-                )
-            )
-
-
-def _balance(work: _Work, skus: Iterable[str], first: Mapping[str, int] | None = None) -> _Outcome:
-    """Bring claims and units together again, on the stock streams.
-
-    Free units go to those who wait, by their turn, a part of a line if there is no more. Where more is
-    claimed than there is, reserved units give way: those of `first` (claim key to units), then the newest.
-    """
-    outcome = _Outcome({}, {})
-    touched: list[tuple[str, bool, Claim, int]] = []
-    for sku in skus:
-        stock = work.stock(sku)
-        if stock.available > 0:
-            touched.extend((sku, True, claim, units) for claim, units in _next_served(stock))
-        elif stock.available < 0:
-            touched.extend((sku, False, claim, units) for claim, units in _first_to_yield(stock, first or {}))
-    # All are looked up before the first is used, so that those that must be loaded are known together.
-    orders = {claim.order_id: work.reservation(claim.order_id) for _, _, claim, _ in touched}
-    for sku, serve, claim, units in touched:
-        order_id, line_id = claim.order_id, claim.line_id
-        told = outcome.filled if serve else outcome.gave_way
-        by_line = told.setdefault(order_id, {})
-        by_line[line_id] = by_line.get(line_id, 0) + units
-        if serve:
-            work.record(BackorderFilled(sku=sku, order_id=order_id, line_id=line_id, quantity=units))
-            continue
-        if _opened(orders[order_id], order_id).allow_backorder:
-            # Before the units are let go, so that the claim stays open and keeps its turn.
-            work.record(StockBackordered(sku=sku, order_id=order_id, line_id=line_id, quantity=units))
-        work.record(StockLetGo(sku=sku, order_id=order_id, line_id=line_id, quantity=units, was="reserved"))
-    return outcome
-
-
-def _next_served(stock: Stock) -> list[tuple[Claim, int]]:
-    free, turns = stock.available, stock.claims.waiting
-    served: list[tuple[Claim, int]] = []
-    while free > 0 and (turn := turns.first()) is not None:
-        claim = stock.claims.by_turn[turn]
-        units = min(free, claim.backordered)
-        served.append((claim, units))
-        free -= units
-        turns = turns.discard(turn)
-    return served
-
-
-def _first_to_yield(stock: Stock, first: Mapping[str, int]) -> list[tuple[Claim, int]]:
-    short, turns = -stock.available, stock.claims.reserved
-    yielding: dict[int, int] = {}
-    for key, most in first.items():
-        turn = stock.claims.turn_of.get(key)
-        if turn is not None and short > 0:
-            yielding[turn] = min(stock.claims.by_turn[turn].reserved, most, short)
-            short -= yielding[turn]
-    while short > 0 and (turn := turns.last()) is not None:
-        units = min(stock.claims.by_turn[turn].reserved - yielding.get(turn, 0), short)
-        yielding[turn] = yielding.get(turn, 0) + units
-        short -= units
-        turns = turns.discard(turn)
-    return [(stock.claims.by_turn[turn], units) for turn, units in yielding.items() if units]
-
-
-def _tell_gave_way(
-    work: _Work, order_id: str, lines: tuple[LineQuantity, ...], fulfillment_id: str | None = None
-) -> None:
-    if _opened(work.reservation(order_id), order_id).allow_backorder:
-        was: Literal["reserved", "allocated"] = "allocated" if fulfillment_id else "reserved"
-        work.record(OrderBackordered(order_id=order_id, lines=lines, was=was, fulfillment_id=fulfillment_id))
-    else:
-        work.record(OrderLetGo(order_id=order_id, cause="shortage", lines=lines, fulfillment_id=fulfillment_id))
-
-
-def _opened(reservation: Reservation, order_id: str) -> ReservationOpened:
-    if reservation.opened is None:
-        raise OrderNotReserved(order_id)
-    return reservation.opened
-
-
-def _held(work: _Work, order_id: str, fulfillment_id: str) -> Held:
+def _held(work: Work, order_id: str, fulfillment_id: str) -> Held:
     held = work.reservation(order_id).held.get(fulfillment_id)
     if held is None:
         raise FulfillmentNotAllocated(order_id, fulfillment_id)
@@ -868,7 +611,7 @@ def _held(work: _Work, order_id: str, fulfillment_id: str) -> Held:
 
 
 def _let_go(
-    work: _Work,
+    work: Work,
     order_id: str,
     part: LineQuantity,
     was: Literal["reserved", "backordered", "allocated"],
@@ -901,14 +644,3 @@ def _cut(lines: Iterable[LineQuantity], held: Mapping[str, int]) -> ByLine:
 
 def _skus(lines: Iterable[LineQuantity]) -> list[str]:
     return sorted({line.sku for line in lines})
-
-
-def _units(line: ReleasedLine, units: int) -> LineQuantity:
-    return LineQuantity(line_id=line.line_id, sku=line.sku, quantity=units)
-
-
-def _part(line: ReleasedLine, units: int) -> ReleasedLine:
-    """So many units of the line as it was released."""
-    if units == line.quantity:
-        return line
-    return ReleasedLine(line_id=line.line_id, sku=line.sku, title=line.title, quantity=units, weight_g=line.weight_g)
