@@ -28,8 +28,8 @@ from ordermill.eventlog.store import Transaction
 from ordermill.ids import uuid7
 from ordermill.installation import declared
 from ordermill.names import SERVICES
+from ordermill.service.consuming import Subscriptions
 from ordermill.service.declare import Service
-from ordermill.service.kafka import Subscriptions
 from ordermill.service.metrics import Metrics
 from ordermill.service.publisher import KafkaPublisher
 from ordermill.service.run import kafka_of, spare_the_collector

@@ -20,7 +20,8 @@ from ordermill.eventlog.postgres import PLANNED_ONCE, keep_as_it_is, translated
 from ordermill.keyring import Keyring, PostgresKeyStore
 from ordermill.names import CONSOLE, SERVICES, url_of
 from ordermill.network import read_network
-from ordermill.service.kafka import Subscriptions, ensure_topics
+from ordermill.service.consuming import Subscriptions
+from ordermill.service.kafka import ensure_topics
 from ordermill.service.logs import configure_logging
 from ordermill.service.loops import Parts
 from ordermill.service.run import Server, clock_of, kafka_of, spare_the_collector, traced, until
@@ -148,7 +149,8 @@ async def _consume(
     stop: asyncio.Event, platform: PlatformSettings, projecting: Projecting, metrics: ConsoleMetrics, parts: Parts
 ) -> None:
     kafka = kafka_of(platform)
-    if await until(stop, lambda: ensure_topics(kafka, all_topics(SERVICES))) is None and stop.is_set():
+    await until(stop, lambda: ensure_topics(kafka, all_topics(SERVICES)))
+    if stop.is_set():
         return
     group = f"{CONSOLE}-{await generation(projecting.pool)}"
     topics = _topics()

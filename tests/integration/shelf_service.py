@@ -26,8 +26,9 @@ from ordermill.eventlog.engine import Engine
 from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.relay import Relay
 from ordermill.eventlog.store import Changes, Store, Timer
+from ordermill.service.consuming import Subscriptions
 from ordermill.service.declare import EffectOf, Received, Service, on
-from ordermill.service.kafka import KafkaSettings, Subscriptions, put_away
+from ordermill.service.kafka import KafkaSettings, put_away
 from ordermill.service.logs import configure_logging
 from ordermill.service.metrics import Metrics
 from ordermill.service.publisher import KafkaPublisher

@@ -14,8 +14,10 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from ordermill.contracts.base import decode
 from ordermill.contracts.inventory import StockReceived
 from ordermill.names import SERVICES
-from ordermill.service import kafka
-from ordermill.service.kafka import ensure_topics, follow
+from ordermill.service import consuming
+from ordermill.service.consuming import Subscriptions
+from ordermill.service.following import follow
+from ordermill.service.kafka import ensure_topics
 from ordermill.service.topics import all_topics, policy_of
 from tests.brokers import apache_only
 from tests.integration.kafka import STOCK, Broker, arrived, outside_headers_of
@@ -113,7 +115,7 @@ async def test_a_worker_waits_for_a_topic_and_never_makes_it(broker: Broker, cap
     async def nothing(records: Any) -> None:
         assert not records
 
-    waiting = kafka.Subscriptions(broker.settings(), "waiting", "1", ["later"], 1, nothing)
+    waiting = Subscriptions(broker.settings(), "waiting", "1", ["later"], 1, nothing)
     starting = asyncio.create_task(waiting.start())
     await asyncio.sleep(1)
     admin = AIOKafkaAdminClient(bootstrap_servers=broker.address)
@@ -138,7 +140,7 @@ async def test_a_topic_that_was_not_there_when_partitions_were_shared_out_is_rea
     """A broker that lost all gets its topics one after another. A client by itself looks again only when its picture of
     the cluster is too old for it.
     """
-    monkeypatch.setattr(kafka, "METADATA_AGE_MS", 300_000)
+    monkeypatch.setattr(consuming, "METADATA_AGE_MS", 300_000)
     share_out, shared, read = RoundRobinPartitionAssignor.assign, list[Any](), list[str]()
 
     def before_it_was_there(cluster: Any, members: Any) -> Any:
@@ -155,7 +157,7 @@ async def test_a_topic_that_was_not_there_when_partitions_were_shared_out_is_rea
 
     monkeypatch.setattr(RoundRobinPartitionAssignor, "assign", before_it_was_there)
     await ensure_topics(broker.settings(), ["early", "late"])
-    one = kafka.Subscriptions(broker.settings(), "one", "1", ["early", "late"], 1, note)
+    one = Subscriptions(broker.settings(), "one", "1", ["early", "late"], 1, note)
     await one.start()
     watching = asyncio.create_task(one.watch(lambda consuming: None))
     try:

@@ -33,8 +33,8 @@ from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.store import Store
 from ordermill.installation import builder
 from ordermill.keyring import MemoryKeyStore
+from ordermill.service.consuming import Subscriptions
 from ordermill.service.deadletters import LETTER_VIEW
-from ordermill.service.kafka import Subscriptions
 from ordermill.service.messages import MAX_MESSAGE_BYTES, Headers
 from ordermill.service.metrics import Metrics
 from ordermill.service.running import RunningService

@@ -31,9 +31,11 @@ from ordermill.contracts.location import StockCorrected
 from ordermill.contracts.service import DeadLettered
 from ordermill.embedded.ports import choose_ports
 from ordermill.eventlog.records import SequencedRow
-from ordermill.service import kafka, publisher
+from ordermill.service import consuming, kafka, publisher
+from ordermill.service.consuming import Subscriptions
 from ordermill.service.deadletters import LetterNotWaiting
-from ordermill.service.kafka import follow
+from ordermill.service.following import follow
+from ordermill.service.run import until
 from ordermill.service.surface import application
 from tests import brokers
 from tests.integration.kafka import MONDAY, STOCK, Broker, arrived
@@ -76,7 +78,7 @@ async def test_how_far_an_instance_is_gets_known_though_nothing_more_comes(broke
 async def test_who_stops_leaves_nothing_that_its_successor_is_told_again(
     broker: Broker, shelf_log: Log, instance: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka, "COMMIT_EVERY_S", 60.0)
+    monkeypatch.setattr(consuming, "COMMIT_EVERY_S", 60.0)
     one = await instance()
     await one.consume(broker.settings())
     for n in range(3):
@@ -609,17 +611,32 @@ async def test_a_service_is_ready_again_when_the_broker_that_was_away_is_back(
     await eventually(one.ready, timeout_s=20)
 
 
+async def test_who_waits_for_a_broker_that_says_nothing_stops_when_told() -> None:
+    """Not after all of a client's time-outs, when whoever told it has killed it long ago."""
+    silent = await asyncio.start_server(lambda reader, writer: asyncio.sleep(60), "127.0.0.1", 0)
+    settings = kafka.KafkaSettings("127.0.0.1:{1}".format(*silent.sockets[0].getsockname()))
+    telling = publisher.KafkaPublisher(settings, system_clock)
+    listening = Subscriptions(settings, "listening", "1", [STOCK], 1, lambda records: asyncio.sleep(0))
+    stop = asyncio.Event()
+    starts = (lambda: kafka.ensure_topics(settings, [STOCK]), telling.start, listening.start)
+    asyncio.get_running_loop().call_later(0.5, stop.set)
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*(until(stop, start) for start in starts)) == [None, None, None]
+        await asyncio.gather(telling.stop(), listening.stop())
+    silent.close()
+
+
 async def test_who_has_no_partition_because_others_have_them_consumes(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka, "OUT_OF_GROUP_S", 0.5)
+    monkeypatch.setattr(consuming, "OUT_OF_GROUP_S", 0.5)
     settings, told = broker.settings(partitions=1), list[bool]()
 
     async def nothing(records: Any) -> None:
         assert not records
 
     await kafka.ensure_topics(settings, ["one-partition"])
-    two = kafka.Subscriptions(settings, "two", "1", ["one-partition"], 2, nothing)
+    two = Subscriptions(settings, "two", "1", ["one-partition"], 2, nothing)
     await two.start()
 
     async def shared_out() -> bool:

@@ -18,7 +18,8 @@ from ordermill.eventlog.records import SequencedRow
 from ordermill.eventlog.relay import Publisher, Relay
 from ordermill.eventlog.store import Changes, Publication, StillLeads
 from ordermill.names import SERVICES
-from ordermill.service.kafka import Subscriptions, follow
+from ordermill.service.consuming import Subscriptions
+from ordermill.service.following import follow
 from ordermill.service.publisher import KafkaPublisher
 from ordermill.service.topics import all_topics
 from ordermill.simulation.bus import Bus, BusPublisher, NotYours

@@ -20,7 +20,7 @@ from ordermill.errors import Refused
 from ordermill.installation import write_private
 from ordermill.names import SERVICES, url_of
 from ordermill.network import read_network
-from ordermill.service.kafka import follow
+from ordermill.service.following import follow
 from ordermill.service.logs import configure_logging
 from ordermill.service.run import clock_of, kafka_of
 from ordermill.service.settings import PlatformSettings

@@ -13,7 +13,7 @@ from ordermill.tracing import start, tracing, within
 from .metrics import CommonMetrics
 
 if TYPE_CHECKING:
-    from .kafka import Subscriptions
+    from .consuming import Subscriptions
     from .running import RunningService
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

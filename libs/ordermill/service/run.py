@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 import uvicorn
@@ -23,8 +23,10 @@ from ordermill.eventlog.relay import Relay
 from ordermill.names import SERVICES
 from ordermill.tracing import endpoint_of, start_tracing, stop_tracing
 
+from .consuming import Subscriptions
 from .declare import Follows, Service
-from .kafka import KafkaSettings, Subscriptions, ensure_topics, follow
+from .following import follow
+from .kafka import KafkaSettings, ensure_topics
 from .logs import configure_logging
 from .loops import Parts
 from .messages import envelope_of
@@ -36,6 +38,9 @@ from .surface import application
 from .topics import all_topics, topics_told_by
 
 logger = structlog.get_logger(__name__)
+T = TypeVar("T")
+_LAST_WORDS_S = 5.0
+"""What is called off may close its connections."""
 
 
 def clock_of(settings: PlatformSettings) -> Clock:
@@ -105,14 +110,15 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
     )
     parts = Parts(stop)
     try:
-        if await until(stop, lambda: ensure_topics(kafka, all_topics(SERVICES))) is None and stop.is_set():
+        await until(stop, lambda: ensure_topics(kafka, all_topics(SERVICES)))
+        if stop.is_set():
             return
         await until(stop, publisher.start)
         running.relay = Relay(store, publisher, service.name, pace_s=service.pace_s)
         engine.on_commit.append(running.relay.wake)
         parts.start(running.relay.run())
         parts.start(server.serve())
-        await _follow(service.follows, kafka, parts.start)
+        await _follow(service.follows, kafka, parts.start, stop)
         if service.startup is not None:
             await service.startup(running)
         paced = replace(kafka, pace_s=service.pace_s)
@@ -159,12 +165,12 @@ def spare_the_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-async def until(stop: asyncio.Event, work: Callable[[], Any]) -> Any:
-    """Try `work` until it works or a signal came: at start the database or the broker may not be there yet."""
+async def until(stop: asyncio.Event, work: Callable[[], Awaitable[T]]) -> T | None:
+    """Try `work` until it works: at start the database or the broker may not be there yet. None once a signal came."""
     pause = 0.1
     while not stop.is_set():
         try:
-            return await work()
+            return await unless(stop, work())
         except Transient as error:
             logger.warning("waits", error=str(error))
             with suppress(TimeoutError):
@@ -173,7 +179,23 @@ async def until(stop: asyncio.Event, work: Callable[[], Any]) -> Any:
     return None
 
 
-async def _follow(follows: tuple[Follows, ...], kafka: KafkaSettings, start: Callable[[Any], object]) -> None:
+async def unless(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
+    """What comes of `work`; None if a signal comes first, which calls it off: who asks a broker that says nothing would
+    wait for all of its time-out.
+    """
+    working, stopping = asyncio.ensure_future(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in (working, stopping):
+            task.cancel()
+        await asyncio.wait((working, stopping), timeout=_LAST_WORDS_S)
+
+
+async def _follow(
+    follows: tuple[Follows, ...], kafka: KafkaSettings, start: Callable[[Any], object], stop: asyncio.Event
+) -> None:
     if not follows:
         return
     caught_up = asyncio.Event()
@@ -190,7 +212,7 @@ async def _follow(follows: tuple[Follows, ...], kafka: KafkaSettings, start: Cal
 
     start(follow(kafka, sorted({followed.message.topic for followed in follows}), absorb, caught_up))
     with suppress(TimeoutError):
-        await asyncio.wait_for(caught_up.wait(), 30)
+        await asyncio.wait_for(unless(stop, caught_up.wait()), 30)
 
 
 class Server(uvicorn.Server):

@@ -41,7 +41,7 @@ from .metrics import Metrics
 from .observe import measure
 
 if TYPE_CHECKING:
-    from .kafka import Subscriptions
+    from .consuming import Subscriptions
 
 logger = structlog.get_logger(__name__)
 T = TypeVar("T")
