@@ -106,7 +106,7 @@ class Deployment:
         return found | {name: value for name, value in os.environ.items() if name.startswith(PROVIDERS) and value}
 
     def _demo(self, speed: float | None) -> dict[str, str]:
-        from ordermill.demo.launch import demo_settings
+        from ordermill.demo.settings import demo_settings
         from ordermill.demo.state import DemoClock, DemoState, StoryClock
 
         folder = self.folder / "world"

@@ -17,10 +17,10 @@ from ordermill.embedded.processes import Child, Supervisor
 from ordermill.embedded.stack import EmbeddedStack
 from ordermill.installation import Installation, home, runner
 from ordermill.names import CONSOLE, SERVICES, SIMULATOR
-from ordermill.simulator.faults import DEMO
 from ordermill.wrong_settings import check_settings
 
 from .run import REPORT, WorldOptions, run_world
+from .settings import demo_settings
 from .show import show_ready, show_report
 from .state import DemoClock, DemoState
 
@@ -157,22 +157,3 @@ def run_all() -> int:
 
 def niceness(name: str) -> int:
     return SERVICES_NICE if name in SERVICES else 0
-
-
-def demo_settings(folder: Path, speed: float) -> dict[str, str]:
-    """Waits that make sense on a clock that runs fast: never shorter than what takes real time anyway."""
-    from services.routing.policy import default_policy_text
-
-    policy = default_policy_text()
-    retry_s = max(10, round(speed * 1.0))
-    lines = [f"retry_after_s = {retry_s}" if line.startswith("retry_after_s") else line for line in policy.splitlines()]
-    path = folder / "demo-routing-policy.toml"
-    path.write_text("\n".join(lines) + "\n")
-    return {
-        "OMS_ROUTING_POLICY_FILE": str(path),
-        "OMS_TRACKING_LOST_AFTER": "P6D",
-        "OMS_SIMULATOR_BEHAVIOR": DEMO.model_dump_json(),
-        "OMS_OUTBOUND_READ_S": "1",
-        "OMS_OUTBOUND_TOTAL_S": "2",
-        "OMS_CAPTURE_TRUSTED_CHANNELS": '["store", "wholesale", "pos", "marketplace"]',
-    }

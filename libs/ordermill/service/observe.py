@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hmac
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ordermill.tracing import start, tracing, within
 
+from .consuming import Subscriptions
+from .loops import forever
 from .metrics import CommonMetrics
-
-if TYPE_CHECKING:
-    from .consuming import Subscriptions
-    from .running import RunningService
+from .running import RunningService
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNMATCHED = "unmatched"
@@ -67,6 +65,16 @@ class ObserveRequests:
             return None
         found: bytes = headers.get(b"traceparent", b"")
         return found.decode("latin-1")
+
+
+async def keep_measuring(running: RunningService, subscriptions: Subscriptions, every_s: float = 1.0) -> None:
+    """As long as the service is at work."""
+
+    async def work() -> int:
+        await measure(running, subscriptions)
+        return 0
+
+    await forever("measuring", work, every_s)
 
 
 async def measure(running: RunningService, subscriptions: Subscriptions | None = None) -> None:

@@ -31,6 +31,7 @@ from .logs import configure_logging
 from .loops import Parts
 from .messages import envelope_of
 from .metrics import Metrics, our_version
+from .observe import keep_measuring
 from .publisher import KafkaPublisher
 from .running import RunningService
 from .settings import PlatformSettings, ServiceSettings, settings_of
@@ -131,7 +132,7 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         logger.info("consuming", topics=service.topics)
         if service.timers:
             parts.start(running.timers_loop())
-        parts.start(running.measure_loop(subscriptions))
+        parts.start(keep_measuring(running, subscriptions))
         if service.effects:
             parts.start(running.effects_loop())
         for work in service.background:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
 from time import time_ns
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
@@ -38,10 +38,6 @@ from .messages import (
     record_key,
 )
 from .metrics import Metrics
-from .observe import measure
-
-if TYPE_CHECKING:
-    from .consuming import Subscriptions
 
 logger = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -402,13 +398,6 @@ class RunningService:
             return await self.effects.start_due()
 
         await forever("effects", work, every_s, self.effects.wake)
-
-    async def measure_loop(self, subscriptions: Subscriptions, every_s: float = 1.0) -> None:
-        async def work() -> int:
-            await measure(self, subscriptions)
-            return 0
-
-        await forever("measuring", work, every_s)
 
 
 def facts_of(outcome: Outcome, kind: type[Fact]) -> list[Any]:
