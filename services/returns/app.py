@@ -22,10 +22,19 @@ from ordermill.service.outbound import Outbound, OutboundSettings
 from ordermill.service.settings import PlatformSettings
 
 from .answers import PurchaseDocument, ReturnDocument
-from .domain import RETURN, CloseReceipt, Command, InspectReturn, ReceiveReturn, RequestReturn, RetryRefund
+from .domain import (
+    PARCEL,
+    PURCHASE,
+    RETURN,
+    CloseReceipt,
+    Command,
+    InspectReturn,
+    ReceiveReturn,
+    RequestReturn,
+    RetryRefund,
+)
 from .handlers import Desk, deadlines
 from .policy import BUILT_IN, read_policy
-from .purchase import PARCEL, PURCHASE
 from .settings import ReturnsSettings
 from .views import PURCHASES, RETURNS
 

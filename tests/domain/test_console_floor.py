@@ -22,7 +22,7 @@ from services.console.pictures.returns import RETURNS, Return
 from services.console.told import Told
 from services.fulfillment.domain import FULFILLMENT, Command, decide, fulfillment_summary
 from services.returns.domain import RETURN, return_summary
-from services.returns.purchase import PURCHASE
+from services.returns.domain.purchase import PURCHASE
 from tests.cli.life import MONDAY, Logs, whole_life
 from tests.domain.test_fulfillment import CREATED, commands, next_step
 from tests.domain.test_returns import Log, ask, delivered_order, graded, inspect, mixed_commands, receive

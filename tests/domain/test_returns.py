@@ -64,6 +64,19 @@ from services.returns.domain import (
     rma_of,
     to_decision,
 )
+from services.returns.domain.purchase import (
+    PARCEL,
+    PURCHASE,
+    ExpectParcel,
+    Parcel,
+    Purchase,
+    RecordCancellation,
+    RecordDelivery,
+    RecordPurchase,
+    RevisePurchase,
+    decide_purchase,
+    purchase_summary,
+)
 from services.returns.errors import (
     NoFailedRefund,
     NotInspected,
@@ -78,19 +91,6 @@ from services.returns.errors import (
     UnexpectedGoods,
 )
 from services.returns.policy import BUILT_IN, ReturnPolicy, parse_policy, read_policy
-from services.returns.purchase import (
-    PARCEL,
-    PURCHASE,
-    ExpectParcel,
-    Parcel,
-    Purchase,
-    RecordCancellation,
-    RecordDelivery,
-    RecordPurchase,
-    RevisePurchase,
-    decide_purchase,
-    purchase_summary,
-)
 from tests.spec import spec, through_json
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)

@@ -23,7 +23,7 @@ from ordermill.simulation.bus import BusPublisher, Consumer
 from ordermill.simulation.log import FaultyStore
 from services.capture.domain import decisions as capture
 from services.inventory.domain import decisions as inventory
-from services.returns import domain as returns
+from services.returns.domain import decisions as returns
 from services.routing.planner import OrderToPlan
 from services.tracking import domain as tracking
 

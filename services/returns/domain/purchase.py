@@ -32,7 +32,7 @@ from ordermill.money import goods_of, range_of_units
 from ordermill.pmap import PMap
 from ordermill.replacing import replace
 
-from .errors import PurchaseNotRecorded
+from ..errors import PurchaseNotRecorded
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,11 @@
-"""One order at one location: accept, pick, pack, label, hand over. Pure: time and ids come in with the command.
-
-Every unit asked for is, at any moment, in exactly one state: still open, in hand (picked, then packed, then shipped),
-short-picked, canceled or rejected.
-"""
+"""What a location does with its part of an order: accept, pick, pack, label, hand over."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from enum import StrEnum
-from typing import Any, assert_never
+from typing import assert_never
 
-from immutables import Map
-
-from ordermill.contracts.capture import ReleasedLine
-from ordermill.contracts.fields import Destination, LineQuantity, Money
+from ordermill.contracts.fields import LineQuantity
 from ordermill.contracts.fulfillment import (
     Event,
     FulfillmentAccepted,
@@ -31,14 +21,10 @@ from ordermill.contracts.fulfillment import (
     LabelRequested,
     PackageLabeled,
     PackedPackage,
-    RejectReason,
     ShippedPackage,
 )
-from ordermill.decider import Decider
-from ordermill.pmap import PMap
-from ordermill.replacing import replace
 
-from .errors import (
+from ..errors import (
     FulfillmentIdTaken,
     FulfillmentNotCreated,
     FulfillmentNotFound,
@@ -51,184 +37,29 @@ from .errors import (
     UnknownLine,
     WrongState,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class CreateFulfillment:
-    """Ask a location to ship its part of an order; one for each allocation of inventory's OrderAllocated."""
-
-    fulfillment_id: str
-    order_id: str
-    location: str
-    channel: str
-    external_id: str
-    destination: Destination
-    carrier: str
-    service: str
-    ship_by: datetime
-    deliver_by: datetime
-    lines: tuple[ReleasedLine, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Accept:
-    fulfillment_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """The location gives all units back; possible until they are packed."""
-
-    fulfillment_id: str
-    reason: RejectReason
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """What the picker found, all of it. What is asked for and not in `lines` was not there."""
-
-    fulfillment_id: str
-    lines: tuple[LineQuantity, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Pack:
-    fulfillment_id: str
-    packages: tuple[PackedPackage, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RecordLabel:
-    """The carrier sold the label that was asked for as `label_id`."""
-
-    fulfillment_id: str
-    package: int
-    label_id: str
-    carrier: str
-    service: str
-    tracking_number: str
-    cost: Money
-
-
-@dataclass(frozen=True, slots=True)
-class RecordLabelFailure:
-    """There is no label. `answered` is False if the carrier did not say so itself, and may have sold one."""
-
-    fulfillment_id: str
-    package: int
-    label_id: str
-    reason: str
-    answered: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class RetryLabel:
-    """A person asks again after a failure; another carrier or service if they name one."""
-
-    fulfillment_id: str
-    package: int
-    carrier: str | None = None
-    service: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HandOver:
-    fulfillment_id: str
-    shipped_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class CancelLines:
-    """Inventory calls units off (AllocationRecalled) and gets one answer for each `cancellation_id`."""
-
-    fulfillment_id: str
-    cancellation_id: str
-    lines: tuple[LineQuantity, ...]
-
-
-Command = (
-    CreateFulfillment
-    | Accept
-    | Reject
-    | Pick
-    | Pack
-    | RecordLabel
-    | RecordLabelFailure
-    | RetryLabel
-    | HandOver
-    | CancelLines
+from .commands import (
+    Accept,
+    CancelLines,
+    Command,
+    CreateFulfillment,
+    HandOver,
+    Pack,
+    Pick,
+    RecordLabel,
+    RecordLabelFailure,
+    Reject,
+    RetryLabel,
+)
+from .fulfillment_order import (
+    FulfillmentOrder,
+    LabelState,
+    Package,
+    Stage,
+    in_order,
+    so_now,
 )
 
-
-class Stage(StrEnum):
-    UNKNOWN = "unknown"
-    CREATED = "created"
-    ACCEPTED = "accepted"
-    PICKED = "picked"
-    PACKED = "packed"
-    SHIPPED = "shipped"
-    REJECTED = "rejected"
-    SHORT_PICKED = "short-picked"
-    """Nothing was found at all."""
-    CANCELED = "canceled"
-
-
 _CANCELABLE = frozenset({Stage.CREATED, Stage.ACCEPTED, Stage.PICKED})
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line's units. `found` is what the picker reported, whatever became of it later."""
-
-    sku: str
-    asked: int = 0
-    found: int = 0
-    short: int = 0
-    canceled: int = 0
-    rejected: int = 0
-
-    @property
-    def left(self) -> int:
-        """Open before the pick, in hand after it."""
-        return self.asked - self.short - self.canceled - self.rejected
-
-
-class LabelState(StrEnum):
-    REQUESTED = "requested"
-    FAILED = "failed"
-    BOUGHT = "bought"
-
-
-@dataclass(frozen=True, slots=True)
-class Package:
-    """A packed box and its label as last asked for. `attempt` counts the purchases, each with its own label id."""
-
-    packed: PackedPackage
-    carrier: str
-    service: str
-    label: LabelState = LabelState.REQUESTED
-    label_id: str = ""
-    attempt: int = 0
-    failure: str = ""
-    answered: bool = True
-    tracking_number: str = ""
-    cost: Money | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FulfillmentOrder:
-    """One order's part at one location after its events so far; `FulfillmentOrder()` is one nobody has heard of."""
-
-    created: FulfillmentCreated | None = None
-    stage: Stage = Stage.UNKNOWN
-    lines: PMap[str, Line] = field(default_factory=Map)
-    pick_reported: bool = False
-    packages: PMap[int, Package] = field(default_factory=Map)
-    cancellations: PMap[str, bool] = field(default_factory=Map)
-    """Recalls that were answered."""
-    reject_reason: RejectReason | None = None
-    shipped_at: datetime | None = None
 
 
 def decide(state: FulfillmentOrder, command: Command) -> list[Event]:
@@ -351,7 +182,7 @@ def _pack(state: FulfillmentOrder, created: FulfillmentCreated, command: Pack) -
     packed = _by_line(state, fulfillment_id, (line for package in packages for line in package.lines))
     differences = [
         (line_id, line.sku, packed.get(line_id, 0), line.left)
-        for line_id, line in _in_order(state)
+        for line_id, line in in_order(state)
         if packed.get(line_id, 0) != line.left
     ]
     if differences:
@@ -540,17 +371,11 @@ def _by_line(state: FulfillmentOrder, fulfillment_id: str, parts: Iterable[LineQ
     return units
 
 
-def _in_order(state: FulfillmentOrder) -> list[tuple[str, Line]]:
-    """Lines as they were asked for, each once."""
-    asked = state.created.lines if state.created else ()
-    return [(line_id, state.lines[line_id]) for line_id in dict.fromkeys(line.line_id for line in asked)]
-
-
 def _units(state: FulfillmentOrder, units: Mapping[str, int]) -> tuple[LineQuantity, ...]:
     """`units` as events carry them, in the order of the lines, without those that are none."""
     return tuple(
         LineQuantity(line_id=line_id, sku=line.sku, quantity=units[line_id])
-        for line_id, line in _in_order(state)
+        for line_id, line in in_order(state)
         if units.get(line_id, 0) > 0
     )
 
@@ -558,188 +383,3 @@ def _units(state: FulfillmentOrder, units: Mapping[str, int]) -> tuple[LineQuant
 def _text(words: str) -> str:
     """`words` as events may hold them: no control characters, 500 characters at most."""
     return "".join(char if char.isprintable() else " " for char in words).strip()[:500]
-
-
-def so_now(state: FulfillmentOrder) -> str:
-    """What is so now, to follow "it" in a sentence."""
-    match state.stage:
-        case Stage.UNKNOWN:
-            return "is not known here"
-        case Stage.CREATED:
-            return "is not accepted yet"
-        case Stage.ACCEPTED:
-            return "is accepted, not picked yet"
-        case Stage.PICKED:
-            return "is picked, not packed yet"
-        case Stage.PACKED:
-            count = len(state.packages)
-            return f"is packed in {count} package{'s' if count > 1 else ''}"
-        case Stage.SHIPPED:
-            return f"is already shipped at {state.shipped_at:%H:%M} UTC on {state.shipped_at:%Y-%m-%d}"
-        case Stage.REJECTED:
-            return f"is rejected by the location ({state.reject_reason})"
-        case Stage.SHORT_PICKED:
-            return "has ended: nothing of it was found"
-        case Stage.CANCELED:
-            return "is canceled"
-        case _:
-            assert_never(state.stage)
-
-
-def evolve(state: FulfillmentOrder, event: Event) -> FulfillmentOrder:
-    """Fold one event in. Never refuses: it happened, whatever today's rules say."""
-    match event:
-        case FulfillmentCreated():
-            lines = Map[str, Line]()
-            for asked in event.lines:
-                line = lines.get(asked.line_id) or Line(asked.sku)
-                lines = lines.set(asked.line_id, replace(line, asked=line.asked + asked.quantity))
-            return replace(state, created=event, stage=Stage.CREATED, lines=lines)
-        case FulfillmentAccepted():
-            return replace(state, stage=Stage.ACCEPTED)
-        case FulfillmentRejected():
-            lines = _moved(state.lines, event.lines, "rejected")
-            return replace(state, stage=Stage.REJECTED, lines=lines, reject_reason=event.reason)
-        case FulfillmentPicked():
-            lines = _moved(state.lines, event.lines, "found")
-            return replace(state, stage=Stage.PICKED, lines=lines, pick_reported=True)
-        case FulfillmentShortPicked():
-            lines = _moved(state.lines, event.lines, "short")
-            stage = state.stage if _any_left(lines) else Stage.SHORT_PICKED
-            return replace(state, stage=stage, lines=lines, pick_reported=True)
-        case FulfillmentPacked():
-            packages = Map(
-                {each.package: _packed(state, each) for each in event.packages},
-            )
-            return replace(state, stage=Stage.PACKED, packages=packages)
-        case LabelRequested():
-            return _relabeled(state, event)
-        case PackageLabeled():
-            return _relabeled(state, event)
-        case LabelFailed():
-            return _relabeled(state, event)
-        case FulfillmentShipped():
-            return replace(state, stage=Stage.SHIPPED, shipped_at=event.shipped_at)
-        case FulfillmentLinesCanceled():
-            lines = _moved(state.lines, event.lines, "canceled")
-            return replace(
-                state,
-                stage=state.stage if _any_left(lines) else Stage.CANCELED,
-                lines=lines,
-                cancellations=state.cancellations.set(event.cancellation_id, True),
-            )
-        case FulfillmentCancellationDeclined():
-            return replace(state, cancellations=state.cancellations.set(event.cancellation_id, True))
-        case _:
-            assert_never(event)
-
-
-def _moved(lines: Map[str, Line], parts: Iterable[LineQuantity], counter: str) -> Map[str, Line]:
-    """`lines` with the units of `parts` added to one of their counters."""
-    for part in parts:
-        line = lines.get(part.line_id) or Line(part.sku)
-        moved = replace(line, **{counter: getattr(line, counter) + part.quantity})
-        lines = lines.set(part.line_id, moved)
-    return lines
-
-
-def _any_left(lines: Map[str, Line]) -> bool:
-    return any(line.left > 0 for line in lines.values())
-
-
-def _packed(state: FulfillmentOrder, packed: PackedPackage) -> Package:
-    created = state.created
-    return Package(packed, created.carrier, created.service) if created else Package(packed, "", "")
-
-
-def _relabeled(state: FulfillmentOrder, event: LabelRequested | PackageLabeled | LabelFailed) -> FulfillmentOrder:
-    package = state.packages.get(event.package)
-    if package is None:
-        return state
-    match event:
-        case LabelRequested():
-            package = Package(
-                packed=package.packed,
-                carrier=event.carrier,
-                service=event.service,
-                label_id=event.label_id,
-                attempt=package.attempt + (event.label_id != package.label_id),
-            )
-        case PackageLabeled():
-            package = replace(
-                package,
-                label=LabelState.BOUGHT,
-                carrier=event.carrier,
-                service=event.service,
-                tracking_number=event.tracking_number,
-                cost=event.cost,
-                failure="",
-            )
-        case LabelFailed():
-            package = replace(package, label=LabelState.FAILED, failure=event.reason, answered=event.answered)
-    return replace(state, packages=state.packages.set(event.package, package))
-
-
-FULFILLMENT = Decider("fulfillment", FulfillmentOrder(), evolve)
-
-
-def status_of(state: FulfillmentOrder) -> str:
-    """The stage as people ask for it; "labeled" once every package of a packed order has its label."""
-    labeled = state.stage is Stage.PACKED and all(
-        package.label is LabelState.BOUGHT for package in state.packages.values()
-    )
-    return "labeled" if labeled else state.stage.value
-
-
-def fulfillment_summary(state: FulfillmentOrder) -> dict[str, Any]:
-    """The fulfillment order for views, as JSON can hold it; the same for the same state."""
-    created = state.created
-    if created is None:
-        return {"status": status_of(state)}
-    in_hand = state.stage in (Stage.PICKED, Stage.PACKED, Stage.SHIPPED)
-    titles = {line.line_id: line.title for line in created.lines}
-    return {
-        "fulfillment_id": created.fulfillment_id,
-        "order_id": created.order_id,
-        "location": created.location,
-        "channel": created.channel,
-        "external_id": created.external_id,
-        "status": status_of(state),
-        "reject_reason": state.reject_reason.value if state.reject_reason else None,
-        "carrier": created.carrier,
-        "service": created.service,
-        "ship_by": created.ship_by.isoformat(),
-        "deliver_by": created.deliver_by.isoformat(),
-        "shipped_at": state.shipped_at.isoformat() if state.shipped_at else None,
-        "destination": created.destination.model_dump(mode="json"),
-        "lines": [
-            {
-                "line_id": line_id,
-                "sku": line.sku,
-                "title": titles[line_id],
-                "asked": line.asked,
-                "open": 0 if in_hand else line.left,
-                "picked": line.left if in_hand else 0,
-                "short": line.short,
-                "canceled": line.canceled,
-                "rejected": line.rejected,
-            }
-            for line_id, line in _in_order(state)
-        ],
-        "packages": [_package_summary(state.packages[number]) for number in sorted(state.packages)],
-    }
-
-
-def _package_summary(package: Package) -> dict[str, Any]:
-    return {
-        "package": package.packed.package,
-        "weight_g": package.packed.weight_g,
-        "lines": [line.model_dump(mode="json") for line in package.packed.lines],
-        "carrier": package.carrier,
-        "service": package.service,
-        "label": package.label.value,
-        "label_id": package.label_id,
-        "tracking_number": package.tracking_number or None,
-        "cost": package.cost.model_dump(mode="json") if package.cost else None,
-        "failure": package.failure or None,
-    }
