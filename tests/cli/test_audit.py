@@ -21,11 +21,13 @@ from ordermill.contracts.capture import (
     CancellationRefundRequested,
     HoldReason,
     OrderCaptured,
+    OrderChangeParked,
     OrderHeld,
     OrderLinesCanceled,
     OrderReleased,
     OrderUnitsShipped,
 )
+from ordermill.contracts.channel import OrderCanceled, OrderChanged
 from ordermill.contracts.fields import LineQuantity
 from ordermill.contracts.fulfillment import (
     FulfillmentCreated,
@@ -55,6 +57,7 @@ from ordermill.contracts.returns import (
     RefundPaid,
     RefundRequested,
     ReturnClosed,
+    UnitsClaimed,
     UnitsTakenBack,
 )
 from ordermill.contracts.routing import OrderRouted, OrderUnroutable, PolicyAdopted
@@ -134,6 +137,20 @@ def added_hold(logs: Logs) -> None:
     logs[service].append((stream, OrderHeld(order_id=captured.order_id, reason=HoldReason.MANUAL)))
 
 
+def overtaken(change_type: str, change_id: str, change: str) -> Break:
+    """A change is told to have come before the first order."""
+
+    def work(logs: Logs) -> None:
+        service, index = place_of(logs, OrderCaptured)
+        stream, captured = logs[service][index]
+        parked = OrderChangeParked(
+            order_id=captured.order_id, change_id=change_id, change_type=change_type, change=change
+        )
+        logs[service].insert(index, (stream, parked))
+
+    return work
+
+
 def unroutable(logs: Logs) -> None:
     """The first plan's record says that there was none."""
     service, index = place_of(logs, OrderRouted)
@@ -196,6 +213,10 @@ NEVER_RIGHT: dict[str, tuple[Break, str, str]] = {
         changed(FulfillmentShipped, packages=fuller), "lines", "3 units asked for, 10 shipped, given back or canceled"),
     "shipped by one that was never asked": (
         again(FulfillmentShipped, fulfillment_id="x"), "lines", "line 1: 0 units asked for, 3 shipped"),
+    "a cancellation before its order that is forgotten": (
+        overtaken(OrderCanceled.type, "early", '{"lines": []}'), "lines", "early came before the order, and"),
+    "a change before its order that is forgotten": (
+        overtaken(OrderChanged.type, "revision:7", '{"revision": 7}'), "lines", "revision:7 came before the order"),
     "a fulfillment order shipped twice": (
         again(FulfillmentShipped), "lines", "the fulfillment order is shipped a second time"),
     "shipped and canceled": (
@@ -221,6 +242,8 @@ NEVER_RIGHT: dict[str, tuple[Break, str, str]] = {
     "a delivery counted twice": (
         again(PurchaseDelivered), "lines", "1 units delivered, 2 delivered as returns has it"),
     "more taken back than was delivered": (again(UnitsTakenBack), "lines", "3 units delivered, 4 taken back"),
+    "units back that no return claimed": (gone(UnitsClaimed), "lines", "line 1: 2 units are in returns, 0 are claimed"),
+    "units of a return claimed twice": (again(UnitsClaimed), "lines", "line 1: 2 units are in returns, 4 are claimed"),
     "more restocked than was inspected": (
         changed(StockRestocked, quantity=5), "stock", "TEA: 2 units inspected as restock, 5 booked by inventory"),
     "a label bought twice": (again(PackageLabeled), "effects", "is done 2 times, once expected"),

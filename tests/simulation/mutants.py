@@ -22,7 +22,9 @@ from ordermill.simulation import Fault
 from ordermill.simulation.bus import BusPublisher, Consumer
 from ordermill.simulation.log import FaultyStore
 from services.capture.domain import decisions as capture
+from services.fulfillment.domain import decisions as fulfillment
 from services.inventory.domain import decisions as inventory
+from services.inventory.domain.balance import Outcome
 from services.returns.domain import decisions as returns
 from services.routing.planner import OrderToPlan
 from services.tracking import domain as tracking
@@ -165,6 +167,20 @@ MUTANTS = (
         'derived_id("refund", order.order_id, *cause)',
         'derived_id("refund", order.order_id, order.order_id)',
     ),
+    Mutant(
+        "what came before its order is forgotten",
+        capture._capture,
+        "for change in _in_order(order.parked):",
+        "for change in ():",
+    ),
+    Mutant("whose units are gone is not told", Outcome.tell, "if lines:", "if False:"),
+    Mutant(
+        "a label that was refused is asked for under its old key",
+        fulfillment._retry_label,
+        "label_id = package.label_id if again else fresh",
+        "label_id = package.label_id",
+    ),
+    Mutant("units of a closed return stay in it", returns._settle, "if kept:", "if False:"),
     Mutant(
         "a return is refunded twice",
         returns._settle,

@@ -13,6 +13,7 @@ from ordermill.contracts.capture import (
     OrderCaptured,
     OrderLine,
     OrderLinesCanceled,
+    OrderRejected,
     OrderReleased,
     OrderRevised,
     OrderUnitsShipped,
@@ -48,6 +49,8 @@ from ordermill.contracts.returns import (
     RefundPaid,
     RefundRequested,
     ReturnInspected,
+    UnitsClaimed,
+    UnitsGivenBack,
     UnitsTakenBack,
 )
 from ordermill.contracts.routing import OrderRerouted, OrderRouted, OrderUnroutable, PolicyAdopted
@@ -78,9 +81,13 @@ class CaptureBook(Book):
         self.exchange_orders: set[str] = set()
         self.simple: dict[str, bool] = {}
         """Whether the order was charged at once and never revised: then its refunds can be worked out anew."""
+        self.came_before: dict[str, tuple[int, tuple[Any, ...]]] = {}
+        """By stream, changes that came before their order, and where that came."""
 
     def take(self, seq: int, stream: str, event: Any) -> None:
         state = self.orders.get(stream, self.domain.Order())
+        if state.parked and isinstance(event, OrderCaptured | OrderRejected):
+            self.came_before[stream] = seq, state.parked
         match event:
             case OrderCaptured():
                 if state.total is not None:
@@ -310,6 +317,8 @@ class ReturnsBook(Book):
         self.returns: dict[str, Any] = {}
         self.delivered: Counter[Line] = Counter()
         self.taken: Counter[Line] = Counter()
+        self.claimed: Counter[Line] = Counter()
+        """In a return, or back for good."""
         self.inspected: Counter[tuple[str, str, Disposition]] = Counter()
         self.refunds = Effects(self, "refund", names)
         self.given_minor: Counter[str] = Counter()
@@ -334,6 +343,11 @@ class ReturnsBook(Book):
                 self._bought[event.order_id] = event.lines
             case PurchaseDelivered():
                 count_units(self.delivered, event.order_id, event.lines)
+            case UnitsClaimed():
+                count_units(self.claimed, event.order_id, event.lines)
+            case UnitsGivenBack():
+                for given in event.lines:
+                    self.claimed[event.order_id, given.line_id] -= given.quantity
             case UnitsTakenBack():
                 self._take_back(event)
             case ReturnInspected():

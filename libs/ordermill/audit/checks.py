@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import orjson
+
+from ordermill.contracts.channel import OrderChanged
 from ordermill.contracts.fields import Money
-from ordermill.contracts.returns import (
-    Disposition,
-)
+from ordermill.contracts.returns import Disposition
 from ordermill.contracts.tracking import Milestone
 from ordermill.simulator.ledger import Entry
 
@@ -112,6 +113,10 @@ class Books:
         for order in capture.orders.values():
             for line in order.lines:
                 ordered[order.order_id, line.line_id] = line.quantity
+        for stream, (seq, parked) in capture.came_before.items():
+            for change_id in _unheard(capture.orders[stream], parked):
+                early = f"{change_id} came before the order, and was neither applied nor refused when it came"
+                capture.wrong("lines", stream, early, seq)
         every = ordered.keys() | inventory.opened.keys() | fulfillment.shipped.keys() | capture.canceled.keys()
         for line in sorted(every):
             order_id, line_id = line
@@ -179,6 +184,15 @@ class Books:
         for line, units in sorted(book.taken.items()):
             if units > book.delivered[line]:
                 text = f"line {line[1]}: {book.delivered[line]} units delivered, {units} taken back"
+                book.wrong("lines", f"purchase-{line[0]}", text)
+        in_returns = Counter(book.taken)
+        for found in book.returns.values():
+            if found.stage in (book.domain.Stage.AUTHORIZED, book.domain.Stage.RECEIVED):
+                for line in found.lines:
+                    in_returns[found.order_id, line.line_id] += line.asked
+        for line in sorted(book.claimed.keys() | in_returns.keys()):
+            if book.claimed[line] != in_returns[line]:
+                text = f"line {line[1]}: {in_returns[line]} units are in returns, {book.claimed[line]} are claimed"
                 book.wrong("lines", f"purchase-{line[0]}", text)
         for what in sorted(book.inspected.keys() | self.inventory.from_returns.keys()):
             return_id, sku, disposition = what
@@ -258,6 +272,21 @@ class Books:
         for stream, current in returns.returns.items():
             if current.stage is not None and current.stage.value not in ended:
                 returns.wrong("settled", stream, f"the return is {current.stage.value}")
+
+
+def _unheard(order: Any, parked: tuple[Any, ...]) -> Iterator[str]:
+    """Of changes that came before `order`, those of which it shows no trace. What was turned away is changed by none,
+    and of several cancellations one may leave nothing for another.
+    """
+    for change in parked if order.total is not None else ():
+        if change.change_id in order.refused or change.change_id in order.cancellations:
+            continue
+        told = orjson.loads(change.change)
+        if change.change_type == OrderChanged.type:
+            if told["revision"] > order.revision:
+                yield change.change_id
+        elif len(parked) == 1 and (not told["lines"] or any(line["quantity"] for line in told["lines"])):
+            yield change.change_id
 
 
 def _within(part: Iterable[Any], whole: Iterable[Any]) -> bool:

@@ -23,7 +23,7 @@ from ordermill.clock import Clock
 from ordermill.contracts.base import Message
 from ordermill.contracts.carrier import ParcelScanned
 from ordermill.contracts.channel import ChannelMessage, OrderPlaced
-from ordermill.contracts.location import StockArrived
+from ordermill.contracts.location import StockMessage
 from ordermill.network import LocationKind, Network
 from ordermill.service.messages import outside_headers
 
@@ -193,7 +193,7 @@ def named(message: Message) -> tuple[str, str, bytes]:
             return f"/channels/{message.channel}", f"{message.external_id}-{what}", message.external_id.encode()
         case ParcelScanned():
             return f"/carriers/{message.carrier}", message.scan_id, message.tracking_number.encode()
-        case StockArrived():
+        case StockMessage():
             return f"/locations/{message.location}", message.reference, message.sku.encode()
         case _:
             raise TypeError(f"nobody outside publishes {type(message).__name__}")

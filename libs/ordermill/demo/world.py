@@ -36,7 +36,9 @@ from ordermill.contracts.inventory import OrderBackordered, StockReceived
 from ordermill.contracts.location import StockArrived
 from ordermill.contracts.returns import (
     ReturnAuthorized,
+    ReturnClosed,
     ReturnDeclined,
+    ReturnExpired,
     ReturnInspected,
     ReturnReceived,
     ReturnRequested,
@@ -143,6 +145,8 @@ class World:
             ReturnDeclined: lambda fact, at: self._done(f"return-{fact.return_id}"),
             ReturnReceived: self._return_received,
             ReturnInspected: lambda fact, at: self._done(f"return-{fact.return_id}"),
+            ReturnExpired: lambda fact, at: self._done(f"return-{fact.return_id}"),
+            ReturnClosed: lambda fact, at: self._done(f"return-{fact.return_id}"),
         }
         wanted: set[type[Message]] = {*self._heard, *tally.wants}
         self._wanted = {name.encode() for name, cls in BY_TYPE.items() if cls in wanted}

@@ -45,14 +45,14 @@ class FaultyStore:
 
     async def read_from(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         await self._process.point(what)
-        if self._nemesis.strikes(Fault.DATABASE_AWAY, f"{self._process.name}: {what}"):
+        if self._nemesis.strikes(Fault.DATABASE_AWAY, self._process.name, what):
             raise LogUnavailable(f"no answer to {what}")
         return await call()
 
     async def write_to(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         done = await self.read_from(what, call)
         await self._process.point(f"{what}, done")
-        if self._nemesis.strikes(Fault.COMMIT_UNANSWERED, f"{self._process.name}: {what}"):
+        if self._nemesis.strikes(Fault.COMMIT_UNANSWERED, self._process.name, what):
             raise LogUnavailable(f"no answer to {what}, which was done")
         return done
 

@@ -26,7 +26,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def __init__(self, random: Random) -> None:
         super().__init__()
-        self._random = random
+        self._chance = random.random
         self._now = 0.0
         self._ready: list[asyncio.Handle] = []
         self._scheduled: list[Any] = []
@@ -54,9 +54,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 ready.append(timer)
         if not ready:
             raise AllWait
-        index = self._random.randrange(len(ready))
-        handle = ready[index]
-        del ready[index]
+        handle = ready.pop(int(self._chance() * len(ready)))
         if not handle._cancelled:
             handle._run()
 

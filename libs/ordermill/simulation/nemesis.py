@@ -1,5 +1,5 @@
-"""What goes wrong, when and where. Each fault is drawn from the seed, counted, and written down, so that a run can be
-repeated with some of them left out.
+"""What goes wrong, or is done by people when nobody expects it. Each fault is drawn from the seed, counted, and written
+down, so that a run can be repeated with some of them left out.
 """
 
 from __future__ import annotations
@@ -52,6 +52,24 @@ class Fault(StrEnum):
     """A provider does nothing, and says so or says nothing."""
     PROVIDER_UNANSWERED = "provider-unanswered"
     """A provider acted, and its answer was lost."""
+    PROVIDER_REFUSES = "provider-refuses"
+    """A provider says no, and a person has it asked again."""
+    HOLD = "hold"
+    """Somebody holds an order, and lets it go later."""
+    REROUTE = "reroute"
+    """Somebody has what lies at a location routed again."""
+    MISCOUNT = "miscount"
+    """A location counts its stock, or corrects it, and finds another number."""
+    CALL_OFF = "call-off"
+    """A customer cancels at any moment, be it too late."""
+    OVERTAKE = "overtake"
+    """A change or a cancellation comes before its order."""
+    TURN_DOWN = "turn-down"
+    """A location turns work down at any moment, for nothing is there."""
+    CLOSE = "close"
+    """Somebody settles a return with what has come so far."""
+    PLACED_AGAIN = "placed-again"
+    """A channel places an order again with other content."""
 
 
 ODDS: dict[Fault, float] = {
@@ -74,6 +92,15 @@ ODDS: dict[Fault, float] = {
     Fault.POISON: 0.1,
     Fault.PROVIDER_AWAY: 0.3,
     Fault.PROVIDER_UNANSWERED: 0.3,
+    Fault.PROVIDER_REFUSES: 0.2,
+    Fault.HOLD: 0.05,
+    Fault.REROUTE: 0.08,
+    Fault.MISCOUNT: 0.06,
+    Fault.CALL_OFF: 0.04,
+    Fault.OVERTAKE: 0.1,
+    Fault.TURN_DOWN: 0.05,
+    Fault.CLOSE: 0.1,
+    Fault.PLACED_AGAIN: 0.05,
 }
 """How often a fault strikes where it can: the chance at one opportunity, in a run that knows this kind at all."""
 
@@ -127,12 +154,17 @@ class Nemesis:
     def over(self) -> bool:
         return self._time() > self._until_s
 
-    def strikes(self, fault: Fault, where: str) -> bool:
+    def rest(self) -> None:
+        """No fault strikes any more."""
+        self._until_s = min(self._until_s, self._time())
+
+    def strikes(self, fault: Fault, *where: str) -> bool:
+        """`where`: whom, and at what."""
         odds = self._odds.get(fault)
         if odds is None or self._random[fault].random() >= odds or self._time() > self._until_s:
             return False
         self._counts[fault] += 1
-        struck = Struck(fault, self._counts[fault], self._time(), where)
+        struck = Struck(fault, self._counts[fault], self._time(), " at ".join(where))
         if self._only is not None and struck.name not in self._only:
             return False
         self.history.append(struck)

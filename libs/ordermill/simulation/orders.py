@@ -34,8 +34,13 @@ def _order(random: Random, number: int, external_id: str, skus: list[str]) -> Ba
     after = timedelta(hours=random.uniform(0, 40))
     channel = random.choice(tuple(FORMATS))
     region, postal_code = random.choice(_PLACES)
-    name = f"Customer {number}"
-    person = Person(name=name, street=("1 Sample Street",), city="Sample", email=f"{number}@example.com")
+    name, city = f"Customer {number}", random.choice(("Sample", "Sample", "Sample", ""))
+    person = Person(
+        name=name,
+        street=("1 Sample Street",),
+        city=city,
+        email=f"{number}@example.com",
+    )
     bought = random.choices(skus, k=random.randint(1, 3))
     lines = tuple(_line(random, str(index), sku) for index, sku in enumerate(bought, 1))
     tax_included = random.random() < 0.3
@@ -53,7 +58,7 @@ def _order(random: Random, number: int, external_id: str, skus: list[str]) -> Ba
         shipping=Money(minor=shipping, currency=CURRENCY),
         shipping_tax=Money.zero(CURRENCY),
         tax_included=tax_included,
-        total=Money(minor=goods + tax + shipping, currency=CURRENCY),
+        total=Money(minor=goods + tax + shipping + (random.random() < 0.05), currency=CURRENCY),
         payment=Payment(status=status, reference=f"pay-{external_id}"),
         service_level=random.choice((ServiceLevel.STANDARD, ServiceLevel.EXPEDITED)),
         allow_backorder=random.random() < 0.6,

@@ -20,11 +20,14 @@ from ordermill.errors import OrdermillError, Refused
 from ordermill.ids import derived_id
 from ordermill.service.messages import outside_headers
 from services.capture.app import HoldRequest
-from services.capture.domain import ReleaseHold
+from services.capture.domain import HoldOrder, ReleaseHold, RetryRefund
 from services.capture.handlers import Intake, order_decision
 from services.fulfillment.app import Work as FloorWork
 from services.fulfillment.app import command_of as floor_command
 from services.fulfillment.handlers import work_decision
+from services.inventory.app import RerouteRequest
+from services.inventory.domain import RerouteUnits
+from services.inventory.domain import decision as stock_decision
 from services.returns.app import ReturnRequest, request_of
 from services.returns.app import Work as DeskWork
 from services.returns.app import command_of as desk_command
@@ -37,10 +40,13 @@ from .place import Instance, Place, network
 from .process import MONDAY, SPEED
 
 ACTOR = "world"
+NOBODY = "/nobody"
+"""Who sends what nobody can read."""
 
 
 def _is(record: Record, fact: type[Fact]) -> bool:
-    return header(record, "ce_type") == fact.type
+    """That poison only looks like."""
+    return header(record, "ce_type") == fact.type and header(record, "ce_source") != NOBODY
 
 
 _FLOOR: TypeAdapter[list[Any]] = TypeAdapter(list[FloorWork])
@@ -85,7 +91,9 @@ class SimulatedDoors:
             case "work":
                 return await self._ask("fulfillment", lambda at: self._floor(at, _FLOOR.validate_python(items)))
             case "capture":
-                return await self._ask("capture", lambda at: self._release(at, items))
+                return await self._ask("capture", lambda at: self._look_after(at, items))
+            case "inventory":
+                return await self._ask("inventory", lambda at: self._reroute(at, items))
             case _:
                 return await self._ask("returns", lambda at: self._returns(at, items))
 
@@ -100,7 +108,7 @@ class SimulatedDoors:
         if not topics:
             return
         number = len(self.poison)
-        ours = (("ce_specversion", b"1.0"), ("ce_id", b"poison-%d" % number), ("ce_source", b"/nobody"))
+        ours = (("ce_specversion", b"1.0"), ("ce_id", b"poison-%d" % number), ("ce_source", NOBODY.encode()))
         types = [c.message.type.encode() for i in self._place.instances.values() for c in i.service.consumes]
         known = ("ce_type", self._random.choice(sorted(types)))
         value, headers = self._random.choice((
@@ -190,11 +198,22 @@ class SimulatedDoors:
         now = at.engine.clock()
         await self._execute(at, [(work_decision(floor_command(report, now)), report.report_id) for report in reports])
 
-    async def _release(self, at: Instance, items: Sequence[tuple[str, Any]]) -> None:
-        for path, body in items:
-            order_id, asked = path.split("/")[2], HoldRequest.model_validate(body)
-            release = ReleaseHold(order_id, HoldReason(asked.reason), asked.note)
-            await self._execute(at, [(order_decision(release), None)])
+    async def _look_after(self, at: Instance, items: Sequence[tuple[str, Any]]) -> None:
+        for path, asked in items:
+            _, _, order_id, what = path.split("/")
+            command: HoldOrder | ReleaseHold | RetryRefund
+            if what == "refunds":
+                command = RetryRefund(order_id, asked)
+            else:
+                hold = HoldRequest.model_validate(asked)
+                command = (HoldOrder if what == "hold" else ReleaseHold)(order_id, HoldReason(hold.reason), hold.note)
+            await self._execute(at, [(order_decision(command), None)])
+
+    async def _reroute(self, at: Instance, items: Sequence[tuple[str, Any]]) -> None:
+        for order_id, body in items:
+            asked = RerouteRequest.model_validate(body)
+            command = RerouteUnits(order_id, asked.fulfillment_id, asked.reroute_id, asked.elsewhere)
+            await self._execute(at, [(stock_decision(command), None)])
 
     async def _returns(self, at: Instance, items: Sequence[tuple[str, Any]]) -> None:
         now = at.engine.clock()

@@ -64,17 +64,17 @@ class Process:
         if not self.alive:
             raise asyncio.CancelledError
         nemesis, loop = self._nemesis, asyncio.get_running_loop()
-        if nemesis.strikes(Fault.FREEZE, f"{self.name} at {where}"):
+        if nemesis.strikes(Fault.FREEZE, self.name, where):
             seconds = nemesis.amount(2, 20)
             self._frozen_until = loop.time() + seconds
             self._froze(self, seconds)
-        if nemesis.strikes(Fault.SLOW, f"{self.name} at {where}"):
+        if nemesis.strikes(Fault.SLOW, self.name, where):
             await asyncio.sleep(nemesis.amount(0.05, 4))
         while self.stands_still:
             await asyncio.sleep(self._frozen_until - loop.time())
         if nemesis.strikes(Fault.CLOCK, self.name):
             self._skew = timedelta(seconds=nemesis.amount(-90, 90))
-        if nemesis.strikes(Fault.CRASH, f"{self.name} at {where}"):
+        if nemesis.strikes(Fault.CRASH, self.name, where):
             self.kill()
         if not self.alive:
             raise asyncio.CancelledError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 
@@ -19,6 +20,8 @@ from .nemesis import Fault, Nemesis
 from .process import Process
 
 PAYMENTS = "payments"
+NO = "not today"
+"""A provider's reason."""
 
 
 class MemoryCarrier:
@@ -29,6 +32,13 @@ class MemoryCarrier:
         self.reachable = True
         self._desk = CarrierDesk(network)
         self._ledger = ledger or Ledger()
+        self._refuses: dict[str, bool] = {}
+
+    def refuses(self, key: str, now: Callable[[], bool]) -> bool:
+        """Whether it says no under `key`, each time it is asked; `now` decides the first time."""
+        if key not in self._refuses:
+            self._refuses[key] = now()
+        return self._refuses[key]
 
     async def buy_label(self, request: LabelRequest, idempotency_key: str) -> BoughtLabel:
         if not self.reachable:
@@ -57,6 +67,8 @@ class MemoryPayments:
     def __init__(self, ledger: Ledger | None = None) -> None:
         self.reachable = True
         self._ledger = ledger or Ledger()
+        self.paid = set[str]()
+        """Keys under which money went back: under no other does it say no."""
 
     async def refund(self, payment: str | None, amount: Money, idempotency_key: str, at: datetime) -> Refunded:
         if not self.reachable:
@@ -73,6 +85,7 @@ class MemoryPayments:
             answer = self._ledger.once(PAYMENTS, idempotency_key, content, send)
         except (Declined, KeyReused) as error:
             raise PaymentRefused(str(error)) from None
+        self.paid.add(idempotency_key)
         sent = SentRefund.model_validate_json(answer)
         return Refunded(sent.reference, sent.refunded_at)
 
@@ -90,6 +103,8 @@ class FaultyCarrier:
         await self._process.point("buy a label")
         if self._nemesis.strikes(Fault.PROVIDER_AWAY, self.name):
             raise CarrierUnavailable(self.name, "no answer")
+        if self._carrier.refuses(idempotency_key, lambda: self._nemesis.strikes(Fault.PROVIDER_REFUSES, self.name)):
+            raise CarrierRefused(self.name, NO)
         bought = await self._carrier.buy_label(request, idempotency_key)
         await self._process.point("buy a label, done")
         if self._nemesis.strikes(Fault.PROVIDER_UNANSWERED, self.name):
@@ -109,6 +124,8 @@ class FaultyPayments:
         await self._process.point("refund")
         if self._nemesis.strikes(Fault.PROVIDER_AWAY, PAYMENTS):
             raise PaymentUnavailable("payments: no answer")
+        if idempotency_key not in self._payments.paid and self._nemesis.strikes(Fault.PROVIDER_REFUSES, PAYMENTS):
+            raise PaymentRefused(NO)
         refunded = await self._payments.refund(payment, amount, idempotency_key, at)
         await self._process.point("refund, done")
         if self._nemesis.strikes(Fault.PROVIDER_UNANSWERED, PAYMENTS):

@@ -25,14 +25,15 @@ from .loop import AllWait, SimulatedLoop
 from .nemesis import Fault, Nemesis, Struck
 from .orders import FATES, orders
 from .outside import SimulatedDoors
+from .people import People
 from .place import Place
 from .process import MONDAY, SPEED, task_factory
 
-FAULTS_FOR_S = 40.0
-"""Days of the trade; then nothing more goes wrong, and all must come to its end."""
+FAULTS_FOR_S = 80.0
+"""At most, and until the story is told: weeks of the trade. Then nothing goes wrong any more, and all must end."""
 PATIENCE_S = 400.0
 LOOK_S = 0.25
-PEOPLE = 0.5
+PEOPLE = 0.3
 """How long people take, against the demo."""
 
 
@@ -84,7 +85,9 @@ async def _run(
     baskets = orders(random, count)
     tally = Tally()
     world = World(doors, _clock, SPEED, tally, PEOPLE, FATES)
+    people = People(doors, place.bus, nemesis, Random(random.getrandbits(64)), baskets, _clock)
     place.start()
+    acting = asyncio.create_task(people.act())
     following = asyncio.create_task(_follow(place, world))
     raging = asyncio.create_task(_rage(place, doors, nemesis))
     world.plan_stock(baskets, str(seed))
@@ -93,11 +96,15 @@ async def _run(
     while not settled and loop.time() < FAULTS_FOR_S + PATIENCE_S:
         await world.act()
         await asyncio.sleep(LOOK_S)
-        settled = nemesis.over and world.idle and tally.settled(count) and place.quiet()
+        told = world.idle and people.idle and tally.settled(count)
+        if told:
+            nemesis.rest()
+        settled = told and nemesis.over and place.quiet()
     if settled:
         await asyncio.sleep(5)  # whatever still comes by itself
-    following.cancel()
-    raging.cancel()
+    for task in (acting, following, raging):
+        if not task.cancel():
+            task.result()
     found = [*defects, *await findings(place, doors, settled)]
     rows = [row for service in SERVICES for row in place.logs[service]._committed]
     digest = sha256(b"".join(row.hash for row in rows)).hexdigest()

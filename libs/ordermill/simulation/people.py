@@ -1,0 +1,209 @@
+"""What people do on their own account, at moments that no story foresees; and what they have asked for again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from random import Random
+from typing import Any
+
+from ordermill.contracts.base import Message, decode
+from ordermill.contracts.capture import (
+    CancellationRefunded,
+    CancellationRefundFailed,
+    OrderCaptured,
+)
+from ordermill.contracts.channel import LineChange, OrderCanceled, OrderChanged, OrderPlaced
+from ordermill.contracts.fields import Money
+from ordermill.contracts.fulfillment import (
+    FulfillmentCreated,
+    LabelFailed,
+    PackageLabeled,
+)
+from ordermill.contracts.inventory import StockReceived
+from ordermill.contracts.location import StockCorrected, StockCounted
+from ordermill.contracts.returns import RefundFailed, RefundPaid, ReturnAuthorized
+from ordermill.demo.baskets import Basket
+from ordermill.errors import OrdermillError
+
+from .bus import Bus, Follower, header
+from .nemesis import Fault, Nemesis
+from .outside import SimulatedDoors
+from .providers import NO
+
+_FOLLOWED: tuple[type[Message], ...] = (
+    OrderCaptured, FulfillmentCreated, StockReceived, ReturnAuthorized, LabelFailed, PackageLabeled, RefundFailed,
+    RefundPaid, CancellationRefundFailed, CancellationRefunded,
+)  # fmt: skip
+
+
+class People:
+    """They know what the topics tell, as the world does, and go through the same doors."""
+
+    def __init__(
+        self,
+        doors: SimulatedDoors,
+        bus: Bus,
+        nemesis: Nemesis,
+        random: Random,
+        baskets: Sequence[Basket],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._doors = doors
+        self._nemesis = nemesis
+        self._random = random
+        self._baskets = baskets
+        self._clock = clock
+        self._topics: Follower = bus.follow(sorted({kind.topic for kind in _FOLLOWED}))
+        self._types = {kind.type for kind in _FOLLOWED}
+        self._orders: dict[str, OrderCaptured] = {}
+        self._work: dict[str, FulfillmentCreated] = {}
+        self._shelves: dict[tuple[str, str], None] = {}
+        self._returns: dict[str, ReturnAuthorized] = {}
+        self._refused: dict[str, tuple[str, Any]] = {}
+        """What a provider said no to, and at which door it is asked for again."""
+        self._held = set[str]()
+        self._acts = 0
+        self._habits: dict[Fault, Callable[[], Awaitable[object]]] = {
+            Fault.HOLD: self._hold,
+            Fault.REROUTE: self._reroute,
+            Fault.MISCOUNT: self._miscount,
+            Fault.CALL_OFF: self._call_off,
+            Fault.OVERTAKE: self._overtake,
+            Fault.TURN_DOWN: self._turn_down,
+            Fault.CLOSE: self._close,
+            Fault.PLACED_AGAIN: self._place_again,
+        }
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is left that a provider refused and has not done since."""
+        return not self._refused
+
+    async def act(self) -> None:
+        """For as long as things go wrong; then only what was refused is still asked for."""
+        while True:
+            await asyncio.sleep(self._nemesis.amount(0.1, 1.0))
+            for record in self._topics.at_once():
+                if (kind := header(record, "ce_type")) in self._types:
+                    with suppress(OrdermillError):  # poison looks like a fact, too
+                        self._hear(decode(kind, record.value or b""))
+            for habit, work in self._habits.items():
+                if self._nemesis.strikes(habit, "somebody"):
+                    self._acts += 1
+                    await work()
+            for door, what in list(self._refused.values()):
+                await self._doors.go(door, [what])
+
+    def _hear(self, fact: Message) -> None:
+        match fact:
+            case OrderCaptured():
+                self._orders[fact.order_id] = fact
+            case FulfillmentCreated():
+                self._work[fact.fulfillment_id] = fact
+            case StockReceived():
+                self._shelves[fact.sku, fact.location] = None
+            case ReturnAuthorized():
+                self._returns[fact.return_id] = fact
+            case LabelFailed() | RefundFailed() | CancellationRefundFailed() if NO not in fact.reason:
+                pass  # nobody said no: it was given up, and that is not people's to mend
+            case LabelFailed():
+                again = {"do": "retry-label", "fulfillment_id": fact.fulfillment_id, "package": fact.package}
+                self._refused[f"label {fact.fulfillment_id} {fact.package}"] = "work", again
+            case PackageLabeled():
+                self._refused.pop(f"label {fact.fulfillment_id} {fact.package}", None)
+            case RefundFailed():
+                retry = {"do": "retry-refund", "return_id": fact.return_id}
+                self._refused[fact.refund_id] = "returns", ("/returns/work", [retry])
+            case CancellationRefundFailed():
+                self._refused[fact.refund_id] = "capture", (f"/orders/{fact.order_id}/refunds", fact.refund_id)
+            case RefundPaid() | CancellationRefunded():
+                self._refused.pop(fact.refund_id, None)
+
+    def _sold(self) -> OrderCaptured | None:
+        """An order that a channel sent."""
+        sold = [order for order in self._orders.values() if order.channel != "exchange"]
+        return self._random.choice(sold) if sold else None
+
+    async def _hold(self) -> None:
+        """Once an order: the world lets go of a hold once for each reason."""
+        order = self._sold()
+        if order and order.order_id not in self._held:
+            self._held.add(order.order_id)
+            await self._doors.go("capture", [(f"/orders/{order.order_id}/hold", {"note": "somebody has doubts"})])
+
+    async def _reroute(self) -> None:
+        if self._work:
+            work = self._random.choice(list(self._work.values()))
+            about = {"reroute_id": f"people-{self._acts}", "fulfillment_id": work.fulfillment_id}
+            request = {**about, "elsewhere": self._random.random() < 0.5}
+            await self._doors.go("inventory", [(work.order_id, request)])
+
+    async def _miscount(self) -> None:
+        if not self._shelves:
+            return
+        sku, location = self._random.choice(list(self._shelves))
+        about = {"sku": sku, "location": location, "reference": f"people-{self._acts}", "happened_at": self._clock()}
+        if self._random.random() < 0.5:
+            await self._doors.go("stock", [StockCounted(**about, counted=self._random.randrange(8))])
+        else:
+            delta = self._random.choice((-4, -2, -1, 1, 3))
+            await self._doors.go("stock", [StockCorrected(**about, delta=delta, reason="found otherwise")])
+
+    async def _call_off(self) -> None:
+        if order := self._sold():
+            await self._doors.go("channel", [self._cancellation(order.channel, order.external_id, order.lines)])
+
+    async def _overtake(self) -> None:
+        """A payment that is pending is the first revision of its order, so nothing else may be."""
+        known = {order.external_id for order in self._orders.values()}
+        coming = [basket.order for basket in self._baskets if basket.order.external_id not in known]
+        if not coming:
+            return
+        order = self._random.choice(coming)
+        if order.payment.status == "pending" or self._random.random() < 0.5:
+            await self._doors.go("channel", [self._cancellation(order.channel, order.external_id, order.lines)])
+        else:
+            await self._doors.go("channel", [self._revision(order)])
+
+    async def _turn_down(self) -> None:
+        if self._work:
+            report = {"do": "reject", "reason": "out-of-stock", "fulfillment_id": self._random.choice(list(self._work))}
+            await self._doors.go("work", [report])
+
+    async def _close(self) -> None:
+        if self._returns:
+            report = {"do": "close", "return_id": self._random.choice(list(self._returns))}
+            await self._doors.go("returns", [("/returns/work", [report])])
+
+    async def _place_again(self) -> None:
+        known = {order.external_id for order in self._orders.values()}
+        placed = [basket for basket in self._baskets if basket.order.external_id in known]
+        if placed:
+            basket = self._random.choice(placed)
+            dearer = Money(minor=basket.order.total.minor + 100, currency=basket.order.total.currency)
+            await self._doors.go(basket.format, [basket.order.model_copy(update={"total": dearer})])
+
+    def _cancellation(self, channel: str, external_id: str, lines: Sequence[Any]) -> OrderCanceled:
+        """Of all of it, or of one unit."""
+        one = (LineChange(line_id=self._random.choice(lines).line_id, quantity=1),)
+        return OrderCanceled(
+            channel=channel,
+            external_id=external_id,
+            cancellation_id=f"people-{self._acts}",
+            canceled_at=self._clock(),
+            lines=() if self._random.random() < 0.3 else one,
+            reason="changed their mind",
+        )
+
+    def _revision(self, order: OrderPlaced) -> OrderChanged:
+        line = self._random.choice(order.lines)
+        return OrderChanged(
+            channel=order.channel,
+            external_id=order.external_id,
+            revision=1,
+            changed_at=self._clock(),
+            lines=(LineChange(line_id=line.line_id, quantity=self._random.randrange(line.quantity + 2)),),
+        )
