@@ -10,10 +10,8 @@ ALONE := baskets scripts
 demo: .venv/demo.ok
 	@exec $(BIN)/oms demo $(ARGS)
 
-# Two at a time, each with servers of its own; WORKERS=0: one, and its output as it comes.
-WORKERS ?= 2
 test: .venv/dev.ok
-	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest $(ARGS)
 
 check: .venv/dev.ok
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

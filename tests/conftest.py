@@ -86,26 +86,6 @@ class Databases:
         await self.admin(*(f"DROP ROLE IF EXISTS {role}" for role in (access.owner, access.role)))
 
 
-_LONGEST_FIRST = ("console", "e2e", "operations", "integration", "docs")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where two workers share the tests, those of a file stay together, and those of pages, which share a stack. The
-    longest come first, so that none is left alone with them at the end.
-    """
-    here = Path(__file__).parent
-
-    def order(item: pytest.Item) -> int:
-        folder = item.path.relative_to(here).parts[0]
-        return _LONGEST_FIRST.index(folder) if folder in _LONGEST_FIRST else len(_LONGEST_FIRST)
-
-    items.sort(key=order)
-    for item in items:
-        folder, *_ = parts = item.path.relative_to(here).parts
-        item.add_marker(pytest.mark.xdist_group(folder if folder == "console" else "/".join(parts)))
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """A superuser's URL, without a database."""
