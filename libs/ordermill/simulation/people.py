@@ -23,7 +23,7 @@ from ordermill.contracts.fulfillment import (
     PackageLabeled,
 )
 from ordermill.contracts.inventory import StockReceived
-from ordermill.contracts.location import StockCorrected, StockCounted
+from ordermill.contracts.location import StockArrived, StockCorrected, StockCounted
 from ordermill.contracts.returns import RefundFailed, RefundPaid, ReturnAuthorized
 from ordermill.demo.baskets import Basket
 from ordermill.errors import OrdermillError
@@ -64,6 +64,8 @@ class People:
         self._returns: dict[str, ReturnAuthorized] = {}
         self._refused: dict[str, tuple[str, Any]] = {}
         """What a provider said no to, and at which door it is asked for again."""
+        self._short: dict[tuple[str, str], None] = {}
+        """Counted otherwise: they may have swallowed goods, which the world sends once to who waits."""
         self._held = set[str]()
         self._acts = 0
         self._habits: dict[Fault, Callable[[], Awaitable[object]]] = {
@@ -79,11 +81,11 @@ class People:
 
     @property
     def idle(self) -> bool:
-        """Nothing is left that a provider refused and has not done since."""
-        return not self._refused
+        """Nothing is left that a provider refused and has not done since, and no shelf to fill up."""
+        return not self._refused and not self._short
 
     async def act(self) -> None:
-        """For as long as things go wrong; then only what was refused is still asked for."""
+        """For as long as things go wrong; then shelves are filled up, and only what was refused is still asked for."""
         while True:
             await asyncio.sleep(self._nemesis.amount(0.1, 1.0))
             for record in self._topics.at_once():
@@ -94,6 +96,8 @@ class People:
                 if self._nemesis.strikes(habit, "somebody"):
                     self._acts += 1
                     await work()
+            if self._nemesis.over:
+                await self._fill_up()
             for door, what in list(self._refused.values()):
                 await self._doors.go(door, [what])
 
@@ -145,12 +149,20 @@ class People:
         if not self._shelves:
             return
         sku, location = self._random.choice(list(self._shelves))
+        self._short[sku, location] = None
         about = {"sku": sku, "location": location, "reference": f"people-{self._acts}", "happened_at": self._clock()}
         if self._random.random() < 0.5:
             await self._doors.go("stock", [StockCounted(**about, counted=self._random.randrange(8))])
         else:
             delta = self._random.choice((-4, -2, -1, 1, 3))
             await self._doors.go("stock", [StockCorrected(**about, delta=delta, reason="found otherwise")])
+
+    async def _fill_up(self) -> None:
+        now = self._clock()
+        for sku, location in self._short:
+            about = {"sku": sku, "location": location, "reference": f"enough-{sku}-{location}", "happened_at": now}
+            await self._doors.go("stock", [StockArrived(**about, quantity=50)])
+        self._short.clear()
 
     async def _call_off(self) -> None:
         if order := self._sold():

@@ -96,10 +96,10 @@ async def _run(
     while not settled and loop.time() < FAULTS_FOR_S + PATIENCE_S:
         await world.act()
         await asyncio.sleep(LOOK_S)
-        told = world.idle and people.idle and tally.settled(count)
+        told = world.idle and tally.settled(count)
         if told:
             nemesis.rest()
-        settled = told and nemesis.over and place.quiet()
+        settled = told and nemesis.over and people.idle and place.quiet()
     if settled:
         await asyncio.sleep(5)  # whatever still comes by itself
     for task in (acting, following, raging):
