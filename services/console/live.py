@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from math import inf
 from weakref import WeakSet
 
@@ -14,6 +14,8 @@ import orjson
 import structlog
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
+
+from ordermill.waiting import is_set
 
 logger = structlog.get_logger(__name__)
 
@@ -60,9 +62,7 @@ class Watcher:
 
     async def news(self, timeout_s: float) -> bool:
         """Whether something it shows has changed since it was last asked."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), timeout_s)
-        heard = self._news.is_set()
+        heard = await is_set(self._news, timeout_s)
         self._news.clear()
         return heard
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 from base64 import b64decode
-from contextlib import suppress
 from dataclasses import replace
 
 import asyncpg
@@ -27,6 +26,7 @@ from ordermill.service.loops import Parts
 from ordermill.service.run import Server, clock_of, kafka_of, spare_the_collector, traced, until
 from ordermill.service.settings import PlatformSettings, ServiceSettings, settings_of
 from ordermill.service.topics import all_topics, policy_of
+from ordermill.waiting import is_set
 
 from .app import application
 from .conservation import Conservation
@@ -161,8 +161,7 @@ async def _consume(
     logger.info("consuming", topics=topics)
     while not stop.is_set():
         await metrics.measure_lag(subscriptions, topics)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), 1)
+        await is_set(stop, 1)
     logger.info("stopping")
     projecting.progress.consuming = False
     await subscriptions.stop()

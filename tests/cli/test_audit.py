@@ -51,12 +51,14 @@ from ordermill.contracts.inventory import (
     StockShippedOut,
 )
 from ordermill.contracts.returns import (
+    Disposition,
     ExchangeRequested,
     PurchaseDelivered,
     RefundFailed,
     RefundPaid,
     RefundRequested,
     ReturnClosed,
+    ReturnInspected,
     UnitsClaimed,
     UnitsTakenBack,
 )
@@ -160,6 +162,11 @@ def unroutable(logs: Logs) -> None:
     logs[service][index] = (stream, none)
 
 
+def lost(lines: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same units, none of which were in the box."""
+    return tuple(line.model_copy(update={"disposition": Disposition.MISSING}) for line in lines)
+
+
 def more(lines: tuple[Any, ...]) -> tuple[Any, ...]:
     """Seven units more of the first line."""
     first, *others = lines
@@ -242,6 +249,8 @@ NEVER_RIGHT: dict[str, tuple[Break, str, str]] = {
     "a delivery counted twice": (
         again(PurchaseDelivered), "lines", "1 units delivered, 2 delivered as returns has it"),
     "more taken back than was delivered": (again(UnitsTakenBack), "lines", "3 units delivered, 4 taken back"),
+    "taken back without having been in the box": (
+        changed(ReturnInspected, lines=lost), "lines", "line 1: 0 units were inspected and there, 2 are taken back"),
     "units back that no return claimed": (gone(UnitsClaimed), "lines", "line 1: 2 units are in returns, 0 are claimed"),
     "units of a return claimed twice": (again(UnitsClaimed), "lines", "line 1: 2 units are in returns, 4 are claimed"),
     "more restocked than was inspected": (

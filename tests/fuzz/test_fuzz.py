@@ -1,7 +1,7 @@
 """Nothing but the errors that it documents comes out of a parser, soon, and without eating the memory.
 
-`FUZZ_SECONDS`: how long each target is fed, each time with other inputs. Without it each gets the same few thousand,
-about a minute for all: what is new is looked for on purpose, not by chance in somebody else's run.
+`FUZZ_SECONDS`: for how many seconds of CPU each target is fed, each time with other inputs. Without it each gets the
+same few thousand, about a minute for all: what is new is looked for on purpose, not by chance in somebody else's run.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def _seeds() -> Iterator[int]:
     if not SECONDS:
         yield from range(ROUNDS)
         return
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
+    until = time.process_time() + SECONDS
+    while time.process_time() < until:
         yield Random().getrandbits(32)
 
 

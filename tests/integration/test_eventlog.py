@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,7 +12,9 @@ from uuid import uuid4
 
 import pytest
 from asyncpg.transaction import Transaction
+from structlog.testing import capture_logs
 
+from ordermill.contracts.base import Fact
 from ordermill.decider import Decision
 from ordermill.eventlog.aggregates import Aggregates
 from ordermill.eventlog.engine import Engine, Outcome, WaitsItsTurn
@@ -682,6 +684,28 @@ class TestTwoEngines:
         await one.run([task(receive("shelf-a", 1))])
         await two.run([task(receive("shelf-a", 9))])
         assert errors(await one.run([task(move("shelf-a", "bin-b", 10, declared=()))])) == [None]
+
+    async def test_what_was_remembered_of_one_stream_and_read_of_another_alarms_nobody(self, store: Store) -> None:
+        def all_there(states: Mapping[str, Any]) -> list[tuple[str, Fact]]:
+            units = states["shelf-a"].units + states["bin-b"].units
+            assert units == 1, f"{units} units, and one was ever received"
+            return []
+
+        one, two = engine_on(store), engine_on(store)
+        await one.run([task(receive("shelf-a", 1))])
+        await two.run([task(move("shelf-a", "bin-b", 1))])
+        with capture_logs() as told:
+            assert errors(await one.run([task(Decision(("shelf-a", "bin-b"), all_there))])) == [None]
+        assert told == []
+
+    async def test_a_decision_that_fails_by_a_defect_is_told_once_with_where(self, store: Store) -> None:
+        def defect(states: Mapping[str, Any]) -> list[tuple[str, Fact]]:
+            raise ZeroDivisionError("ours")
+
+        with capture_logs() as told:
+            (error,) = errors(await engine_on(store).run([task(Decision(("shelf-a",), defect))]))
+        assert error is ZeroDivisionError
+        assert [(each["event"], type(each["exc_info"])) for each in told] == [("a decision failed", ZeroDivisionError)]
 
     async def test_nothing_is_left_undone_because_it_was_so_once(self, store: Store) -> None:
         one, two = engine_on(store), engine_on(store)

@@ -26,6 +26,7 @@ from services.fulfillment.domain import decisions as fulfillment
 from services.inventory.domain import decisions as inventory
 from services.inventory.domain.balance import Outcome
 from services.returns.domain import decisions as returns
+from services.returns.domain import life
 from services.routing.planner import OrderToPlan
 from services.tracking import domain as tracking
 
@@ -181,6 +182,18 @@ MUTANTS = (
         "label_id = package.label_id",
     ),
     Mutant("units of a closed return stay in it", returns._settle, "if kept:", "if False:"),
+    Mutant(
+        "what was not in the box is paid for",
+        life._with_inspection,
+        "if line.disposition is Disposition.MISSING:",
+        "if False:",
+    ),
+    Mutant(
+        "a letter that is handled after all is only ticked off",
+        RunningService.redrive,
+        "(*decisions, deadletters.redrive(letter_id))",
+        "(deadletters.redrive(letter_id),)",
+    ),
     Mutant(
         "a return is refunded twice",
         returns._settle,

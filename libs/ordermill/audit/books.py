@@ -320,6 +320,8 @@ class ReturnsBook(Book):
         self.claimed: Counter[Line] = Counter()
         """In a return, or back for good."""
         self.inspected: Counter[tuple[str, str, Disposition]] = Counter()
+        self._there: Counter[Line] = Counter()
+        """By return and line: inspected, and not missing."""
         self.refunds = Effects(self, "refund", names)
         self.given_minor: Counter[str] = Counter()
         """By order: refunds asked for, and credit for exchanges."""
@@ -349,10 +351,12 @@ class ReturnsBook(Book):
                 for given in event.lines:
                     self.claimed[event.order_id, given.line_id] -= given.quantity
             case UnitsTakenBack():
-                self._take_back(event)
+                self._take_back(seq, stream, event)
             case ReturnInspected():
                 for line in event.lines:
                     self.inspected[event.return_id, line.sku, line.disposition] += line.quantity
+                    if line.disposition is not Disposition.MISSING:
+                        self._there[event.return_id, line.line_id] += line.quantity
             case ExchangeRequested():
                 self.exchanges[event.return_id] = (stream, seq)
                 self._credit[event.return_id] = event.credit.minor
@@ -367,10 +371,14 @@ class ReturnsBook(Book):
             case RefundFailed():
                 self.refunds.failed(event.refund_id, stream, seq)
 
-    def _take_back(self, event: UnitsTakenBack) -> None:
+    def _take_back(self, seq: int, stream: str, event: UnitsTakenBack) -> None:
         worth = 0
         lines = {line.line_id: line for line in self._bought.get(event.order_id, ())}
         for part in event.lines:
+            there = self._there[event.return_id, part.line_id]
+            if part.quantity > there:
+                text = f"line {part.line_id}: {there} units were inspected and there, {part.quantity} are taken back"
+                self.wrong("lines", stream, text, seq)
             line, start = lines.get(part.line_id), self.taken[event.order_id, part.line_id]
             if line is not None and start + part.quantity <= line.quantity:
                 stop = start + part.quantity

@@ -19,7 +19,10 @@ PER_MILLE = {
     "reorder": 50,  # a scan is sent half a day late
     "return": 80,  # something comes back
     "exchange": 200,  # of returns: other goods are wanted instead
+    "several": 300,  # of returns: all units of the line come back, not one
+    "in-parts": 250,  # of those: one unit at a time
     "unfit": 250,  # of returned goods: can't be sold again
+    "missing": 20,  # of returned goods: not in the box
     "scarce": 30,  # a SKU of which only half is there at first
     "no-backorder": 300,  # the order may not wait
 }

@@ -92,6 +92,16 @@ class _Work:
     labeled: set[int] = field(default_factory=set)
 
 
+@dataclass(slots=True)
+class _Return:
+    """A return as its customer and the desk see it."""
+
+    asked: ReturnRequested
+    left: dict[str, int]
+    """Units by line that have not come back yet."""
+    receipts: int = 0
+
+
 class World:
     """Follows the product's facts and takes each thing's next step when its time has come."""
 
@@ -121,7 +131,7 @@ class World:
         self._waits: dict[tuple[str, str], int] = {}
         """How often an order's line has had to wait for goods: each time, more must come."""
         self._parcels: dict[str, ShipmentAnnounced] = {}
-        self._returns: dict[str, ReturnRequested] = {}
+        self._returns: dict[str, _Return] = {}
         self._heard: dict[type[Message], Callable[[Any, datetime], None]] = {
             OrderCaptured: self._captured,
             OrderRejected: lambda fact, at: self._order_is_known(fact.channel, fact.external_id),
@@ -140,11 +150,11 @@ class World:
             ShipmentAnnounced: lambda fact, at: self._parcels.__setitem__(fact.shipment_id, fact),
             ShipmentScanned: lambda fact, at: self._done(f"scan-{fact.scan_id}"),
             ShipmentDelivered: self._delivered,
-            ReturnRequested: lambda fact, at: self._returns.__setitem__(fact.return_id, fact),
+            ReturnRequested: self._return_requested,
             ReturnAuthorized: self._return_authorized,
             ReturnDeclined: lambda fact, at: self._done(f"return-{fact.return_id}"),
             ReturnReceived: self._return_received,
-            ReturnInspected: lambda fact, at: self._done(f"return-{fact.return_id}"),
+            ReturnInspected: self._return_inspected,
             ReturnExpired: lambda fact, at: self._done(f"return-{fact.return_id}"),
             ReturnClosed: lambda fact, at: self._done(f"return-{fact.return_id}"),
         }
@@ -398,6 +408,7 @@ class World:
             return
         line = parcel.lines[draw("line", parcel.order_id) % len(parcel.lines)]
         bought = next(each for each in order.lines if each.line_id == line.line_id)
+        units = line.quantity if self._happens("several", parcel.order_id) else 1
         exchange = self._happens("exchange", parcel.order_id)
         wanted: Json = {"wanted": "refund"}
         if exchange:
@@ -409,36 +420,61 @@ class World:
         request = {
             "return_id": return_id,
             "order_id": parcel.order_id,
-            "lines": [{"line_id": line.line_id, "sku": line.sku, "quantity": 1}],
+            "lines": [{"line_id": line.line_id, "sku": line.sku, "quantity": units}],
             "reason": reasons[draw("reason", parcel.order_id) % len(reasons)],
             **wanted,
         }
         due = at + rules.ASK_RETURN_AFTER * self._delays
         self._then(f"return-{return_id}", due, Step("returns", ("/returns", request)))
 
+    def _return_requested(self, fact: ReturnRequested, at: datetime) -> None:
+        self._returns[fact.return_id] = _Return(fact, {line.line_id: line.quantity for line in fact.lines})
+
     def _return_authorized(self, fact: ReturnAuthorized, at: datetime) -> None:
-        asked = self._returns[fact.return_id]
+        self._send_back(fact.return_id, at + rules.SEND_BACK_AFTER * self._delays)
+
+    def _send_back(self, return_id: str, due: datetime) -> None:
+        """What is left of it, or one unit."""
+        known = self._returns[return_id]
+        lines = [
+            {"line_id": line.line_id, "sku": line.sku, "quantity": units}
+            for line in known.asked.lines
+            if (units := known.left[line.line_id])
+        ]
+        if self._happens("in-parts", return_id):
+            lines = [{**lines[0], "quantity": 1}]
         report = {
             "do": "receive",
-            "return_id": fact.return_id,
-            "receipt_id": "1",
-            "location": self._return_location(fact.return_id),
-            "lines": [line.model_dump() for line in asked.lines],
+            "return_id": return_id,
+            "receipt_id": str(known.receipts + 1),
+            "location": self._return_location(return_id),
+            "lines": lines,
         }
-        due = at + rules.SEND_BACK_AFTER * self._delays
-        self._then(f"return-{fact.return_id}", due, Step("returns", ("/returns/work", [report])))
+        self._then(f"return-{return_id}", due, Step("returns", ("/returns/work", [report])))
 
     def _return_received(self, fact: ReturnReceived, at: datetime) -> None:
+        known = self._returns[fact.return_id]
+        known.receipts += 1
+        for line in fact.lines:
+            known.left[line.line_id] -= line.quantity
         disposition = "write-off" if self._happens("unfit", fact.return_id) else "restock"
+        if self._happens("missing", fact.return_id, str(known.receipts)):
+            disposition = "missing"
         report = {
             "do": "inspect",
             "return_id": fact.return_id,
-            "inspection_id": "1",
+            "inspection_id": fact.receipt_id or str(known.receipts),
             "location": fact.location,
             "lines": [{**line.model_dump(), "disposition": disposition} for line in fact.lines],
         }
         due = at + rules.INSPECT_AFTER * self._delays
         self._then(f"return-{fact.return_id}", due, Step("returns", ("/returns/work", [report])))
+
+    def _return_inspected(self, fact: ReturnInspected, at: datetime) -> None:
+        if any(self._returns[fact.return_id].left.values()):
+            self._send_back(fact.return_id, at + rules.SEND_BACK_AFTER * self._delays)
+        else:
+            self._done(f"return-{fact.return_id}")
 
     def _return_location(self, return_id: str) -> str:
         return self._doors.locations[draw("at", return_id) % len(self._doors.locations)]

@@ -212,6 +212,7 @@ class Engine:
             if changes.rows or changes.publications:
                 for notify in self.on_commit:
                     notify(changes)
+            _tell_defects(tasks, batch.outcomes)
             return batch.outcomes
 
     async def _decide(
@@ -284,6 +285,13 @@ class Engine:
         return uuid7(at, self._random_bytes)
 
 
+def _tell_defects(tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> None:
+    """Only now: what a decision failed at may have been old news in memory, and it is decided again."""
+    for task, outcome in zip(tasks, outcomes, strict=True):
+        if outcome.error is not None and not isinstance(outcome.error, OrdermillError):
+            logger.error("a decision failed", causation_id=task.cause.causation_id, exc_info=outcome.error)
+
+
 class _Batch:
     """One attempt at a batch: decisions folded over loaded states, and all that is to be written for them."""
 
@@ -317,8 +325,6 @@ class _Batch:
             except Exception as error:
                 if self.states.missing:
                     continue  # decided on a stream not loaded yet: the whole batch is decided again
-                if not isinstance(error, OrdermillError):
-                    logger.exception("a decision failed", causation_id=task.cause.causation_id)
                 outcome.events = []
                 outcome.error = error
                 if task.key:

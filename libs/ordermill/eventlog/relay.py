@@ -18,6 +18,7 @@ import structlog
 from ordermill.contracts.base import FAMILIES
 from ordermill.errors import Transient
 from ordermill.tracing import sampled, start, tracing
+from ordermill.waiting import is_set
 
 from .records import SequencedRow
 from .store import Changes, Publication, StillLeads, Store
@@ -189,15 +190,13 @@ class Relay:
                 continue
             if published:
                 eager = EAGER_STEPS if self._due or self._others_write else 0
+            # A commit may be held back for a moment by an older transaction that is still open: look again soon.
+            elif await is_set(self._wake, self._pace_s if eager else self._poll_s):
+                eager = EAGER_STEPS
             else:
-                # A commit may be held back for a moment by an older transaction that is still open: look again soon.
-                try:
-                    await asyncio.wait_for(self._wake.wait(), self._pace_s if eager else self._poll_s)
-                    eager = EAGER_STEPS
-                except TimeoutError:
-                    eager = max(0, eager - 1)
-                    if not eager:
-                        self._due.clear()  # published before we heard of their commit
+                eager = max(0, eager - 1)
+                if not eager:
+                    self._due.clear()  # published before we heard of their commit
             # The longer a step takes, the busier the machine, and the more a fuller batch saves.
             rest = max(self._pace_s, min(LONGEST_PACE_S, took))
             await asyncio.sleep(max(0.0, began + took + rest - loop.time()))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from typing import Any
 
 import structlog
 
 from ordermill.eventlog.store import LogUnavailable
+from ordermill.waiting import is_set
 
 logger = structlog.get_logger(__name__)
 
@@ -31,8 +31,7 @@ async def forever(
         if wake is None:
             await asyncio.sleep(every_s)
         else:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), every_s)
+            await is_set(wake, every_s)
 
 
 class Parts:

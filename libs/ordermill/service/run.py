@@ -22,6 +22,7 @@ from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.relay import Relay
 from ordermill.names import SERVICES
 from ordermill.tracing import endpoint_of, start_tracing, stop_tracing
+from ordermill.waiting import is_set
 
 from .consuming import Subscriptions
 from .declare import Follows, Service
@@ -174,8 +175,7 @@ async def until(stop: asyncio.Event, work: Callable[[], Awaitable[T]]) -> T | No
             return await unless(stop, work())
         except Transient as error:
             logger.warning("waits", error=str(error))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
+            await is_set(stop, pause)
             pause = min(pause * 2, 2.0)
     return None
 

@@ -6,6 +6,7 @@ What the product needs of Kafka, no more; the same tests run over this and over 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,7 +65,8 @@ class Bus:
         self._generation = 1
         self._topics: dict[str, list[list[Record]]] = {}
         self._groups: dict[str, _Group] = {}
-        self._news: dict[asyncio.Event, None] = {}
+        self._readers: dict[str, dict[Consumer | Follower, None]] = defaultdict(dict)
+        """By topic, in the order in which they came."""
 
     @property
     def cluster(self) -> str:
@@ -76,8 +78,8 @@ class Bus:
         number = crc32(key) % self.partitions
         partition = self._partitions(topic)[number]
         partition.append(Record(topic, number, len(partition), at, key, value, tuple(headers)))
-        for news in self._news:
-            news.set()
+        for reader in self._readers[topic]:
+            reader.news.set()
 
     def records(self, topic: str) -> list[list[Record]]:
         """By partition."""
@@ -90,21 +92,24 @@ class Bus:
         for group in self._groups.values():
             group.committed.clear()
             self._share_out(group)
-        for news in self._news:
-            news.set()
+        for readers in self._readers.values():
+            for reader in readers:
+                reader.news.set()
 
     def join(self, group_id: str, topics: Sequence[str]) -> Consumer:
         group = self._groups.setdefault(group_id, _Group())
         group.topics = tuple(topics)
         member = Consumer(self, group)
         group.members.append(member)
-        self._news[member.news] = None
+        for topic in topics:
+            self._readers[topic][member] = None
         self._share_out(group)
         return member
 
     def leave(self, member: Consumer) -> None:
-        self._news.pop(member.news, None)
         group = member.group
+        for topic in group.topics:
+            self._readers[topic].pop(member, None)
         if member in group.members:
             group.members.remove(member)
             member.positions = {}
@@ -119,7 +124,8 @@ class Bus:
 
     def follow(self, topics: Sequence[str]) -> Follower:
         follower = Follower(self, topics)
-        self._news[follower.news] = None
+        for topic in topics:
+            self._readers[topic][follower] = None
         return follower
 
     def lag(self) -> int:

@@ -9,15 +9,16 @@ from collections.abc import Iterator, Sequence
 from ordermill.audit import audit
 from ordermill.audit.origin import origins
 from ordermill.contracts.base import decode
-from ordermill.contracts.service import DeadLettered
+from ordermill.contracts.service import DeadLettered, LetterRedriven
 from ordermill.eventlog.memory import MemoryStore
 from ordermill.eventlog.relay import topics_of
 from ordermill.eventlog.verify import verify_store
+from ordermill.service.deadletters import LETTERS
 from ordermill.simulator.ledger import Entry
 
 from .bus import Bus, header
 from .nemesis import Fault
-from .outside import SimulatedDoors
+from .outside import SimulatedDoors, poisonous
 from .place import Instance, Place
 
 _REPEATING = {
@@ -99,17 +100,27 @@ def _remembered(instance: Instance, place: Place) -> Iterator[str]:
 
 
 def _letters(place: Place, doors: SimulatedDoors) -> Iterator[str]:
-    """A record that nobody can read is kept once by each who reads its topic; nothing else is."""
+    """A record that nobody can read is kept once by each who reads its topic. Nothing else is, but by whom was of an
+    older release and what follows from that; and that is handled after all.
+    """
+    outdated = {struck.where.rpartition("-")[0] for struck in place.nemesis.history if struck.fault is Fault.OUTDATED}
     kept: Counter[tuple[str, bytes]] = Counter()
     for service, log in place.logs.items():
+        waiting: dict[str, DeadLettered] = {}
         for row in log._committed:
-            if row.type == DeadLettered.type:
-                letter = decode(row.type, row.data)
-                assert isinstance(letter, DeadLettered)
-                key = b"" if letter.key_base64 is None else b64decode(letter.key_base64)
-                kept[service, key] += 1
-                if not key.startswith(b"poison-"):
-                    yield f"{service}: a good message is a dead letter: {letter.message_type}: {letter.reason}"
+            fact = decode(row.type, row.data) if row.stream.startswith(LETTERS.stream("")) else None
+            if isinstance(fact, LetterRedriven):
+                waiting.pop(fact.letter_id, None)
+            elif isinstance(fact, DeadLettered):
+                key = b"" if fact.key_base64 is None else b64decode(fact.key_base64)
+                if poisonous(fact):
+                    kept[service, key] += 1
+                else:
+                    waiting[fact.letter_id] = fact
+                    if service not in outdated:
+                        yield f"{service}: a good message is a dead letter: {fact.message_type}: {fact.reason}"
+        for letter in waiting.values():
+            yield f"{service}: never handled: {letter.message_type}, kept for: {letter.reason}"
     for (service, key), times in kept.items():
         if times > 1:
             yield f"{service}: dead letter {key.decode()} is kept {times} times"

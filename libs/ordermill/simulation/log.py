@@ -72,7 +72,7 @@ class FaultyStore:
         async def lose() -> None:
             nonlocal released
             while not released:
-                await asyncio.sleep(1)
+                await asyncio.sleep(3)
                 if self._nemesis.strikes(Fault.LEAD_LOST, self._process.name):
                     released = True
                     await held.__aexit__(None, None, None)

@@ -54,6 +54,10 @@ class Fault(StrEnum):
     """A provider acted, and its answer was lost."""
     PROVIDER_REFUSES = "provider-refuses"
     """A provider says no, and a person has it asked again."""
+    OUTDATED = "outdated"
+    """A process is of an older release that does not know what some message means, until it is replaced."""
+    POLICY = "policy"
+    """A process is started under another policy than the last one of its service."""
     HOLD = "hold"
     """Somebody holds an order, and lets it go later."""
     REROUTE = "reroute"
@@ -62,6 +66,8 @@ class Fault(StrEnum):
     """A location counts its stock, or corrects it, and finds another number."""
     CALL_OFF = "call-off"
     """A customer cancels at any moment, be it too late."""
+    CHANGE = "change"
+    """A customer changes how many they want or where it goes, at any moment, be it too late."""
     OVERTAKE = "overtake"
     """A change or a cancellation comes before its order."""
     TURN_DOWN = "turn-down"
@@ -70,6 +76,8 @@ class Fault(StrEnum):
     """Somebody settles a return with what has come so far."""
     PLACED_AGAIN = "placed-again"
     """A channel places an order again with other content."""
+    LETTERS = "letters"
+    """Somebody has a dead letter handled after all, or drops it."""
 
 
 ODDS: dict[Fault, float] = {
@@ -79,7 +87,7 @@ ODDS: dict[Fault, float] = {
     Fault.DATABASE_AWAY: 0.01,
     Fault.COMMIT_UNANSWERED: 0.03,
     Fault.CONFLICT: 0.02,
-    Fault.LEAD_LOST: 0.01,
+    Fault.LEAD_LOST: 0.03,
     Fault.SEND_FAILED: 0.03,
     Fault.SEND_UNANSWERED: 0.03,
     Fault.OFFSETS_REFUSED: 0.05,
@@ -93,14 +101,18 @@ ODDS: dict[Fault, float] = {
     Fault.PROVIDER_AWAY: 0.3,
     Fault.PROVIDER_UNANSWERED: 0.3,
     Fault.PROVIDER_REFUSES: 0.2,
+    Fault.OUTDATED: 0.2,
+    Fault.POLICY: 0.3,
     Fault.HOLD: 0.05,
     Fault.REROUTE: 0.08,
     Fault.MISCOUNT: 0.06,
     Fault.CALL_OFF: 0.04,
+    Fault.CHANGE: 0.05,
     Fault.OVERTAKE: 0.1,
     Fault.TURN_DOWN: 0.05,
     Fault.CLOSE: 0.1,
     Fault.PLACED_AGAIN: 0.05,
+    Fault.LETTERS: 0.1,
 }
 """How often a fault strikes where it can: the chance at one opportunity, in a run that knows this kind at all."""
 

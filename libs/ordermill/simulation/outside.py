@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64decode
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -14,10 +16,12 @@ from ordermill.contracts.base import Fact, Message
 from ordermill.contracts.capture import HoldReason
 from ordermill.contracts.channel import OrderPlaced
 from ordermill.contracts.routing import OrderRouted
+from ordermill.contracts.service import DeadLettered
 from ordermill.decider import Decision
 from ordermill.demo.doors import hubs_of, named
 from ordermill.errors import OrdermillError, Refused
 from ordermill.ids import derived_id
+from ordermill.service.deadletters import drop
 from ordermill.service.messages import outside_headers
 from services.capture.app import HoldRequest
 from services.capture.domain import HoldOrder, ReleaseHold, RetryRefund
@@ -31,8 +35,6 @@ from services.inventory.domain import decision as stock_decision
 from services.returns.app import ReturnRequest, request_of
 from services.returns.app import Work as DeskWork
 from services.returns.app import command_of as desk_command
-from services.returns.handlers import Desk
-from services.returns.policy import BUILT_IN, read_policy
 
 from .bus import Record, header
 from .nemesis import Fault, Nemesis
@@ -42,11 +44,18 @@ from .process import MONDAY, SPEED
 ACTOR = "world"
 NOBODY = "/nobody"
 """Who sends what nobody can read."""
+POISON = b"poison-"
+"""What keys of such records begin with."""
 
 
 def _is(record: Record, fact: type[Fact]) -> bool:
     """That poison only looks like."""
     return header(record, "ce_type") == fact.type and header(record, "ce_source") != NOBODY
+
+
+def poisonous(letter: DeadLettered) -> bool:
+    """Whether nobody could ever handle it."""
+    return letter.key_base64 is not None and b64decode(letter.key_base64).startswith(POISON)
 
 
 _FLOOR: TypeAdapter[list[Any]] = TypeAdapter(list[FloorWork])
@@ -66,6 +75,15 @@ class Sent:
     """Services that must keep it as a dead letter."""
 
 
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter that somebody has handled after all; or dropped, with a note."""
+
+    service: str
+    letter_id: str
+    note: str | None = None
+
+
 class SimulatedDoors:
     """Sends what the world does, and some of it twice or late. What was sent to a broker that forgot is sent again."""
 
@@ -77,7 +95,12 @@ class SimulatedDoors:
         self._random = random
         self._nemesis = nemesis
         self._sent: list[Sent] = []
-        self._desk = Desk(read_policy(BUILT_IN))
+        self._on_its_way = 0
+
+    @property
+    def idle(self) -> bool:
+        """Nothing that was said has yet to arrive."""
+        return not self._on_its_way
 
     async def go(self, door: str, items: Sequence[Any]) -> bool:
         """Take all `items` through one kind of door; whether they got through."""
@@ -94,6 +117,8 @@ class SimulatedDoors:
                 return await self._ask("capture", lambda at: self._look_after(at, items))
             case "inventory":
                 return await self._ask("inventory", lambda at: self._reroute(at, items))
+            case "letters":
+                return all([await self._ask(letter.service, partial(self._letter, letter)) for letter in items])
             case _:
                 return await self._ask("returns", lambda at: self._returns(at, items))
 
@@ -120,7 +145,7 @@ class SimulatedDoors:
         ))  # fmt: skip
         topic = self._random.choice(topics)
         sent = Sent(
-            topic, b"poison-%d" % number, value, headers, self._now_ms(), () if headers else self._readers(topic)
+            topic, POISON + b"%d" % number, value, headers, self._now_ms(), () if headers else self._readers(topic)
         )
         plans = [r for records in self._place.bus.records(OrderRouted.topic) for r in records if _is(r, OrderRouted)]
         if plans and self._random.random() < 0.4:
@@ -134,7 +159,9 @@ class SimulatedDoors:
             update={"order_id": derived_id("stray", str(number))}
         )
         headers = (*ours, ("ce_type", OrderRouted.type.encode()))
-        return Sent(OrderRouted.topic, b"poison-%d" % number, stray.to_json(), headers, self._now_ms(), ("inventory",))
+        return Sent(
+            OrderRouted.topic, POISON + b"%d" % number, stray.to_json(), headers, self._now_ms(), ("inventory",)
+        )
 
     def _readers(self, topic: str) -> tuple[str, ...]:
         return tuple(service for service, topics in self._place.topics.items() if topic in topics)
@@ -158,7 +185,12 @@ class SimulatedDoors:
             self._append(sent)
 
     def _later(self, seconds: float, sent: Sent) -> None:
-        asyncio.get_running_loop().call_later(seconds, self._append, sent)
+        self._on_its_way += 1
+        asyncio.get_running_loop().call_later(seconds, self._arrive, sent)
+
+    def _arrive(self, sent: Sent) -> None:
+        self._on_its_way -= 1
+        self._append(sent)
 
     def _append(self, sent: Sent) -> None:
         self._sent.append(sent)
@@ -223,7 +255,13 @@ class SimulatedDoors:
                 commands = [request_of(ReturnRequest.model_validate(body), now)]
             else:
                 commands = [desk_command(report, now) for report in _DESK.validate_python(body)]
-            await self._execute(at, [(self._desk.decision(command), None) for command in commands])
+            await self._execute(at, [(at.desk.decision(command), None) for command in commands])
+
+    async def _letter(self, letter: Letter, at: Instance) -> None:
+        if letter.note is None:
+            await at.running.redrive(letter.letter_id, ACTOR)
+        else:
+            await self._execute(at, [(drop(letter.letter_id, letter.note), None)])
 
     async def _execute(self, at: Instance, requests: Sequence[tuple[Decision, str | None]]) -> None:
         """A refusal is an answer; that nobody knows is none."""

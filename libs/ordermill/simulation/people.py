@@ -25,17 +25,20 @@ from ordermill.contracts.fulfillment import (
 from ordermill.contracts.inventory import StockReceived
 from ordermill.contracts.location import StockArrived, StockCorrected, StockCounted
 from ordermill.contracts.returns import RefundFailed, RefundPaid, ReturnAuthorized
+from ordermill.contracts.service import DLQ_TOPIC, DeadLettered, LetterDropped, LetterRedriven
 from ordermill.demo.baskets import Basket
 from ordermill.errors import OrdermillError
+from ordermill.names import SERVICES
+from ordermill.replacing import replace
 
 from .bus import Bus, Follower, header
 from .nemesis import Fault, Nemesis
-from .outside import SimulatedDoors
+from .outside import Letter, SimulatedDoors, poisonous
 from .providers import NO
 
 _FOLLOWED: tuple[type[Message], ...] = (
     OrderCaptured, FulfillmentCreated, StockReceived, ReturnAuthorized, LabelFailed, PackageLabeled, RefundFailed,
-    RefundPaid, CancellationRefundFailed, CancellationRefunded,
+    RefundPaid, CancellationRefundFailed, CancellationRefunded, DeadLettered, LetterRedriven, LetterDropped,
 )  # fmt: skip
 
 
@@ -56,8 +59,11 @@ class People:
         self._random = random
         self._baskets = baskets
         self._clock = clock
-        self._topics: Follower = bus.follow(sorted({kind.topic for kind in _FOLLOWED}))
+        letters = {DLQ_TOPIC.format(service=service) for service in SERVICES}
+        self._topics: Follower = bus.follow(sorted({kind.topic for kind in _FOLLOWED} - {DLQ_TOPIC} | letters))
         self._types = {kind.type for kind in _FOLLOWED}
+        self._heard = set[str]()
+        """Ids of facts: a relay may tell one again, behind others that it told since."""
         self._orders: dict[str, OrderCaptured] = {}
         self._work: dict[str, FulfillmentCreated] = {}
         self._shelves: dict[tuple[str, str], None] = {}
@@ -66,43 +72,57 @@ class People:
         """What a provider said no to, and at which door it is asked for again."""
         self._short: dict[tuple[str, str], None] = {}
         """Counted otherwise: they may have swallowed goods, which the world sends once to who waits."""
+        self._letters: dict[Letter, bool] = {}
+        """That wait, and whether they are fit to be handled."""
         self._held = set[str]()
+        self._moved = set[str]()
         self._acts = 0
         self._habits: dict[Fault, Callable[[], Awaitable[object]]] = {
             Fault.HOLD: self._hold,
             Fault.REROUTE: self._reroute,
             Fault.MISCOUNT: self._miscount,
             Fault.CALL_OFF: self._call_off,
+            Fault.CHANGE: self._change,
             Fault.OVERTAKE: self._overtake,
             Fault.TURN_DOWN: self._turn_down,
             Fault.CLOSE: self._close,
             Fault.PLACED_AGAIN: self._place_again,
+            Fault.LETTERS: self._settle_letter,
         }
 
     @property
     def idle(self) -> bool:
-        """Nothing is left that a provider refused and has not done since, and no shelf to fill up."""
-        return not self._refused and not self._short
+        """Nothing is left that a provider refused and has not done since, no shelf to fill up, no letter to handle."""
+        return not self._refused and not self._short and not any(self._letters.values())
 
     async def act(self) -> None:
-        """For as long as things go wrong; then shelves are filled up, and only what was refused is still asked for."""
+        """For as long as things go wrong; then shelves are filled up, and what was refused or not understood is still
+        asked for.
+        """
         while True:
             await asyncio.sleep(self._nemesis.amount(0.1, 1.0))
             for record in self._topics.at_once():
-                if (kind := header(record, "ce_type")) in self._types:
+                kind, fact_id = header(record, "ce_type"), header(record, "ce_id")
+                if kind in self._types and fact_id not in self._heard:
+                    self._heard.add(fact_id)
                     with suppress(OrdermillError):  # poison looks like a fact, too
-                        self._hear(decode(kind, record.value or b""))
+                        self._hear(decode(kind, record.value or b""), record.topic)
             for habit, work in self._habits.items():
                 if self._nemesis.strikes(habit, "somebody"):
                     self._acts += 1
                     await work()
             if self._nemesis.over:
                 await self._fill_up()
+                await self._doors.go("letters", [letter for letter, sound in self._letters.items() if sound])
             for door, what in list(self._refused.values()):
                 await self._doors.go(door, [what])
 
-    def _hear(self, fact: Message) -> None:
+    def _hear(self, fact: Message, topic: str) -> None:
         match fact:
+            case DeadLettered():
+                self._letters[Letter(topic.split(".")[1], fact.letter_id)] = not poisonous(fact)
+            case LetterRedriven() | LetterDropped():
+                self._letters.pop(Letter(topic.split(".")[1], fact.letter_id), None)
             case OrderCaptured():
                 self._orders[fact.order_id] = fact
             case FulfillmentCreated():
@@ -168,6 +188,13 @@ class People:
         if order := self._sold():
             await self._doors.go("channel", [self._cancellation(order.channel, order.external_id, order.lines)])
 
+    async def _change(self) -> None:
+        """The first revision of an order whose payment is pending is that payment, whenever it comes."""
+        known = {order.external_id for order in self._orders.values() if order.payment.status != "pending"}
+        changing = [basket.order for basket in self._baskets if basket.order.external_id in known]
+        if changing:
+            await self._doors.go("channel", [self._revision(self._random.choice(changing), 100 + self._acts)])
+
     async def _overtake(self) -> None:
         """A payment that is pending is the first revision of its order, so nothing else may be."""
         known = {order.external_id for order in self._orders.values()}
@@ -178,7 +205,7 @@ class People:
         if order.payment.status == "pending" or self._random.random() < 0.5:
             await self._doors.go("channel", [self._cancellation(order.channel, order.external_id, order.lines)])
         else:
-            await self._doors.go("channel", [self._revision(order)])
+            await self._doors.go("channel", [self._revision(order, 1)])
 
     async def _turn_down(self) -> None:
         if self._work:
@@ -198,6 +225,13 @@ class People:
             dearer = Money(minor=basket.order.total.minor + 100, currency=basket.order.total.currency)
             await self._doors.go(basket.format, [basket.order.model_copy(update={"total": dearer})])
 
+    async def _settle_letter(self) -> None:
+        if self._letters:
+            letter, sound = self._random.choice(list(self._letters.items()))
+            if not sound and self._random.random() < 0.3:
+                letter = replace(letter, note="nobody can read it")
+            await self._doors.go("letters", [letter])
+
     def _cancellation(self, channel: str, external_id: str, lines: Sequence[Any]) -> OrderCanceled:
         """Of all of it, or of one unit."""
         one = (LineChange(line_id=self._random.choice(lines).line_id, quantity=1),)
@@ -210,12 +244,21 @@ class People:
             reason="changed their mind",
         )
 
-    def _revision(self, order: OrderPlaced) -> OrderChanged:
+    def _revision(self, order: OrderPlaced, revision: int) -> OrderChanged:
+        """Of how many units of a line; or of where it goes, once: the world lets go of a bad address once."""
         line = self._random.choice(order.lines)
-        return OrderChanged(
+        changed = OrderChanged(
             channel=order.channel,
             external_id=order.external_id,
-            revision=1,
+            revision=revision,
             changed_at=self._clock(),
             lines=(LineChange(line_id=line.line_id, quantity=self._random.randrange(line.quantity + 2)),),
         )
+        if order.external_id in self._moved or self._random.random() < 0.6:
+            return changed
+        self._moved.add(order.external_id)
+        was = order.ship_to.person.city
+        person = order.ship_to.person.model_copy(
+            update={"city": self._random.choice(("Elsewhere", "")) if was else "Found"}
+        )
+        return changed.model_copy(update={"lines": (), "ship_to": order.ship_to.model_copy(update={"person": person})})

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from random import Random
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from ordermill.contracts.base import decode
+from ordermill.contracts.base import UnknownVersion, decode
+from ordermill.decider import Decision
 from ordermill.errors import OrdermillError
 from ordermill.eventlog.engine import Engine, Rules
 from ordermill.eventlog.memory import MemoryStore
@@ -57,6 +59,24 @@ BACKORDER_CAP = 5
 """So few that some orders are refused for it."""
 
 
+_THRIFTY = re.sub(r"(?m)^(shipment|standard) = .*$", r"\1 = 2000", default_policy_text())
+"""Days and shipments are dear to it."""
+_STRICT = read_policy(BUILT_IN).model_copy(
+    update={"window_days": 3, "authorization_days": 1, "restocking_fee_percent": 15, "refund_shipping": False}
+)
+
+
+def _of_old(service: Service, number: int) -> Service:
+    """An older release of it, which knows the consumed message of that number in an older version only."""
+    known = service.consumes[number]
+
+    def handle(message: Any, received: Any) -> Iterable[Decision]:
+        raise UnknownVersion(known.message.type, known.message.class_version - 1)
+
+    consumes = (*service.consumes[:number], replace(known, handle=handle), *service.consumes[number + 1 :])
+    return replace(service, consumes=consumes)
+
+
 @cache
 def network() -> Network:
     return read_network(default_network_text())
@@ -72,6 +92,9 @@ class Instance:
     running: RunningService
     relay: Relay
     keyring: Keyring
+    desk: Desk
+    """Returns' policy as this process has it."""
+    outdated: bool = False
     member: Consumer | None = None
 
 
@@ -111,6 +134,7 @@ class Place:
         """Nothing waits anywhere: no message, no event to publish, and nobody who has yet to hear of a new broker."""
         return not self.bus.lag() and not any(
             instance.process.stands_still
+            or instance.outdated
             or instance.relay.unsure
             or (instance.relay.status.leading and instance.relay.status.published < self._head(instance))
             for instance in self.instances.values()
@@ -123,6 +147,8 @@ class Place:
         process = Process(name, self.nemesis, lambda dead: self._bury(service, dead), self._froze)
         instance = self._made(service, process)
         self.instances[name] = instance
+        if instance.outdated:
+            asyncio.get_running_loop().call_later(self.nemesis.amount(5, 40), process.kill)
         process.spawn(self._live(instance))
 
     def _bury(self, service: str, dead: Process) -> None:
@@ -144,6 +170,7 @@ class Place:
         nemesis, random = self.nemesis, Random(self._random.getrandbits(64))
         keyring = Keyring(self._keys, self._master, random.randbytes, asyncio.get_running_loop().time)
         payments = FaultyPayments(self._payments, process, nemesis)
+        desk = Desk(read_policy(BUILT_IN))
         carriers = {c.name: FaultyCarrier(c, process, nemesis) for c in self._carriers.values()}
         match name:
             case "capture":
@@ -151,14 +178,19 @@ class Place:
             case "inventory":
                 service = inventory(Feeds(network().location_ids, BACKORDER_CAP))
             case "routing":
-                service = routing(default_policy_text(), default_network_text(), process.clock)
+                policy = _THRIFTY if nemesis.strikes(Fault.POLICY, process.name) else default_policy_text()
+                service = routing(policy, default_network_text(), process.clock)
             case "fulfillment":
                 service = fulfillment(carriers, network(), keyring)
             case "tracking":
                 late, lost = _default(TrackingSettings, "late_after"), _default(TrackingSettings, "lost_after")
                 service = tracking(Deadlines(late, lost))
             case _:
-                service = returns(Desk(read_policy(BUILT_IN)), payments)
+                if nemesis.strikes(Fault.POLICY, process.name):
+                    desk = Desk(_STRICT)
+                service = returns(desk, payments)
+        if outdated := nemesis.strikes(Fault.OUTDATED, process.name):
+            service = _of_old(service, nemesis.one_of(len(service.consumes)))
         store = FaultyStore(self.logs[name], process, nemesis)
         self.rules[name], self.topics[name] = service.rules(), service.topics
         engine = Engine(store, self.rules[name], process.clock, random.randbytes)
@@ -166,7 +198,7 @@ class Place:
         publisher = FaultyPublisher(self.bus, process, nemesis)
         relay = Relay(store, publisher, name, poll_s=POLL_S, pace_s=0.05)
         engine.on_commit.append(relay.wake)
-        return Instance(process, service, engine, running, relay, keyring)
+        return Instance(process, service, engine, running, relay, keyring, desk, outdated)
 
     async def _live(self, instance: Instance) -> None:
         """What `ordermill.service.run` does with a service, on the bus; an error at the start ends the process."""

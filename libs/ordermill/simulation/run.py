@@ -99,7 +99,7 @@ async def _run(
         told = world.idle and tally.settled(count)
         if told:
             nemesis.rest()
-        settled = told and nemesis.over and people.idle and place.quiet()
+        settled = told and nemesis.over and doors.idle and people.idle and place.quiet()
     if settled:
         await asyncio.sleep(5)  # whatever still comes by itself
     for task in (acting, following, raging):
