@@ -18,7 +18,7 @@ import pytest
 
 from ordermill.clock import system_clock
 from ordermill.contracts.base import Message, decode
-from ordermill.contracts.capture import OrderRejected, OrderReleased
+from ordermill.contracts.capture import OrderCaptured, OrderRejected, OrderReleased
 from ordermill.contracts.carrier import ParcelScanned
 from ordermill.contracts.channel import Address, ChannelLine, OrderCanceled, OrderPlaced, Payment
 from ordermill.contracts.fields import Money
@@ -28,9 +28,9 @@ from ordermill.contracts.location import StockArrived
 from ordermill.contracts.personal import Person
 from ordermill.contracts.service import DeadLettered
 from ordermill.eventlog.engine import Engine
-from ordermill.eventlog.memory import MemoryStore
+from ordermill.eventlog.memory import MemoryStore, _MemoryTransaction
 from ordermill.eventlog.postgres import PostgresStore
-from ordermill.eventlog.store import Store
+from ordermill.eventlog.store import Changes, Store, VersionConflict
 from ordermill.installation import builder
 from ordermill.keyring import MemoryKeyStore
 from ordermill.service.consuming import Subscriptions
@@ -287,6 +287,24 @@ async def test_the_same_message_twice_is_one(services: Callable[..., RunningServ
     await running.handle([record])
     await running.handle([record.header("ce_id", b"the channel says it again under another id")])
     assert await facts(running) == once
+
+
+async def test_a_message_is_not_at_fault_where_others_write_first(
+    services: Callable[..., RunningService], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, crowd = _MemoryTransaction.commit, iter(range(20))
+
+    async def crowded(self: _MemoryTransaction, changes: Changes) -> None:
+        if next(crowd, None) is not None:
+            raise VersionConflict
+        await commit(self, changes)
+
+    monkeypatch.setattr(_MemoryTransaction, "commit", crowded)
+    running = services("capture")
+    await running.handle([record_of(placed("1111"), "1")])
+    found = await facts(running)
+    assert letters(found) == []
+    assert any(isinstance(fact, OrderCaptured) for fact in found)
 
 
 async def test_a_cancellation_before_its_order_waits_for_it(services: Callable[..., RunningService]) -> None:

@@ -19,7 +19,7 @@ from ordermill.decider import Decision
 from ordermill.errors import OrdermillError, Transient
 from ordermill.eventlog.engine import Cause, Engine, Outcome, Task, WaitsItsTurn
 from ordermill.eventlog.relay import Relay
-from ordermill.eventlog.store import LogUnavailable, Timer
+from ordermill.eventlog.store import LogUnavailable, Timer, VersionConflict
 from ordermill.tracing import NO_SPAN, Span, tracing
 
 from . import deadletters, spans
@@ -246,6 +246,9 @@ class RunningService:
             return None
         if isinstance(outcome.error, WaitsItsTurn):
             return self._task(item)
+        if isinstance(outcome.error, VersionConflict):
+            self.metrics.retries.inc()
+            return self._task(item)  # that others write first is no message's fault
         item.attempts += 1
         may_pass = isinstance(outcome.error, Transient) or not isinstance(outcome.error, OrdermillError)
         if may_pass and item.attempts <= self._retries:
