@@ -20,6 +20,8 @@ from ordermill.eventlog.migrate import Access, migrate, provision
 from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.views import View
 
+os.environ.setdefault("OMS_THROWAWAY", "yes")  # what tests start need not outlive the machine
+
 
 @dataclass(frozen=True)
 class LogDatabase:
@@ -93,16 +95,16 @@ def postgres() -> Iterator[str]:
         yield server
         return
     # Not below pytest's own folder: that is closed to the user the server may have to run as.
-    with TemporaryDirectory(prefix="ordermill-test-") as folder, running_stack(Path(folder) / "stack") as stack:
+    with (
+        TemporaryDirectory(prefix="ordermill-test-") as folder,
+        running_stack(Path(folder) / "stack", throwaway=True) as stack,
+    ):
         yield stack.postgres_dsn().removesuffix("/postgres")
 
 
 @pytest.fixture(scope="session")
 async def databases(postgres: str) -> AsyncIterator[Databases]:
     made = Databases(postgres)
-    if "OMS_TEST_POSTGRES" not in os.environ:
-        # It ends with the session, so nothing has to outlive a crash of the machine; and each drop waits for the disk.
-        await made.admin("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
     yield made
     await made.drop_all()
 

@@ -24,6 +24,7 @@ from ordermill.service.declare import Service
 from ordermill.service.run import run_service
 from ordermill.service.settings import PlatformSettings
 from ordermill.simulator.run import run_simulator
+from ordermill.wrong_settings import SettingsWrong
 
 KEYRING_MIGRATIONS = Path(__file__).parent / "keyring" / "migrations"
 
@@ -52,6 +53,16 @@ class NoInstallation(Refused):
 def home() -> Path:
     """Where this machine's installation lies."""
     return Path(os.environ.get("OMS_HOME", ".ordermill")).absolute()
+
+
+def throwaway() -> bool:
+    """Whether this machine's installation is made to be thrown away. Raises SettingsWrong."""
+    told = os.environ.get("OMS_THROWAWAY", "no")
+    if told not in ("yes", "no"):
+        raise SettingsWrong(
+            f"OMS_THROWAWAY is {told!r}: expected yes or no. Without it, nothing is lost with the machine"
+        )
+    return told == "yes"
 
 
 def builder(service: str) -> Callable[[PlatformSettings, Clock], Service]:

@@ -111,17 +111,23 @@ def test_what_is_right_is_taken(environment: pytest.MonkeyPatch) -> None:
     check_settings((*SERVICES, CONSOLE))
 
 
-def test_the_whole_stack_does_not_start_with_a_wrong_setting(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("variable", "value", "complaint"),
+    [("OMS_RETRIES", "many", "found 'many'"), ("OMS_THROWAWAY", "perhaps", "is 'perhaps': expected yes or no")],
+)
+def test_the_whole_stack_does_not_start_with_a_wrong_setting(
+    tmp_path: Path, variable: str, value: str, complaint: str
+) -> None:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OMS_")}
     environment = kept | {
         "PYTHONPATH": f"{ROOT / 'libs'}:{ROOT}",
         "OMS_HOME": str(tmp_path / "home"),
-        "OMS_RETRIES": "many",
+        variable: value,
     }
     done = subprocess.run(
         [sys.executable, "-m", "ordermill.cli", "up"],
         env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 3
-    assert "OMS_RETRIES" in done.stderr and "found 'many'" in done.stderr
+    assert variable in done.stderr and complaint in done.stderr
     assert "Traceback" not in done.stderr

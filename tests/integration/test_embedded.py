@@ -98,6 +98,15 @@ async def test_a_second_start_finds_the_data_at_the_same_addresses(tmp_path: Pat
         assert await query(stack.postgres_dsn(), "SELECT n FROM kept") == 7
 
 
+async def test_what_is_made_to_be_thrown_away_does_not_wait_for_the_disk_and_keeps_what_it_has(folder: Path) -> None:
+    with running_stack(folder, throwaway=True) as stack:
+        assert await query(stack.postgres_dsn(), "SELECT current_setting('fsync')") == "off"
+        await query(stack.postgres_dsn(), "CREATE TABLE kept AS SELECT 7 AS n")
+    with running_stack(folder) as stack:
+        assert await query(stack.postgres_dsn(), "SELECT current_setting('fsync')") == "on"
+        assert await query(stack.postgres_dsn(), "SELECT n FROM kept") == 7
+
+
 async def test_nothing_is_traded_for_speed_and_only_loopback_is_served(folder: Path) -> None:
     with running_stack(folder) as stack:
         for name, value in {

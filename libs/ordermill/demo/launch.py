@@ -15,7 +15,7 @@ from pathlib import Path
 from ordermill.deployment import PROVIDERS
 from ordermill.embedded.processes import Child, Supervisor
 from ordermill.embedded.stack import EmbeddedStack
-from ordermill.installation import Installation, home, runner
+from ordermill.installation import Installation, home, runner, throwaway
 from ordermill.names import CONSOLE, SERVICES, SIMULATOR
 from ordermill.wrong_settings import check_settings
 
@@ -62,7 +62,7 @@ def launch(options: Options) -> int:
     Raises EmbeddedError where a part can't be started.
     """
     folder = home()
-    stack = EmbeddedStack(folder, SERVICE_PORTS, kafka=options.kafka, through=options.through)
+    stack = EmbeddedStack(folder, SERVICE_PORTS, kafka=options.kafka, through=options.through, throwaway=throwaway())
     with stack.locked():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, stack.supervisor.stop_soon)

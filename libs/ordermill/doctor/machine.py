@@ -70,7 +70,7 @@ def settings(show_all: bool) -> Iterator[Finding]:
 
 def unknown_settings() -> Iterator[Finding]:
     """OMS_… variables that nothing reads: a name misspelled is a setting not made."""
-    known = {"OMS_HOME", "OMS_KEYRING_OWNER_URL", "OMS_SIMULATOR_URL"}
+    known = {"OMS_HOME", "OMS_THROWAWAY", "OMS_KEYRING_OWNER_URL", "OMS_SIMULATOR_URL"}
     for name in (*SERVICES, CONSOLE):
         known |= {f"OMS_{name.upper()}_{part}" for part in ("URL", "OWNER_URL")}
     for _, prefix, model in settings_models():

@@ -39,12 +39,14 @@ class EmbeddedStack:
         postgres_port: int | None = None,
         kafka_port: int | None = None,
         through: Mapping[str, int] | None = None,
+        throwaway: bool = False,
         grace_s: float = 10.0,
     ) -> None:
         """`preferred_ports`: names that get a port in `ports` too. The named two are taken as given or refused.
 
         `kafka`: the folder of an Apache Kafka to run, or host:port of a broker that runs; else the embedded one runs.
         `through`: the ports at which others look for `postgres` and `kafka`, where somebody stands between.
+        `throwaway`: see EmbeddedPostgres.
         """
         self.folder = folder.resolve()
         self.ports: dict[str, int] = {}
@@ -59,6 +61,7 @@ class EmbeddedStack:
         self._lock: int | None = None
         self._postgres: EmbeddedPostgres | None = None
         self._kafka = kafka
+        self._throwaway = throwaway
         self._through = through or {}
         self._broker: Broker | None = None
 
@@ -110,7 +113,7 @@ class EmbeddedStack:
             clear_leftovers(self._run_file)
             undo.callback(self._claims.release)
             self.ports = choose_ports(self._preferred, self.folder / "ports.json", self._wanted, self._claims)
-            self._postgres = EmbeddedPostgres(self.folder / "postgres", self.ports["postgres"])
+            self._postgres = EmbeddedPostgres(self.folder / "postgres", self.ports["postgres"], self._throwaway)
             self._broker = self._chosen_broker()
             self._postgres.prepare()
             self._broker.prepare()
@@ -184,6 +187,6 @@ class EmbeddedStack:
             self._lock = None
 
 
-def running_stack(folder: Path) -> EmbeddedStack:
+def running_stack(folder: Path, throwaway: bool = False) -> EmbeddedStack:
     """For fixtures: `with running_stack(folder) as stack`, or `async with`; stopped at the end."""
-    return EmbeddedStack(folder)
+    return EmbeddedStack(folder, throwaway=throwaway)

@@ -25,6 +25,12 @@ force, secrets masked. Lists are JSON; spans of time are ISO 8601 (`PT4H`), or s
 """
 ELSEWHERE = (
     ("OMS_HOME", "folder", "`.ordermill`", "Where this machine's installation lies; commands and `oms up` look there."),
+    (
+        "OMS_THROWAWAY",
+        "yes or no",
+        "no",
+        "For `oms up`, `oms demo` of tests: PostgreSQL does not wait for the disk; all may be lost with the machine.",
+    ),
     ("OMS_<SERVICE>_URL", "http://host:port", "", "For commands and the console: where a service's HTTP is."),
     (
         "OMS_<SERVICE>_OWNER_URL",
