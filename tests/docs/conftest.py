@@ -35,6 +35,7 @@ def environment() -> Iterator[dict[str, str]]:
             "PATH": f"{programs}:{os.environ['PATH']}",
             "PYTHONPATH": f"{ROOT / 'libs'}:{ROOT}",
             "OMS_HOME": str(folder / "home"),
+            "OMS_THROWAWAY": "yes",
             "COLUMNS": "300",
         }
         with (folder / "up.log").open("wb") as log:

@@ -258,6 +258,18 @@ def another_machine(page: str, date: str) -> Iterator[str]:
         thread.join()
 
 
+async def test_a_database_that_may_lose_what_it_acknowledged(place: Place) -> None:
+    async with owner(place, "capture") as connection:
+        database = await connection.fetchval("SELECT quote_ident(current_database())")
+        await connection.execute(f"ALTER DATABASE {database} SET synchronous_commit = off")
+        try:
+            found = only(place, "capture durability", "warn")
+        finally:
+            await connection.execute(f"ALTER DATABASE {database} RESET synchronous_commit")
+    assert found["text"] == "synchronous_commit off: what was acknowledged may be lost with the machine"
+    assert "OMS_THROWAWAY" in found["remedy"]
+
+
 def test_another_release_another_clock_and_a_consumer_far_behind(place: Place) -> None:
     page = (
         'oms_build_info{name="capture",version="0.0.9",python="3.11.0"} 1\n'

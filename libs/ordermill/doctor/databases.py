@@ -87,6 +87,7 @@ async def database(service: str, tables: Sequence[str], platform: PlatformSettin
     try:
         async with _connected(f"{service} database", f"OMS_{service.upper()}_DATABASE_URL") as connection:
             yield await _release(f"{service} database", connection)
+            yield await _durable(f"{service} durability", connection)
             yield await _migrations(service, connection, MIGRATIONS, tables)
             yield await _clock(service, connection)
             async for finding in _waiting(service, connection, now):
@@ -137,6 +138,17 @@ async def _release(what: str, connection: Any) -> Finding:
     if connection.get_server_version().major < OLDEST_POSTGRES:
         return Finding("bad", what, f"{text}: {OLDEST_POSTGRES} or newer is needed", "upgrade PostgreSQL")
     return Finding("ok", what, text)
+
+
+async def _durable(what: str, connection: Any) -> Finding:
+    settings = ("fsync", "full_page_writes", "synchronous_commit")
+    values = [str(await connection.fetchval("SELECT current_setting($1)", name)) for name in settings]
+    if off := [name for name, value in zip(settings, values, strict=True) if value == "off"]:
+        remedy = "set it on, unless this installation is to be thrown away (OMS_THROWAWAY)"
+        return Finding(
+            "warn", what, f"{', '.join(off)} off: what was acknowledged may be lost with the machine", remedy
+        )
+    return Finding("ok", what, "what is acknowledged outlives the machine")
 
 
 async def _migrations(name: str, connection: Any, folder: Path, tables: Sequence[str]) -> Finding:
