@@ -32,7 +32,7 @@ simulate: .venv/dev.ok
 chaos: .venv/dev.ok
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-# Each parser that meets the outside, fed with damaged samples for SECONDS; `make test` does it for about a minute in all.
+# Each parser that meets the outside, fed with damaged samples for SECONDS of CPU; `make test` does it for about a minute in all.
 SECONDS ?= 60
 fuzz: .venv/dev.ok
 	@FUZZ_SECONDS=$(SECONDS) $(BIN)/pytest -s tests/fuzz $(ARGS)
