@@ -113,6 +113,8 @@ class Place:
         self.rules: dict[str, Rules] = {}
         self.topics: dict[str, list[str]] = {}
         """By service: what it reads."""
+        self._metrics = {service: Metrics(service) for service in SERVICES}
+        """Shared by all processes of a service: they take long to make, and nobody looks at them."""
         self._random = random
         self._keys = MemoryKeyStore()
         self._master = random.randbytes(32)
@@ -194,7 +196,7 @@ class Place:
         store = FaultyStore(self.logs[name], process, nemesis)
         self.rules[name], self.topics[name] = service.rules(), service.topics
         engine = Engine(store, self.rules[name], process.clock, random.randbytes)
-        running = RunningService(service, engine, Metrics(name), wall=process.wall, chance=random)
+        running = RunningService(service, engine, self._metrics[name], wall=process.wall, chance=random)
         publisher = FaultyPublisher(self.bus, process, nemesis)
         relay = Relay(store, publisher, name, poll_s=POLL_S, pace_s=0.05)
         engine.on_commit.append(relay.wake)
