@@ -84,7 +84,7 @@ MUTANTS = (
         "a message that failed is passed by", RunningService._settle, "return item, self._letter(item)", "return None"
     ),
     Mutant("what was only read is trusted", Engine._decide, "if only_read and", "if False and"),
-    Mutant("conflicts are not decided again", Engine.run, "for attempt in range(5)", "for attempt in range(1)"),
+    Mutant("a refused commit counts as done", Engine.run, "return [Outcome(error=stopped)]", "return [Outcome()]"),
     Mutant("versions are not checked", MemoryStore._apply, "if row.version != head + 1:", "if False:"),
     Mutant(
         "a timer is gone once it is claimed",
