@@ -129,9 +129,9 @@ async def test_a_worker_waits_for_a_topic_and_never_makes_it(broker: Broker, cap
     finally:
         await admin.close()
         await waiting.stop()
-    assert [
-        record for record in caplog.records if record.name == "ordermill.kafka" and record.levelname != "INFO"
-    ] == []
+    told = [r.getMessage() for r in caplog.records if r.name == "ordermill.kafka" and r.levelname != "INFO"]
+    # A client tells minutes later of another test's group that had no partition.
+    assert [each for each in told if "group oms." not in each or "group oms.waiting " in each] == []
 
 
 async def test_a_topic_that_was_not_there_when_partitions_were_shared_out_is_read(
