@@ -34,11 +34,25 @@ def test_what_is_said_in_time_is_heard_at_once(said_after_s: float | None, heard
     loop.close()
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_said_at_the_last_moment_is_not_lost(seed: int) -> None:
+    """Whoever clears the event after asking would never hear of it."""
+
+    async def listen() -> tuple[bool, bool]:
+        news = asyncio.Event()
+        asyncio.get_running_loop().call_later(5.0, news.set)
+        return await is_set(news, 5.0), news.is_set()
+
+    loop = SimulatedLoop(Random(seed))
+    heard, said = loop.run_until_complete(listen())
+    loop.close()
+    assert heard == said
+
+
 def test_who_is_canceled_meanwhile_waits_no_longer() -> None:
     async def give_up() -> None:
         waiting = asyncio.create_task(is_set(asyncio.Event(), 1_000.0))
-        await asyncio.sleep(1)
-        waiting.cancel()
+        asyncio.get_running_loop().call_later(1, waiting.cancel)
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert asyncio.all_tasks() == {asyncio.current_task()}

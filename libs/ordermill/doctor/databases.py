@@ -117,6 +117,7 @@ async def keyring(platform: PlatformSettings | None) -> AsyncIterator[Finding]:
         async with _connected("keyring", "OMS_KEYRING_URL") as connection:
             count = await connection.fetchval("SELECT count(*) FROM customer_keys WHERE wrapped IS NOT NULL")
             migrations = await _migrations("keyring", connection, KEYRING_MIGRATIONS, ())
+            durable = await _durable("keyring durability", connection)
             row = await connection.fetchrow(
                 "SELECT key_id, wrapped FROM customer_keys WHERE wrapped IS NOT NULL LIMIT 1"
             )
@@ -124,6 +125,7 @@ async def keyring(platform: PlatformSettings | None) -> AsyncIterator[Finding]:
         yield away.finding
         return
     yield migrations
+    yield durable
     if row is not None and platform is not None:
         ring = Keyring(MemoryKeyStore(), b64decode(platform.master_key.get_secret_value()))
         if not ring.opens(row["key_id"], row["wrapped"]):

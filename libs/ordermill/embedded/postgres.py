@@ -35,7 +35,7 @@ unix_socket_directories = ''
 max_connections = 200
 password_encryption = 'scram-sha-256'
 
-# Many small transactions on two cores, none of them lost{unless}.
+# Many small transactions on two cores. While this is on, none of them is lost with the machine.
 fsync = {fsync}
 synchronous_commit = on
 full_page_writes = {fsync}
@@ -96,7 +96,7 @@ class EmbeddedPostgres:
 
     def __init__(self, data_dir: Path, port: int, throwaway: bool = False) -> None:
         """`throwaway`: it does not wait for the disk. Killed it loses nothing; with the machine, all may be lost."""
-        self.throwaway = throwaway
+        self._throwaway = throwaway
         self.data_dir = data_dir.resolve()
         self.port = port
         self._password_file = self.data_dir.parent / f"{self.data_dir.name}.password"
@@ -181,7 +181,7 @@ class EmbeddedPostgres:
         building.mkdir(mode=0o700)
         self._hand_over(building)
         options = ["--encoding=UTF8", "--locale=C", "--auth=scram-sha-256", "--no-instructions"]
-        options.append("--no-sync" if self.throwaway else f"--sync-method={_SYNC}")
+        options.append("--no-sync" if self._throwaway else f"--sync-method={_SYNC}")
         password = f"--pwfile={self._password_file}"
         self._run("initdb", ["-D", str(building), "-U", SUPERUSER, password, *options])
         if self.data_dir.exists():
@@ -233,11 +233,9 @@ class EmbeddedPostgres:
                 os.chown(Path(root, name), owner, group, follow_symlinks=False)
 
     def _write_settings(self) -> None:
-        waits = (
-            {"fsync": "off", "unless": " unless the machine fails"} if self.throwaway else {"fsync": "on", "unless": ""}
-        )
+        fsync = "off" if self._throwaway else "on"
         for name, content in (
-            ("postgresql.conf", _SETTINGS.format(port=self.port, sync=_SYNC, **waits)),
+            ("postgresql.conf", _SETTINGS.format(port=self.port, sync=_SYNC, fsync=fsync)),
             ("pg_hba.conf", _WHO_MAY_CONNECT),
         ):
             path = self.data_dir / name

@@ -28,8 +28,8 @@ ELSEWHERE = (
     (
         "OMS_THROWAWAY",
         "yes or no",
-        "no",
-        "For `oms up`, `oms demo` of tests: PostgreSQL does not wait for the disk; all may be lost with the machine.",
+        "`no`",
+        "`oms up` and `oms demo` do not wait for the disk. For tests: all may be lost with the machine.",
     ),
     ("OMS_<SERVICE>_URL", "http://host:port", "", "For commands and the console: where a service's HTTP is."),
     (
