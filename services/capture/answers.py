@@ -40,6 +40,7 @@ class OrderDocument(Document):
     total: Money | None
     payment: str | None
     charged: Money | None
+    unpaid: Money | None
     refunded: Money | None
     refunds_pending: Money | None
     refunds_failed: Money | None

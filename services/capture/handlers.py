@@ -97,6 +97,7 @@ class Intake:
                     canceled_at=message.canceled_at,
                     lines=message.lines,
                     reason=message.reason,
+                    refunded=message.refunded,
                 )
 
     def _destination(self, customer_id: str, address: Address) -> Destination:
@@ -158,6 +159,7 @@ def exchange(fact: ExchangeRequested, received: Received) -> Iterable[Decision]:
                 lines=fact.lines,
                 credit=fact.credit,
                 customer_id=fact.customer_id,
+                payment_reference=fact.payment_reference,
             )
         )
     ]

@@ -360,7 +360,7 @@ def _exchange(form: Fields, currency: str) -> list[dict[str, Any]]:
 def _minor(price: str, currency: str) -> int | None:
     """`12.99` in minor units of the currency; None where it is no such price."""
     digits = MINOR_DIGITS.get(currency, 2)
-    match = re.fullmatch(r"(\d{1,10})(?:\.(\d{1,3}))?", price, re.ASCII)
+    match = re.fullmatch(r"(\d{1,10})(?:\.(\d{1,4}))?", price, re.ASCII)
     if match is None or len(match[2] or "") > digits:
         return None
     return int(match[1] + (match[2] or "").ljust(digits, "0"))

@@ -92,6 +92,7 @@ SENTENCES: dict[type[Message], Callable[[Any, Day], str]] = {
         f"Canceled {'the whole order' if f.whole_order else units(f.lines)}{_note(f.reason)}"
         + (f"; {f.refund} go back" if f.refund.minor else "")
     ),
+    capture.ChannelRefunded: lambda f, day: f"The channel itself gave {f.amount} back",
     capture.OrderUnitsShipped: lambda f, day: f"From now on {units(f.lines)} can be returned, not canceled",
     capture.CancellationRefundRequested: lambda f, day: f"Refund of {f.amount} asked of the payment provider",
     capture.CancellationRefunded: lambda f, day: f"Refund of {f.amount} paid",
@@ -178,10 +179,13 @@ SENTENCES: dict[type[Message], Callable[[Any, Day], str]] = {
     returns.PurchaseRecorded: lambda f, day: "Returns knows what was bought",
     returns.PurchaseRevised: lambda f, day: "Returns knows of the change",
     returns.PurchaseUnitsCanceled: lambda f, day: f"{units(f.lines)} can't be returned: canceled",
+    returns.PurchaseRefundedElsewhere: lambda f, day: "Returns knows what the channel has given back",
     returns.PurchaseDelivered: lambda f, day: f"{units(f.lines)} reached the customer and may be returned",
     returns.UnitsClaimed: lambda f, day: f"{units(f.lines)} are spoken for by a return",
     returns.UnitsGivenBack: lambda f, day: f"{units(f.lines)} may be returned again",
-    returns.UnitsTakenBack: lambda f, day: f"{units(f.lines)} are back and credited",
+    returns.UnitsTakenBack: lambda f, day: (
+        f"{units(f.lines)} are back and credited" + (f"; {f.set_off} of it was never paid" if f.set_off else "")
+    ),
     returns.ParcelExpected: lambda f, day: f"{_parcel(f)} will bring {units(f.lines)}",
     returns.ParcelArrived: lambda f, day: f"{_parcel(f)} reached the customer",
     returns.ReturnRequested: lambda f, day: (
@@ -230,7 +234,8 @@ NOISE: frozenset[type[Fact]] = frozenset({
     inventory.StockDeallocated, inventory.StockLetGo, inventory.StockShippedOut, inventory.ReservationOpened,
     capture.OrderUnitsShipped, tracking.OrderProgressed,
     returns.PurchaseRecorded, returns.PurchaseRevised, returns.PurchaseUnitsCanceled, returns.PurchaseDelivered,
-    returns.UnitsClaimed, returns.UnitsGivenBack, returns.UnitsTakenBack, returns.ParcelExpected, returns.ParcelArrived,
+    returns.PurchaseRefundedElsewhere, returns.UnitsClaimed, returns.UnitsGivenBack, returns.UnitsTakenBack,
+    returns.ParcelExpected, returns.ParcelArrived,
 })  # fmt: skip
 """What services note for themselves: each says again what another entry has told. Folded away until asked for."""
 

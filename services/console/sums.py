@@ -74,7 +74,7 @@ def _line_faults(
 def _money_faults(order: Order) -> Iterator[str]:
     """Charged = kept + refunded. What a revision changed is for `oms verify`, which knows each amount's history."""
     assert order.total is not None
-    if order.payment == "pending" or order.revision != 0:
+    if order.payment == "pending" or (order.unpaid is not None and order.unpaid.minor) or order.revision != 0:
         return
     asked = sum(one.amount.minor for one in order.refunds.values() if one.amount and not one.return_id)
     given = sum(one.amount.minor for one in order.refunds.values() if one.amount and one.return_id)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Body, Response
 from pydantic import Field
 
 from ordermill.clock import Clock
-from ordermill.contracts.capture import OrderCaptured, OrderLinesCanceled, OrderRevised
+from ordermill.contracts.capture import ChannelRefunded, OrderCaptured, OrderLinesCanceled, OrderRevised
 from ordermill.contracts.fields import Id, LineQuantity, LocationId, Part, Text
 from ordermill.contracts.returns import ExchangeLine, InspectedLine, ReturnReason
 from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentDelivered
@@ -48,7 +48,7 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
 
 def core(desk: Desk, payments: PaymentProvider) -> Service:
     """What it does with what comes in, whichever doors that comes through."""
-    facts = (OrderCaptured, OrderRevised, OrderLinesCanceled, ShipmentAnnounced, ShipmentDelivered)
+    facts = (OrderCaptured, OrderRevised, OrderLinesCanceled, ChannelRefunded, ShipmentAnnounced, ShipmentDelivered)
     return Service(
         name="returns",
         pace_s=IN_A_MOMENT_S,

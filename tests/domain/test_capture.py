@@ -21,6 +21,7 @@ from ordermill.contracts.capture import (
     CancellationRefundFailed,
     CancellationRefundRequested,
     CancellationRequested,
+    ChannelRefunded,
     HoldReason,
     HoldReleased,
     OrderCaptured,
@@ -223,8 +224,10 @@ def change(revision: int, *lines: LineChange, **more: Any) -> ChangeOrder:
     return ChangeOrder(ORDER, revision, MONDAY + timedelta(hours=revision), lines, **more)
 
 
-def cancel(cancellation_id: str, *lines: LineChange, hours: int = 1, reason: str = "") -> CancelOrder:
-    return CancelOrder(ORDER, cancellation_id, MONDAY + timedelta(hours=hours), lines, reason)
+def cancel(
+    cancellation_id: str, *lines: LineChange, hours: int = 1, reason: str = "", refunded: Money | None = None
+) -> CancelOrder:
+    return CancelOrder(ORDER, cancellation_id, MONDAY + timedelta(hours=hours), lines, reason, refunded)
 
 
 RELEASED = history(PLACED)
@@ -630,7 +633,7 @@ class TestCancellations:
 
     def test_money_that_was_never_charged_does_not_go_back(self) -> None:
         given(*history(UNPAID)).when(cancel("c1", reason="unpaid")).then(
-            canceled("c1", (units("1", 3), units("2", 1)), 0, "unpaid", whole=True)
+            canceled("c1", (units("1", 3), units("2", 1)), 0, "unpaid", whole=True, unpaid=usd(0))
         )
 
     def test_more_than_is_left_cancels_what_is_left(self) -> None:
@@ -828,6 +831,117 @@ class TestRefunds:
         assert money(self.FAILED) == [4340, 0, 0, 4340]
 
 
+class TestPartlyPaid:
+    """An order may hold less than it owes; what it holds beyond that goes back."""
+
+    def test_a_paid_order_that_waits_for_the_difference_gives_back_what_was_paid(self) -> None:
+        past = history(RISKY, change(1, changed("2", 2), payment=Payment(status="pending")))
+        assert orders.fold(past).unpaid_minor == 540
+        given(*past).when(cancel("c1")).then(
+            canceled("c1", (units("1", 3), units("2", 2)), 4340, whole=True, unpaid=usd(0)),
+            refund(4340, "cancellation", "c1", ""),
+        )
+
+    def test_units_called_off_lessen_what_is_unpaid_first(self) -> None:
+        past = history(RISKY, change(1, changed("2", 2), payment=PENDING))
+        given(*past).when(cancel("c1", changed("2", 1))).then(canceled("c1", (units("2", 1),), 0, unpaid=usd(0)))
+
+    def test_a_deposit_is_what_an_order_holds(self) -> None:
+        deposit = replace(RISKY, payment=Payment(status="pending", reference="pay-1", paid=usd(1000)))
+        order = orders.fold(history(deposit))
+        assert (order.charged_minor, order.unpaid_minor) == (1000, 3340)
+        more = Payment(status="pending", reference="pay-2", paid=usd(3000))
+        order = orders.fold(decide(order, change(1, payment=more)), order)
+        assert (order.charged_minor, order.unpaid_minor) == (3000, 1340)
+        _, *back = decide(order, cancel("c1"))
+        assert [(each.payment_reference, each.amount) for each in back] == [("pay-2", usd(2000)), ("pay-1", usd(1000))]
+
+    def test_a_deposit_in_other_money_is_no_deposit(self) -> None:
+        euros = Payment(status="pending", paid=Money(minor=1000, currency="EUR"))
+        (rejected,) = history(replace(PLACED, payment=euros))
+        assert isinstance(rejected, OrderRejected)
+        given(*HELD).when(change(1, payment=euros)).then(
+            refused("revision:1", "10.00 EUR are said to be paid, of an order in USD")
+        )
+
+    def test_an_authorization_that_fell_through_brought_nothing(self) -> None:
+        authorized = Payment(status="authorized", reference="pay-1")
+        past = history(replace(RISKY, payment=authorized), change(1, payment=PENDING))
+        assert orders.fold(past).charged_minor == 0
+        assert decide(orders.fold(past), cancel("c1"))[1:] == []
+
+    def test_a_payment_that_moved_no_money_gives_way_to_the_next(self) -> None:
+        authorized = Payment(status="authorized", reference="pay-1")
+        paid = Payment(status="paid", reference="pay-2")
+        past = history(replace(RISKY, payment=authorized), change(1, changed("2", 2), payment=paid))
+        assert [each.payment_reference for each in decide(orders.fold(past), cancel("c1"))[1:]] == ["pay-2"]
+
+    def test_word_of_a_payment_without_its_reference_speaks_of_the_one_that_is_known(self) -> None:
+        past = history(RISKY, change(1, payment=Payment(status="paid")))
+        assert decide(orders.fold(past), cancel("c1"))[1] == refund(4340, "cancellation", "c1", "")
+
+    def test_the_whole_of_a_change_must_fit_into_money(self) -> None:
+        big = ChannelLine(
+            line_id="1", sku="TEAPOT", quantity=1, unit_price=usd(10**15 - 1000), discount=usd(0), tax=usd(0)
+        )
+        small = ChannelLine(line_id="2", sku="CUP", quantity=1, unit_price=usd(100), discount=usd(0), tax=usd(0))
+        placed = replace(RISKY, lines=(big, small), total=usd(10**15 - 900 + 650))
+        given(*history(placed)).when(change(1, changed("2", 9))).then(
+            refused("revision:1", "beyond the size of any order")
+        )
+
+
+class TestChannelRefunds:
+    """What the channel has given back by itself nobody gives back again."""
+
+    def told(self, amount: int, unpaid: int, cancellation_id: str = "c1") -> ChannelRefunded:
+        return ChannelRefunded(
+            order_id=ORDER,
+            refund_id=derived_id("refund", ORDER, "channel", cancellation_id),
+            cancellation_id=cancellation_id,
+            amount=usd(amount),
+            unpaid=usd(unpaid),
+        )
+
+    def test_before_release_nothing_is_left_to_give_back(self) -> None:
+        given(*HELD).when(cancel("c1", changed("2", 1), refunded=usd(540))).then(
+            self.told(540, 540), canceled("c1", (units("2", 1),), 0, unpaid=usd(0))
+        )
+
+    def test_of_less_than_the_units_are_worth_the_rest_goes_back(self) -> None:
+        given(*HELD).when(cancel("c1", changed("2", 1), refunded=usd(500))).then(
+            self.told(500, 500),
+            canceled("c1", (units("2", 1),), 40, unpaid=usd(0)),
+            refund(40, "cancellation", "c1", ""),
+        )
+
+    def test_after_release_too_however_the_cancellation_is_answered(self) -> None:
+        wanted = cancel("c1", changed("2", 1), refunded=usd(540))
+        past = (*RELEASED, *decide(orders.fold(RELEASED), wanted))
+        assert past[-2:] == (self.told(540, 540), requested("c1", units("2", 1)))
+        given(*past).when(wanted).then()
+        let_go = RecordLetGo(ORDER, "e1", (units("2", 1),), "canceled", "c1")
+        given(*past).when(let_go).then(canceled("c1", (units("2", 1),), 0, source_id="e1", unpaid=usd(0)))
+        kept = orders.fold(
+            decide(orders.fold(past), RecordShipped(ORDER, "e2", "f1", (units("2", 1),))), orders.fold(past)
+        )
+        assert (kept.charged_minor, kept.unpaid_minor) == (4340, 540)
+
+    def test_word_that_the_order_is_paid_does_not_bring_it_back(self) -> None:
+        past = history(PLACED, cancel("c1", changed("2", 1), refunded=usd(540)), change(1, payment=PAID))
+        assert orders.fold(past).unpaid_minor == 540
+
+    def test_no_more_is_counted_than_was_charged(self) -> None:
+        order = orders.fold(history(RISKY, cancel("c1", refunded=usd(9999))))
+        assert (order.charged_minor, order.refund_minor, order.stage) == (4340, 4340, Stage.CANCELED)
+
+    def test_what_comes_before_its_order_waits_with_its_cancellation(self) -> None:
+        early = history(cancel("c1", changed("2", 1), refunded=usd(540)))
+        events = decide(orders.fold(early), RISKY)
+        assert self.told(540, 540) in events
+        assert not [event for event in events if isinstance(event, CancellationRefundRequested)]
+
+
 class TestExchange:
     WANTED = CaptureExchange(
         order_id=ORDER,
@@ -837,19 +951,38 @@ class TestExchange:
         lines=(ExchangeLine(sku="TEAPOT-BLUE", quantity=2, unit_price=usd(900)),),
         credit=usd(1800),
         customer_id="customer-1",
+        payment_reference="pay-1",
     )
 
     def test_an_exchange_that_the_credit_covers_is_a_paid_order(self) -> None:
         first, last = history(self.WANTED)
         assert isinstance(first, OrderCaptured)
         assert (first.channel, first.external_id, first.total) == ("exchange", "return-1", usd(1800))
-        assert first.payment == Payment(status="paid", reference="credit:return-1")
+        assert first.payment == Payment(status="paid", reference="pay-1")
         assert isinstance(last, OrderReleased)
         given(first, last).when(self.WANTED).then()
 
     def test_an_exchange_that_costs_more_waits_for_the_difference(self) -> None:
         events = history(replace(self.WANTED, credit=usd(1799)))
         assert events[1:] == (held(HoldReason.PAYMENT, "payment is pending"),)
+        order = orders.fold(events)
+        assert (order.charged_minor, order.unpaid_minor) == (1799, 1)
+
+    @pytest.mark.parametrize("lifted", [False, True])
+    def test_a_credit_goes_back_if_the_dearer_goods_never_come(self, lifted: bool) -> None:
+        order = orders.fold(history(replace(self.WANTED, credit=usd(500))))
+        if lifted:
+            order = orders.fold(decide(order, ReleaseHold(ORDER, HoldReason.PAYMENT, "will pay later")), order)
+        last = decide(order, RecordRefusal(ORDER))[-1]
+        assert last == refund(500, "cancellation", "out-of-stock", "")
+
+    def test_what_credit_and_payment_brought_goes_back_to_each_its_own(self) -> None:
+        second = Payment(status="paid", reference="pay-2")
+        order = orders.fold(history(replace(self.WANTED, credit=usd(500)), change(1, payment=second)))
+        assert (order.charged_minor, order.unpaid_minor) == (1800, 0)
+        _, *back = decide(order, RecordRefusal(ORDER))
+        assert [(each.payment_reference, each.amount) for each in back] == [("pay-2", usd(1300)), ("pay-1", usd(500))]
+        assert len({each.refund_id for each in back}) == 2
 
     def test_an_exchange_for_nothing_is_rejected(self) -> None:
         (rejected,) = history(replace(self.WANTED, lines=()))
@@ -927,6 +1060,7 @@ class TestSummary:
             "total": {"minor": 4340, "currency": "USD"},
             "payment": "paid",
             "charged": {"minor": 4340, "currency": "USD"},
+            "unpaid": {"minor": 0, "currency": "USD"},
             "refunded": {"minor": 0, "currency": "USD"},
             "refunds_pending": {"minor": 1051, "currency": "USD"},
             "refunds_failed": {"minor": 0, "currency": "USD"},
@@ -1025,13 +1159,19 @@ changes = st.builds(
     parts(LineChange, 0, 9),
     st.sampled_from((None, None, None, OFFICE)),
     st.sampled_from(((), (), ("no street",))),
-    st.sampled_from((None, None, PAID, PENDING)),
+    st.sampled_from(
+        (
+            None, None, PAID, PENDING, Payment(status="paid"), Payment(status="paid", reference="pay-2"),
+            Payment(status="authorized"), Payment(status="pending", reference="pay-2", paid=usd(700)),
+        )
+    ),
 )  # fmt: skip
 cancels = st.builds(
-    lambda cancellation_id, lines, hours: cancel(cancellation_id, *lines, hours=hours),
+    lambda cancellation_id, lines, hours, refunded: cancel(cancellation_id, *lines, hours=hours, refunded=refunded),
     cancellation_ids,
     parts(LineChange, 0),
     st.integers(0, 7),
+    st.none() | st.sampled_from((usd(1), usd(500), usd(5_000))),
 )
 later = st.one_of(
     changes,
@@ -1075,6 +1215,8 @@ def check(order: Order) -> None:
         assert min(order.open_of(line), order.here_of(line), order.cancelable_of(line), goods_of(line).minor) >= 0
         assert min(line.discount.minor, line.tax.minor) >= 0
     assert order.owed_minor == money_owed(order)
+    assert 0 <= order.held_minor <= max(order.owed_minor, 0)
+    assert not order.charged or order.unpaid_minor == order.ahead_minor
     if order.stage in (Stage.HELD, Stage.RELEASED):
         amounts = (*(total_of(line, order.tax_included) for line in order.lines), order.shipping, order.shipping_tax)
         assert order.total == Money.sum(amounts, "USD")  # type: ignore[arg-type]
@@ -1095,7 +1237,7 @@ def answer(order: Order, command: Command) -> list[Fact]:
 @settings(max_examples=100, deadline=None)
 @for_all(placed_orders(), st.lists(later, max_size=3), st.lists(later, max_size=12))
 def test_whatever_is_asked_units_and_money_add_up(placed: CaptureOrder, early: list[Any], late: list[Any]) -> None:
-    order, past, was_held = Order(), [], set[HoldReason]()
+    order, past, was_held, asked = Order(), [], set[HoldReason](), []
     for command in (*early, placed, *late):
         events = answer(order, command)
         before, order = order, orders.fold(events, order)
@@ -1109,14 +1251,18 @@ def test_whatever_is_asked_units_and_money_add_up(placed: CaptureOrder, early: l
                 assert event.reason not in was_held or isinstance(command, HoldOrder | ChangeOrder | CaptureOrder)
                 was_held.add(event.reason)
         if before.stage in (Stage.HELD, Stage.RELEASED) and before.charged and order.charged:
-            back = sum(event.amount.minor for event in events if isinstance(event, CancellationRefundRequested))
+            back = order.refund_minor - before.refund_minor
             grown = max(0, order.owed_minor - before.owed_minor)
-            assert before.owed_minor + grown == order.owed_minor + back
+            assert before.held_minor + grown == order.held_minor + back
+        told = [event for event in events if isinstance(event, OrderRevised | OrderLinesCanceled | ChannelRefunded)]
+        if told:
+            assert order.unpaid_minor == (told[-1].unpaid.minor if told[-1].unpaid else 0)
+        asked += [event for event in events if isinstance(event, CancellationRefundRequested)]
+        assert len({event.refund_id for event in asked}) == len(asked)
     assert orders.fold(past) == order
     assert sum(isinstance(event, OrderReleased) for event in past) <= 1
-    assert sum(event.amount.minor for event in past if isinstance(event, CancellationRefundRequested)) == (
-        order.refund_minor
-    )
+    theirs = sum(refund.minor for refund in order.refunds.values() if refund.stage is RefundStage.PAID)
+    assert sum(event.amount.minor for event in asked) + theirs == order.refund_minor
     if not any(isinstance(event, OrderRevised) for event in past):
         assert order.refund_minor <= placed.total.minor
 

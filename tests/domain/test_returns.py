@@ -608,6 +608,7 @@ def exchange(credit: int, *lines: ExchangeLine) -> ExchangeRequested:
         lines=lines,
         credit=usd(credit),
         requested_at=MONDAY + 2 * DAY,
+        payment_reference="pay-1",
     )
 
 

@@ -159,14 +159,14 @@ MUTANTS = (
     Mutant(
         "less is bought, and nothing goes back",
         capture._revise,
-        "if order.charged and after.charged and",
-        "if False and",
+        'back = _refunds(after, ("revision", str(command.revision)), after.held_minor - after.owed_minor)',
+        "back = ()",
     ),
     Mutant(
         "all refunds of an order have one id",
-        capture._refund,
-        'derived_id("refund", order.order_id, *cause)',
-        'derived_id("refund", order.order_id, order.order_id)',
+        capture._refunds,
+        'derived_id("refund", order.order_id, *cause,',
+        'derived_id("refund", order.order_id,',
     ),
     Mutant(
         "what came before its order is forgotten",

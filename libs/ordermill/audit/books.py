@@ -10,6 +10,7 @@ from ordermill.contracts.capture import (
     CancellationRefunded,
     CancellationRefundFailed,
     CancellationRefundRequested,
+    ChannelRefunded,
     OrderCaptured,
     OrderLine,
     OrderLinesCanceled,
@@ -77,7 +78,9 @@ class CaptureBook(Book):
         self.canceled_minor: Counter[str] = Counter()
         self.asked_minor: Counter[str] = Counter()
         self.due_minor: Counter[str] = Counter()
-        """By order: by how much what is owed for it became less, each time, while it was charged."""
+        """By order: what was held beyond what was owed for it, each time that became less."""
+        self.charged_minor: Counter[str] = Counter()
+        """By order, the most that was ever charged."""
         self.exchange_orders: set[str] = set()
         self.simple: dict[str, bool] = {}
         """Whether the order was charged at once and never revised: then its refunds can be worked out anew."""
@@ -105,6 +108,8 @@ class CaptureBook(Book):
             case OrderLinesCanceled():
                 count_units(self.canceled, event.order_id, event.lines)
                 self.canceled_minor[event.order_id] += event.refund.minor
+            case ChannelRefunded():
+                self.simple[event.order_id] = False
             case OrderUnitsShipped():
                 count_units(self.shipped, event.order_id, event.lines)
             case CancellationRefundRequested():
@@ -115,8 +120,9 @@ class CaptureBook(Book):
             case CancellationRefundFailed():
                 self.refunds.failed(event.refund_id, stream, seq)
         after = self.orders[stream] = self.domain.evolve(state, event)
-        if state.charged and after.charged:
-            self.due_minor[after.order_id] += max(0, state.owed_minor - after.owed_minor)
+        self.charged_minor[after.order_id] = max(self.charged_minor[after.order_id], after.charged_minor)
+        if isinstance(event, OrderRevised | OrderLinesCanceled):
+            self.due_minor[after.order_id] += max(0, after.held_minor - after.owed_minor)
 
 
 class InventoryBook(Book):

@@ -217,8 +217,11 @@ class Books:
                 text = f"{owed_back} are owed for canceled units, refunds of {asked} minor units are requested"
                 capture.wrong("money", stream, text)
             if asked != capture.due_minor[order_id]:
-                text = f"what is owed fell by {capture.due_minor[order_id]} minor units, {asked} are refunded for it"
+                text = f"{capture.due_minor[order_id]} minor units were held beyond what is owed, {asked} are refunded"
                 capture.wrong("money", stream, text)
+            if given + order.refund_minor > capture.charged_minor[order_id]:
+                back, charged = given + order.refund_minor, capture.charged_minor[order_id]
+                capture.wrong("money", stream, f"charged {charged}, {back} minor units went back")
             kept = order.owed_minor - given
             if kept < 0:
                 text = f"{order.owed_minor} minor units are owed for what was not canceled, {given} of it went back"

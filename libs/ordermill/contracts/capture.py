@@ -80,6 +80,13 @@ class OrderCaptured(Fact):
     content_hash: str = ""
     """Of what was bought, for how much, where to; tells the same order sent twice from another under its id."""
 
+    @property
+    def unpaid(self) -> Money:
+        """What is owed for it and not paid."""
+        paid = self.payment.paid.minor if self.payment.paid else 0
+        pending = self.payment.status == "pending"
+        return Money(minor=max(0, self.total.minor - paid) if pending else 0, currency=self.total.currency)
+
 
 class OrderRejected(Fact):
     """An order that can't be ours: its totals don't add up, its quantities or currencies make no sense."""
@@ -117,6 +124,8 @@ class OrderRevised(Fact):
     lines: tuple[OrderLine, ...]
     total: Money
     payment: Payment
+    unpaid: Money | None = None
+    """What is owed for what is not canceled, and not paid. Where it is not told: all of it while payment is pending."""
 
 
 class OrderChangeRefused(Fact):
@@ -190,7 +199,7 @@ class CancellationDeclined(Fact):
 
 
 class OrderLinesCanceled(Fact):
-    """These units will not be shipped, and why. `refund` is their exact share of what was charged."""
+    """These units will not be shipped, and why. `refund` is what goes back: what was paid beyond what is owed now."""
 
     type: ClassVar[str] = "oms.capture.order-lines-canceled.v1"
 
@@ -202,6 +211,23 @@ class OrderLinesCanceled(Fact):
     refund: Money
     source_id: ExternalId | None = None
     """The event by which inventory let these units go; none where nothing was claimed yet."""
+    unpaid: Money | None = None
+    """As in OrderRevised."""
+
+
+class ChannelRefunded(Fact):
+    """The channel has given money back by itself, so it is not given back again."""
+
+    type: ClassVar[str] = "oms.capture.channel-refunded.v1"
+
+    order_id: Id
+    refund_id: Id
+    cancellation_id: ExternalId
+    """With which the channel told of it."""
+    amount: Money
+    """No more than was charged and not refunded before."""
+    unpaid: Money
+    """As in OrderRevised."""
 
 
 class OrderUnitsShipped(Fact):
@@ -263,6 +289,7 @@ Event = (
     | CancellationRequested
     | CancellationDeclined
     | OrderLinesCanceled
+    | ChannelRefunded
     | OrderUnitsShipped
     | CancellationRefundRequested
     | CancellationRefunded

@@ -68,6 +68,7 @@ class Payment(Part):
 
     status: Literal["paid", "authorized", "pending", "invoice"]
     reference: ExternalId | None = None
+    paid: Money | None = Field(None, description="While it is `pending`: how much of it is paid.")
 
 
 class ChannelMessage(Message):
@@ -128,6 +129,9 @@ class OrderCanceled(ChannelMessage):
     canceled_at: Instant
     lines: Annotated[tuple[LineChange, ...], Field(max_length=1_000, description="Units to cancel, by line.")] = ()
     reason: Text = ""
+    refunded: Money | None = Field(
+        None, description="What the channel has given back for it by itself; nobody else is asked to do so again."
+    )
 
 
 ChannelOrder = OrderPlaced | OrderChanged | OrderCanceled

@@ -53,6 +53,8 @@ class PurchaseRecorded(Fact):
     shipping_tax: Money
     tax_included: bool
     payment_reference: ExternalId | None = None
+    unpaid: Money | None = None
+    """What is owed for it and not paid; none: nothing."""
 
 
 class PurchaseRevised(Fact):
@@ -64,6 +66,8 @@ class PurchaseRevised(Fact):
     destination: Destination
     lines: tuple[OrderLine, ...]
     payment_reference: ExternalId | None = None
+    unpaid: Money | None = None
+    """As in PurchaseRecorded."""
 
 
 class PurchaseUnitsCanceled(Fact):
@@ -74,6 +78,18 @@ class PurchaseUnitsCanceled(Fact):
     lines: tuple[LineQuantity, ...]
     source: ExternalId
     """The message that said so; the same twice is one."""
+    unpaid: Money | None = None
+    """As in PurchaseRecorded."""
+
+
+class PurchaseRefundedElsewhere(Fact):
+    """The channel gave money back by itself, so less of what was bought is paid now (stream `purchase-<order>`)."""
+
+    type: ClassVar[str] = "oms.returns.purchase-refunded-elsewhere.v1"
+    order_id: Id
+    refund_id: Id
+    unpaid: Money
+    """As in PurchaseRecorded."""
 
 
 class PurchaseDelivered(Fact):
@@ -113,6 +129,8 @@ class UnitsTakenBack(Fact):
     lines: tuple[LineQuantity, ...]
     our_fault: bool
     """Whether they came back for a reason that is the merchant's to answer for, by the policy of that day."""
+    set_off: Money | None = None
+    """How much of their worth was never paid, so is not given back; none: nothing."""
 
 
 class ParcelExpected(Fact):
@@ -249,6 +267,8 @@ class ExchangeRequested(ReturnFact):
     lines: tuple[ExchangeLine, ...]
     credit: Money
     requested_at: Instant
+    payment_reference: ExternalId | None = None
+    """Of the payment that the credit comes from."""
 
 
 class ReturnExpired(ReturnFact):
@@ -268,6 +288,7 @@ PurchaseEvent = (
     PurchaseRecorded
     | PurchaseRevised
     | PurchaseUnitsCanceled
+    | PurchaseRefundedElsewhere
     | PurchaseDelivered
     | UnitsClaimed
     | UnitsGivenBack

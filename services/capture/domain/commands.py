@@ -46,6 +46,8 @@ class CaptureExchange:
     lines: tuple[ExchangeLine, ...]
     credit: Money
     customer_id: str | None = None
+    payment_reference: str | None = None
+    """Of the payment that the credit comes from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class CancelOrder:
     canceled_at: datetime
     lines: tuple[LineChange, ...] = ()
     reason: str = ""
+    refunded: Money | None = None
+    """What the channel has given back by itself."""
 
 
 @dataclass(frozen=True, slots=True)

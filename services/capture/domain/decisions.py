@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import assert_never
 
@@ -14,6 +14,7 @@ from ordermill.contracts.capture import (
     CancellationRefundFailed,
     CancellationRefundRequested,
     CancellationRequested,
+    ChannelRefunded,
     Event,
     HoldReason,
     HoldReleased,
@@ -28,7 +29,7 @@ from ordermill.contracts.capture import (
     OrderUnitsShipped,
     ReleasedLine,
 )
-from ordermill.contracts.channel import OrderCanceled, OrderChanged
+from ordermill.contracts.channel import OrderCanceled, OrderChanged, Payment
 from ordermill.contracts.fields import MAX_MINOR, Destination, LineQuantity, Money
 from ordermill.ids import derived_id
 from ordermill.money import first_units, goods_of, range_of_units, total_of
@@ -51,8 +52,9 @@ from .commands import (
     ReleaseHold,
     RetryRefund,
 )
+from .funds import draws
 from .intake import MAX_UNITS, as_order, captured, content_hash_of, faults_of
-from .order import Order, Parked, RefundStage, Stage, beyond_reach, fold, refund_of
+from .order import Order, Parked, RefundStage, Stage, beyond_reach, fold, refund_of, worth_of
 
 MAX_PARKED = 50
 """Most changes that wait for one order to come."""
@@ -81,7 +83,7 @@ def decide(order: Order, command: Command) -> list[Event]:
         case ChangeOrder():
             return _released_if_free(order, _change(order, command))
         case CancelOrder():
-            return _cancel(order, command)
+            return _given_back_and_canceled(order, command)
         case HoldOrder():
             return _hold(order, command)
         case ReleaseHold():
@@ -123,7 +125,7 @@ def _capture(order: Order, command: CaptureOrder) -> list[Event]:
         events = [captured(command, content_hash), *_holds_at_capture(command)]
     now = fold(order, events)
     for change in _in_order(order.parked):
-        more = _change(now, change) if isinstance(change, ChangeOrder) else _cancel(now, change)
+        more = _change(now, change) if isinstance(change, ChangeOrder) else _given_back_and_canceled(now, change)
         now = fold(now, more)
         events += more
     if now.stage is Stage.HELD and not now.holds:
@@ -204,6 +206,9 @@ def _change(order: Order, command: ChangeOrder) -> list[Event]:
         return [_refused(order, change_id, f"the order has no line {', '.join(unknown)}")]
     if len(wanted) != len(command.lines):
         return [_refused(order, change_id, "a line is named more than once")]
+    paid = command.payment.paid if command.payment else None
+    if paid is not None and (paid.minor < 0 or paid.currency != _currency(order)):
+        return [_refused(order, change_id, f"{paid} are said to be paid, of an order in {_currency(order)}")]
     if order.stage is Stage.RELEASED:
         return _change_released(order, command, wanted)
     return _revise(order, command, wanted)
@@ -231,7 +236,7 @@ def _change_released(order: Order, command: ChangeOrder, wanted: dict[str, int])
         events = _request(order, change_id, fewer, "changed by the channel", command.revision)
         if not events:
             return [_refused(order, change_id, "the units to take off have shipped; they can be returned")]
-    if not events or command.payment not in (None, order.payment):
+    if not events or _payment(order, command) != order.payment:
         events.append(_revised(order, command, order.lines))
     return events
 
@@ -265,15 +270,13 @@ def _revise(order: Order, command: ChangeOrder, wanted: dict[str, int]) -> list[
             lines.append(_resized(line, now, units))
     if left == 0:
         return _cancel_now(order, change_id, _clip(order, _all_lines(order), order.here_of), "changed to nothing")
-    grown = sum(line.quantity for line in lines) > MAX_UNITS
-    if grown or sum(total_of(line, order.tax_included).minor for line in lines) > MAX_MINOR:
+    cost = sum(total_of(line, order.tax_included).minor for line in lines)
+    if sum(line.quantity for line in lines) > MAX_UNITS or _carriage(order) + cost > MAX_MINOR:
         return [_refused(order, change_id, "beyond the size of any order")]
-    events: list[Event] = [_revised(order, command, tuple(lines))]
-    after = fold(order, events)
-    if order.charged and after.charged and after.owed_minor < order.owed_minor:
-        back = Money(minor=order.owed_minor - after.owed_minor, currency=_currency(order))
-        events.append(_refund(order, ("revision", str(command.revision)), back))
-    return events + _holds_after_change(order, after, command)
+    revised = _revised(order, command, tuple(lines))
+    after = fold(order, [revised])
+    back = _refunds(after, ("revision", str(command.revision)), after.held_minor - after.owed_minor)
+    return [revised, *back, *_holds_after_change(order, after, command)]
 
 
 def _holds_after_change(order: Order, after: Order, command: ChangeOrder) -> list[Event]:
@@ -298,14 +301,43 @@ def _revised(order: Order, command: ChangeOrder, lines: tuple[OrderLine, ...]) -
     assert order.shipping is not None and order.shipping_tax is not None
     assert order.destination is not None and order.payment is not None
     amounts = (*(total_of(line, order.tax_included) for line in lines), order.shipping, order.shipping_tax)
-    return OrderRevised(
+    revised = OrderRevised(
         order_id=order.order_id,
         revision=command.revision,
         destination=command.destination or order.destination,
         lines=lines,
         total=Money.sum(amounts, _currency(order)),
-        payment=command.payment or order.payment,
+        payment=_payment(order, command),
     )
+    after = fold(order, [revised])
+    unpaid = after.unpaid_minor if after.charged else max(0, after.owed_minor - _paid(order, command))
+    return revised.model_copy(update={"unpaid": _unpaid(order, unpaid, after.charged)})
+
+
+def _payment(order: Order, command: ChangeOrder) -> Payment:
+    """As the change tells it. One that names no payment speaks of the one that is known."""
+    assert order.payment is not None
+    told = command.payment or order.payment
+    return told.model_copy(update={"reference": told.reference or order.payment.reference})
+
+
+def _paid(order: Order, command: ChangeOrder) -> int:
+    """What was paid of an order whose payment is pending after this change. Nothing moves by an authorization."""
+    assert order.payment is not None
+    if command.payment is not None and command.payment.paid is not None:
+        return command.payment.paid.minor
+    return order.held_minor if order.payment.status in ("paid", "pending") else 0
+
+
+def _unpaid(order: Order, minor: int, charged: bool) -> Money | None:
+    """To be told where it is not plain that nothing is."""
+    if charged and not minor and not order.ahead_minor:
+        return None
+    return Money(minor=minor, currency=_currency(order))
+
+
+def _carriage(order: Order) -> int:
+    return sum(amount.minor for amount in (order.shipping, order.shipping_tax) if amount)
 
 
 def _too_large(line: OrderLine, units: int, now: int) -> bool:
@@ -340,6 +372,29 @@ def _with_canceled(amount: Money, units: int, of: int) -> Money:
     return Money(minor=-(-amount.minor * of // units), currency=amount.currency)
 
 
+def _given_back_and_canceled(order: Order, command: CancelOrder) -> list[Event]:
+    events: list[Event] = list(_given_back(order, command))
+    return events + _cancel(fold(order, events), command)
+
+
+def _given_back(order: Order, command: CancelOrder) -> Iterator[ChannelRefunded]:
+    """What the channel has refunded is ours no more, whatever becomes of the cancellation."""
+    refund_id = derived_id("refund", order.order_id, "channel", command.cancellation_id)
+    amount = command.refunded
+    if amount is None or amount.minor <= 0 or not order.held_minor or refund_id in order.refunds:
+        return
+    if amount.currency != _currency(order):
+        return
+    minor = min(amount.minor, order.held_minor)
+    yield ChannelRefunded(
+        order_id=order.order_id,
+        refund_id=refund_id,
+        cancellation_id=command.cancellation_id,
+        amount=Money(minor=minor, currency=amount.currency),
+        unpaid=Money(minor=order.unpaid_minor + minor, currency=amount.currency),
+    )
+
+
 def _cancel(order: Order, command: CancelOrder) -> list[Event]:
     cancellation_id = command.cancellation_id
     if cancellation_id in order.cancellations or cancellation_id in order.refused:
@@ -363,6 +418,7 @@ def _cancel_now(
     if not lines:
         return []
     refund = refund_of(order, lines)
+    owed = order.owed_minor - worth_of(order, lines)
     canceled = OrderLinesCanceled(
         order_id=order.order_id,
         cancellation_id=cancellation_id,
@@ -371,19 +427,22 @@ def _cancel_now(
         whole_order=sum(part.quantity for part in lines) == order.open_units,
         refund=refund,
         source_id=source_id,
+        unpaid=_unpaid(order, max(0, owed - order.held_minor), order.charged),
     )
-    if refund.minor == 0:
-        return [canceled]
-    return [canceled, _refund(order, ("cancellation", cancellation_id, source_id or ""), refund)]
+    return [canceled, *_refunds(order, ("cancellation", cancellation_id, source_id or ""), refund.minor)]
 
 
-def _refund(order: Order, cause: tuple[str, ...], amount: Money) -> CancellationRefundRequested:
-    return CancellationRefundRequested(
-        order_id=order.order_id,
-        refund_id=derived_id("refund", order.order_id, *cause),
-        payment_reference=order.payment.reference if order.payment else None,
-        amount=amount,
-    )
+def _refunds(order: Order, cause: tuple[str, ...], minor: int) -> list[CancellationRefundRequested]:
+    """So much goes back, to each payment no more than it brought."""
+    return [
+        CancellationRefundRequested(
+            order_id=order.order_id,
+            refund_id=derived_id("refund", order.order_id, *cause, *([str(number)] if number else [])),
+            payment_reference=fund.reference,
+            amount=Money(minor=fund.minor, currency=_currency(order)),
+        )
+        for number, fund in enumerate(draws(order.funds, minor))
+    ]
 
 
 def _request(

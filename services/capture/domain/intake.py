@@ -115,6 +115,10 @@ def faults_of(command: CaptureOrder) -> tuple[str, ...]:
         reasons.append("no lines")
     if units > MAX_UNITS:
         reasons.append(f"{units} units, at most {MAX_UNITS} can be one order")
+    if command.payment.paid is not None:
+        amounts.append(command.payment.paid)
+        if command.payment.paid.minor < 0:
+            reasons.append(f"paid is below zero, {command.payment.paid}")
     if others := sorted({amount.currency for amount in amounts} - {currency}):
         reasons.append(f"amounts in {currency} and {', '.join(others)}; an order has one currency")
     elif max(expected, largest) > MAX_MINOR:
@@ -165,7 +169,8 @@ def as_order(exchange: CaptureExchange) -> CaptureOrder:
     currency = exchange.lines[0].unit_price.currency if exchange.lines else exchange.credit.currency
     nothing = Money.zero(currency)
     cost = sum(line.unit_price.minor * line.quantity for line in exchange.lines)
-    covered = exchange.credit.currency == currency and exchange.credit.minor >= cost
+    ours = exchange.credit.currency == currency
+    covered = ours and exchange.credit.minor >= cost
     lines = tuple(
         ChannelLine(
             line_id=str(number),
@@ -178,7 +183,11 @@ def as_order(exchange: CaptureExchange) -> CaptureOrder:
         )
         for number, line in enumerate(exchange.lines, start=1)
     )
-    paid = Payment(status="paid", reference=f"credit:{exchange.return_id}"[:120])
+    payment = Payment(
+        status="paid" if covered else "pending",
+        reference=exchange.payment_reference,
+        paid=exchange.credit if ours and not covered else None,
+    )
     return CaptureOrder(
         order_id=exchange.order_id,
         channel="exchange",
@@ -190,6 +199,6 @@ def as_order(exchange: CaptureExchange) -> CaptureOrder:
         shipping_tax=nothing,
         tax_included=True,
         total=Money(minor=max(-MAX_MINOR, min(cost, MAX_MINOR)), currency=currency),
-        payment=paid if covered else Payment(status="pending"),
+        payment=payment,
         customer_id=exchange.customer_id,
     )

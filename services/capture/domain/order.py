@@ -1,7 +1,8 @@
 """An order: what it is after its events so far, and what of it anyone is shown.
 
 Money follows the units. An order owes the exact share of its units that are not canceled; shipping and its tax go
-with the last of them. While it is paid, authorized or invoiced, owed and refunded always add up to what was charged.
+with the last of them. What was paid beyond that goes back, so charged = held + refunded, and an order that is paid,
+authorized or invoiced holds what it owes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ordermill.contracts.capture import (
     CancellationRefundFailed,
     CancellationRefundRequested,
     CancellationRequested,
+    ChannelRefunded,
     Event,
     HoldReason,
     HoldReleased,
@@ -40,6 +42,8 @@ from ordermill.decider import Decider
 from ordermill.money import first_units, goods_of, range_of_units
 from ordermill.pmap import PMap
 from ordermill.replacing import replace
+
+from .funds import Funds, added, held_in, renamed, without
 
 
 class Stage(StrEnum):
@@ -125,8 +129,12 @@ class Order:
     shipped_units: int = 0
     owed_minor: int = 0
     """The open units' share of the total."""
+    funds: Funds = ()
+    """What was charged and not refunded: all of what is owed, unless some of it is unpaid."""
+    ahead_minor: int = 0
+    """What the channel gave back by itself for units that are not canceled."""
     refund_minor: int = 0
-    """All refunds asked for, whatever became of them."""
+    """All refunds asked for, whatever became of them, and the channel's own."""
     cancellations: PMap[str, Cancellation] = field(default_factory=Map)
     refunds: PMap[str, Refund] = field(default_factory=Map)
     sources: PMap[str, bool] = field(default_factory=Map)
@@ -144,22 +152,31 @@ class Order:
 
     @property
     def charged(self) -> bool:
-        """Whether money was taken or will be; what is pending was not."""
+        """Whether money was taken or will be for all that is owed; while it is pending, for a part of it at most."""
         return self.payment is not None and self.payment.status != "pending"
 
     @property
+    def held_minor(self) -> int:
+        return held_in(self.funds)
+
+    @property
     def charged_minor(self) -> int:
-        return self.refund_minor + (self.owed_minor if self.charged else 0)
+        return self.refund_minor + self.held_minor
+
+    @property
+    def unpaid_minor(self) -> int:
+        return max(0, self.owed_minor - self.held_minor)
 
 
 def refund_of(order: Order, lines: Iterable[LineQuantity]) -> Money:
-    """What goes back when these open units are canceled next, to the minor unit; zero while nothing was charged.
+    """What goes back when these open units are canceled next, to the minor unit: what is held beyond what is then owed.
 
     The units are the last open ones of their lines. Goods and tax are shared by unit; shipping and its tax go back
-    with the last open unit of the order. Any way of canceling an order unit by unit adds up to what it owed.
+    with the last open unit of the order. Any way of canceling an order unit by unit adds up to what was charged.
     """
     currency = order.total.currency if order.total else "XXX"
-    return Money(minor=worth_of(order, lines) if order.charged else 0, currency=currency)
+    owed = order.owed_minor - worth_of(order, lines)
+    return Money(minor=max(0, order.held_minor - owed), currency=currency)
 
 
 def worth_of(order: Order, lines: Iterable[LineQuantity]) -> int:
@@ -233,6 +250,7 @@ def summary(order: Order) -> dict[str, Any]:
         "total": order.total.model_dump() if order.total else None,
         "payment": order.payment.status if order.payment else None,
         "charged": money(order.charged_minor),
+        "unpaid": money(order.unpaid_minor),
         "refunded": money(by_stage[RefundStage.PAID]),
         "refunds_pending": money(by_stage[RefundStage.PENDING]),
         "refunds_failed": money(by_stage[RefundStage.FAILED]),
@@ -283,6 +301,7 @@ def evolve(order: Order, event: Event) -> Order:
                 parked=(),
                 open_units=sum(line.quantity for line in event.lines),
                 owed_minor=event.total.minor,
+                funds=added((), max(0, event.total.minor - event.unpaid.minor), event.payment.reference),
             )
         case OrderRejected():
             return replace(
@@ -323,6 +342,15 @@ def evolve(order: Order, event: Event) -> Order:
             return _answered(_seen(order, event.source_id), event.cancellation_id, event.lines)
         case OrderLinesCanceled():
             return _with_canceled_lines(order, event)
+        case ChannelRefunded():
+            minor = event.amount.minor
+            return replace(
+                order,
+                funds=without(order.funds, minor),
+                ahead_minor=order.ahead_minor + minor,
+                refunds=order.refunds.set(event.refund_id, Refund(minor, RefundStage.PAID)),
+                refund_minor=order.refund_minor + minor,
+            )
         case OrderUnitsShipped():
             return replace(
                 _seen(order, event.source_id),
@@ -336,6 +364,7 @@ def evolve(order: Order, event: Event) -> Order:
                 order,
                 refunds=order.refunds.set(event.refund_id, asked_for),
                 refund_minor=order.refund_minor + (0 if again else event.amount.minor),
+                funds=order.funds if again else without(order.funds, event.amount.minor, event.payment_reference),
             )
         case CancellationRefunded():
             paid = Refund(event.amount.minor, RefundStage.PAID)
@@ -352,9 +381,9 @@ def _places(lines: tuple[OrderLine, ...]) -> Map[str, int]:
     return Map((line.line_id, place) for place, line in enumerate(lines))
 
 
-def _with_revision(order: Order, event: OrderRevised) -> Order:
+def _with_revision(before: Order, event: OrderRevised) -> Order:
     order = replace(
-        order,
+        before,
         revision=event.revision,
         destination=event.destination,
         lines=event.lines,
@@ -370,19 +399,41 @@ def _with_revision(order: Order, event: OrderRevised) -> Order:
         owed += first_units(goods_of(line), units, line.quantity).minor
         if not order.tax_included:
             owed += first_units(line.tax, units, line.quantity).minor
-    return replace(order, open_units=open_units, owed_minor=owed + carriage)
+    order = _owing(order, owed + carriage)
+    order = replace(order, open_units=open_units, funds=_funds(order, before, event))
+    return replace(order, ahead_minor=min(order.ahead_minor, order.unpaid_minor))
+
+
+def _owing(order: Order, minor: int) -> Order:
+    """What is owed for less is no longer ahead of it."""
+    less = max(0, order.owed_minor - minor)
+    return replace(order, owed_minor=minor, ahead_minor=max(0, order.ahead_minor - less))
+
+
+def _funds(order: Order, before: Order, event: OrderRevised) -> Funds:
+    """What is held after word of how it is paid. A payment that moved no money yet gives way to the next one."""
+    payment = event.payment
+    moved = before.payment is not None and before.payment.status in ("paid", "pending")
+    held = order.held_minor
+    funds = order.funds if moved else added((), held, payment.reference)
+    if payment.status == "pending":
+        unpaid = order.owed_minor if event.unpaid is None else event.unpaid.minor
+        wanted = order.owed_minor - unpaid if unpaid else max(held, order.owed_minor)
+    else:
+        wanted = max(held, order.owed_minor - order.ahead_minor)
+        funds = funds if wanted > held else renamed(funds, payment.reference)
+    return added(funds, wanted - held, payment.reference) if wanted > held else without(funds, held - wanted)
 
 
 def _with_canceled_lines(order: Order, event: OrderLinesCanceled) -> Order:
     asked = order.cancellations.get(event.cancellation_id, Cancellation(event.reason))
-    owed_minor = order.owed_minor - worth_of(order, event.lines)
+    owing = _owing(order, order.owed_minor - worth_of(order, event.lines))
     order = replace(
-        _seen(order, event.source_id),
+        _seen(owing, event.source_id),
         stage=Stage.CANCELED if event.whole_order else order.stage,
         holds=() if event.whole_order else order.holds,
         canceled=_add(order.canceled, event.lines),
         open_units=order.open_units - sum(part.quantity for part in event.lines),
-        owed_minor=owed_minor,
         cancellations=order.cancellations.set(event.cancellation_id, asked),
     )
     order = _answered(order, event.cancellation_id, event.lines)

@@ -157,6 +157,8 @@ class Order(Document):
     total: Money | None = None
     payment: str = ""
     payment_reference: str = ""
+    unpaid: Money | None = None
+    """What is owed and not paid; where capture did not tell, all while payment is pending."""
     holds: dict[str, str] = Field(default_factory=dict)
     """By reason, the note."""
     released: bool = False
@@ -265,7 +267,7 @@ class Order(Document):
         by_cancellation = [refund for refund in self.refunds.values() if not refund.return_id]
         by_return = [refund for refund in self.refunds.values() if refund.return_id]
         canceled = sum(_minor(refund.amount) for refund in by_cancellation)
-        charged = canceled + (self._owed() if self.payment != "pending" else 0)
+        charged = canceled + self._held()
         open_refunds = [refund for refund in self.refunds.values() if not refund.paid]
         return Balance(
             currency=self.total.currency,
@@ -279,9 +281,16 @@ class Order(Document):
 
     def worth(self, units: Mapping[str, int]) -> Money | None:
         """What goes back when so many more units of each line are canceled; None while nothing was charged."""
-        if self.total is None or self.payment == "pending":
+        if self.total is None or not self._held():
             return None
-        return Money(minor=self._owed() - self._owed(units), currency=self.total.currency)
+        return Money(minor=max(0, self._held() - self._owed(units)), currency=self.total.currency)
+
+    def _held(self) -> int:
+        """What was paid of what is owed."""
+        owed = self._owed()
+        if self.unpaid is None:
+            return 0 if self.payment == "pending" else owed
+        return max(0, owed - self.unpaid.minor)
 
     def _owed(self, less: Mapping[str, int] | None = None) -> int:
         """The share of what was not canceled: goods and tax by unit; shipping goes with the last unit."""

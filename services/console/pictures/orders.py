@@ -13,6 +13,7 @@ from ordermill.contracts.capture import (
     CancellationRefundFailed,
     CancellationRefundRequested,
     CancellationRequested,
+    ChannelRefunded,
     HoldReleased,
     OrderCaptured,
     OrderHeld,
@@ -114,12 +115,15 @@ def _capture(order: Order, fact: Message | None) -> None:
             order.lines, order.revision = fact.lines, 0
             order.shipping, order.shipping_tax, order.tax_included = fact.shipping, fact.shipping_tax, fact.tax_included
             order.total, order.payment = fact.total, fact.payment.status
-            order.payment_reference = fact.payment.reference or ""
+            order.payment_reference, order.unpaid = fact.payment.reference or "", fact.unpaid
         case OrderRejected():
             order.channel, order.external_id, order.rejected = fact.channel, fact.external_id, fact.reasons
         case OrderRevised():
             order.revision, order.lines, order.destination = fact.revision, fact.lines, fact.destination
-            order.total, order.payment = fact.total, fact.payment.status
+            order.total, order.payment, order.unpaid = fact.total, fact.payment.status, fact.unpaid
+        case ChannelRefunded():
+            refund = order.refund(fact.refund_id)
+            refund.amount, refund.paid, order.unpaid = fact.amount, True, fact.unpaid
         case OrderHeld():
             order.holds[fact.reason.value] = fact.note
         case HoldReleased():
@@ -134,6 +138,7 @@ def _capture(order: Order, fact: Message | None) -> None:
             for line in fact.lines:
                 order.canceled[line.line_id] = order.canceled.get(line.line_id, 0) + line.quantity
             _answered(order, fact.cancellation_id, fact.lines)
+            order.unpaid = fact.unpaid
             if fact.whole_order:
                 order.holds = {}
         case CancellationRefundRequested():

@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from ordermill.contracts.base import Fact
-from ordermill.contracts.capture import OrderCaptured, OrderLine, OrderLinesCanceled, OrderRevised
-from ordermill.contracts.fields import LineQuantity, Money
+from ordermill.contracts.capture import ChannelRefunded, OrderCaptured, OrderLine, OrderLinesCanceled, OrderRevised
+from ordermill.contracts.fields import MAX_MINOR, LineQuantity, Money
 from ordermill.contracts.returns import (
     ExchangeRequested,
     InspectedLine,
@@ -73,6 +73,7 @@ from .purchase import (
     RecordCancellation,
     RecordDelivery,
     RecordPurchase,
+    RecordRefundElsewhere,
     RevisePurchase,
     Units,
     decide_parcel,
@@ -80,8 +81,12 @@ from .purchase import (
     in_window,
     returnable,
     shipping_of,
+    unpaid_of,
     worth_of,
 )
+
+MAX_UNITS = 1_000_000
+"""Most units of one line, and of one order."""
 
 
 def request_return(states: Mapping[str, Any], command: RequestReturn, policy: ReturnPolicy) -> Recorded:
@@ -142,12 +147,18 @@ def _wanted(command: RequestReturn, purchase: Purchase) -> list[tuple[OrderLine,
         units[line.line_id] = units.get(line.line_id, 0) + line.quantity
     if not units:
         raise RequestUnclear(command.return_id, "names no lines; say which units come back")
+    if max(units.values()) > MAX_UNITS:
+        raise RequestUnclear(command.return_id, f"more than {MAX_UNITS:,} units of one line; say how many come back")
     if (command.wanted == "exchange") != bool(command.exchange_for):
         raise RequestUnclear(command.return_id, "an exchange needs `exchange_for`, a refund has none")
     for other in command.exchange_for:
         if other.unit_price.currency != purchase.currency or other.unit_price.minor < 0:
             fault = f"{other.sku} at {other.unit_price}: an exchange is priced in {purchase.currency}, from 0 on"
             raise RequestUnclear(command.return_id, fault)
+    wanted = sum(other.quantity for other in command.exchange_for)
+    price = sum(other.unit_price.minor * other.quantity for other in command.exchange_for)
+    if wanted > MAX_UNITS or price > MAX_MINOR:
+        raise RequestUnclear(command.return_id, f"{wanted:,} units wanted for it, {price:,} minor units: no such order")
     return [(bought[line_id], count) for line_id, count in units.items()]
 
 
@@ -317,8 +328,11 @@ def _settle(current: Return, purchase: Purchase, at: datetime, policy: ReturnPol
     if not back:
         return [*events, (stream, ReturnClosed(**ids))]
     our_fault = current.reason in policy.our_fault
-    events.append((purchase_stream, UnitsTakenBack(**ids, lines=back, our_fault=our_fault)))
     worth = _worth(purchase, back, our_fault, policy)
+    unpaid = min(worth.amount, unpaid_of(purchase))
+    set_off = Money(minor=unpaid, currency=purchase.currency) if unpaid else None
+    events.append((purchase_stream, UnitsTakenBack(**ids, lines=back, our_fault=our_fault, set_off=set_off)))
+    worth = worth.less(unpaid)
     credit = 0
     if current.wanted == "exchange" and purchase.destination is not None:
         price = sum(line.unit_price.minor * line.quantity for line in current.exchange_for)
@@ -331,6 +345,7 @@ def _settle(current: Return, purchase: Purchase, at: datetime, policy: ReturnPol
             lines=current.exchange_for,
             credit=Money(minor=credit, currency=purchase.currency),
             requested_at=at,
+            payment_reference=purchase.payment_reference,
         )
         events.append((stream, exchange))
     if worth.amount <= credit:
@@ -366,11 +381,11 @@ class _Worth:
     def amount(self) -> int:
         return self.goods + self.tax + self.shipping
 
-    def less(self, credit: int) -> _Worth:
-        """Without what an exchange was paid with: drawn from the goods first, then the tax, then the shipping."""
-        from_goods = min(self.goods, credit)
-        from_tax = min(self.tax, credit - from_goods)
-        from_shipping = credit - from_goods - from_tax
+    def less(self, minor: int) -> _Worth:
+        """Without what goes elsewhere: drawn from the goods first, then the tax, then the shipping."""
+        from_goods = min(self.goods, minor)
+        from_tax = min(self.tax, minor - from_goods)
+        from_shipping = minor - from_goods - from_tax
         return replace(
             self,
             goods=self.goods - from_goods,
@@ -408,6 +423,8 @@ def merged(lines: Iterable[LineQuantity | InspectedLine]) -> tuple[tuple[LineQua
         if sku != line.sku:
             faults.append(f"line {line.line_id} is named as {sku} and as {line.sku}")
         units[line.line_id] = (sku, count + line.quantity)
+    if too_many := [line_id for line_id, (_, count) in units.items() if count > MAX_UNITS]:
+        return (), [*faults, f"more than {MAX_UNITS:,} units of line {', '.join(too_many)}"]
     whole = tuple(LineQuantity(line_id=line_id, sku=sku, quantity=count) for line_id, (sku, count) in units.items())
     return whole, faults
 
@@ -415,7 +432,7 @@ def merged(lines: Iterable[LineQuantity | InspectedLine]) -> tuple[tuple[LineQua
 def to_decision(command: Command, policy: ReturnPolicy) -> Decision:
     """`command` with the streams it needs, as far as they are known before it is decided."""
     match command:
-        case RecordPurchase() | RevisePurchase() | RecordCancellation():
+        case RecordPurchase() | RevisePurchase() | RecordCancellation() | RecordRefundElsewhere():
             return decision(PURCHASE.stream(command.order_id), decide_purchase, command)
         case ExpectParcel() | RecordDelivery():
             parcel = command
@@ -459,6 +476,7 @@ def command_of(fact: Fact, source: str) -> PurchaseCommand | ParcelCommand | Non
                 shipping_tax=fact.shipping_tax,
                 tax_included=fact.tax_included,
                 payment_reference=fact.payment.reference,
+                unpaid=fact.unpaid if fact.unpaid.minor else None,
             )
         case OrderRevised():
             return RevisePurchase(
@@ -467,9 +485,12 @@ def command_of(fact: Fact, source: str) -> PurchaseCommand | ParcelCommand | Non
                 destination=fact.destination,
                 lines=fact.lines,
                 payment_reference=fact.payment.reference,
+                unpaid=fact.unpaid or (fact.total if fact.payment.status == "pending" else None),
             )
         case OrderLinesCanceled():
-            return RecordCancellation(fact.order_id, fact.lines, source)
+            return RecordCancellation(fact.order_id, fact.lines, source, fact.unpaid)
+        case ChannelRefunded():
+            return RecordRefundElsewhere(fact.order_id, fact.refund_id, fact.unpaid)
         case ShipmentAnnounced():
             return ExpectParcel(fact.shipment_id, fact.order_id, fact.lines)
         case ShipmentDelivered():

@@ -21,6 +21,7 @@ from ordermill.contracts.returns import (
     PurchaseDelivered,
     PurchaseEvent,
     PurchaseRecorded,
+    PurchaseRefundedElsewhere,
     PurchaseRevised,
     PurchaseUnitsCanceled,
     UnitsClaimed,
@@ -48,6 +49,7 @@ class RecordPurchase:
     shipping_tax: Money
     tax_included: bool
     payment_reference: str | None
+    unpaid: Money | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class RevisePurchase:
     destination: Destination
     lines: tuple[OrderLine, ...]
     payment_reference: str | None
+    unpaid: Money | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,16 @@ class RecordCancellation:
     order_id: str
     lines: tuple[LineQuantity, ...]
     source: str
+    unpaid: Money | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRefundElsewhere:
+    """The channel gave money back by itself."""
+
+    order_id: str
+    refund_id: str
+    unpaid: Money
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +100,7 @@ class RecordDelivery:
     delivered_at: datetime
 
 
-PurchaseCommand = RecordPurchase | RevisePurchase | RecordCancellation
+PurchaseCommand = RecordPurchase | RevisePurchase | RecordCancellation | RecordRefundElsewhere
 ParcelCommand = ExpectParcel | RecordDelivery
 
 
@@ -127,10 +140,16 @@ class Purchase:
     shipping_tax: Money | None = None
     tax_included: bool = False
     payment_reference: str | None = None
+    unpaid_minor: int = 0
+    """What capture says is owed and not paid; it knows nothing of returns."""
+    set_off_minor: int = 0
+    """How much of the worth of returned units was set off against that."""
     revision: int = 0
     units: PMap[str, Units] = field(default_factory=Map)
     """By line."""
     cancellations: PMap[str, bool] = field(default_factory=Map)
+    refunds: PMap[str, bool] = field(default_factory=Map)
+    """The channel's own."""
     shipments: PMap[str, bool] = field(default_factory=Map)
     returns: tuple[str, ...] = ()
     canceled: int = 0
@@ -177,6 +196,7 @@ def decide_purchase(purchase: Purchase, command: PurchaseCommand) -> list[Purcha
                     shipping_tax=command.shipping_tax,
                     tax_included=command.tax_included,
                     payment_reference=command.payment_reference,
+                    unpaid=command.unpaid,
                 )
             ]
         case RevisePurchase():
@@ -191,12 +211,17 @@ def decide_purchase(purchase: Purchase, command: PurchaseCommand) -> list[Purcha
                     destination=command.destination,
                     lines=command.lines,
                     payment_reference=command.payment_reference,
+                    unpaid=command.unpaid,
                 )
             ]
-        case RecordCancellation(order_id, lines, source):
+        case RecordCancellation(order_id, lines, source, unpaid):
             if source in purchase.cancellations:
                 return []
-            return [PurchaseUnitsCanceled(order_id=order_id, lines=lines, source=source)]
+            return [PurchaseUnitsCanceled(order_id=order_id, lines=lines, source=source, unpaid=unpaid)]
+        case RecordRefundElsewhere(order_id, refund_id, still):
+            if refund_id in purchase.refunds:
+                return []
+            return [PurchaseRefundedElsewhere(order_id=order_id, refund_id=refund_id, unpaid=still)]
         case _:
             assert_never(command)
 
@@ -247,6 +272,7 @@ def evolve_purchase(purchase: Purchase, event: PurchaseEvent) -> Purchase:
                 shipping_tax=event.shipping_tax,
                 tax_included=event.tax_included,
                 payment_reference=event.payment_reference,
+                unpaid_minor=_minor(event.unpaid),
             )
         case PurchaseRevised():
             return replace(
@@ -255,6 +281,7 @@ def evolve_purchase(purchase: Purchase, event: PurchaseEvent) -> Purchase:
                 destination=event.destination,
                 lines=event.lines,
                 payment_reference=event.payment_reference,
+                unpaid_minor=_minor(event.unpaid),
             )
         case PurchaseUnitsCanceled():
             units = purchase.units
@@ -266,7 +293,11 @@ def evolve_purchase(purchase: Purchase, event: PurchaseEvent) -> Purchase:
                 units=units,
                 canceled=purchase.canceled + units_in(event.lines),
                 cancellations=purchase.cancellations.set(event.source, True),
+                unpaid_minor=_minor(event.unpaid),
             )
+        case PurchaseRefundedElsewhere():
+            refunds = purchase.refunds.set(event.refund_id, True)
+            return replace(purchase, refunds=refunds, unpaid_minor=event.unpaid.minor)
         case PurchaseDelivered():
             units = purchase.units
             for line in event.lines:
@@ -293,10 +324,15 @@ def evolve_purchase(purchase: Purchase, event: PurchaseEvent) -> Purchase:
                 purchase,
                 units=units,
                 taken=purchase.taken + back,
+                set_off_minor=purchase.set_off_minor + _minor(event.set_off),
                 taken_for_our_fault=purchase.taken_for_our_fault + (back if event.our_fault else 0),
             )
         case _:
             assert_never(event)
+
+
+def _minor(amount: Money | None) -> int:
+    return amount.minor if amount else 0
 
 
 def _delivered(count: Units, delivered_at: datetime, units: int) -> Units:
@@ -359,6 +395,11 @@ def worth_of(purchase: Purchase, back: Mapping[str, int]) -> tuple[Money, Money]
             goods += line_goods - line_tax if purchase.tax_included else line_goods
             tax += line_tax
     return goods, tax
+
+
+def unpaid_of(purchase: Purchase) -> int:
+    """In minor units, what is still unpaid after what was set off against it."""
+    return max(0, purchase.unpaid_minor - purchase.set_off_minor)
 
 
 def shipping_of(purchase: Purchase) -> Money:
