@@ -117,6 +117,11 @@ class Shipment:
         in_time = self.delivered_at and self.promised_by and self.delivered_at <= self.promised_by
         return self.fell_late and not in_time
 
+    @property
+    def heard_of(self) -> datetime | None:
+        """When it was last known to be somewhere: its newest scan, or its handover. Silence counts from then."""
+        return max(filter(None, (self.shipped_at, self.last_seen_at)), default=None)
+
 
 ARRIVED = (Milestone.DELIVERED, Milestone.RETURNED)
 WEIGHT = {
@@ -158,7 +163,7 @@ def decide(shipment: Shipment, command: Command) -> list[ShipmentEvent]:
             settled = shipment.fell_late or shipment.delivered_at is not None
             return [] if settled else [ShipmentFellLate(shipment_id=shipment_id, due_at=due_at)]
         case CheckLost(shipment_id, due_at, after):
-            heard_of = max(filter(None, (shipment.shipped_at, shipment.last_seen_at)), default=None)
+            heard_of = shipment.heard_of
             if not shipment.order_id or shipment.lost or heard_of is None or due_at < heard_of + after:
                 return []
             return [] if shipment.milestone in ARRIVED else [ShipmentLost(shipment_id=shipment_id, due_at=due_at)]
@@ -193,7 +198,6 @@ def _scan(shipment: Shipment, command: RecordScan) -> list[ShipmentEvent]:
     # Carriers scan a parcel that is back at its sender as delivered, which it is, but not to the customer.
     at_sender = shipment.milestone is Milestone.RETURNED and not _older(command, shipment.milestone_at)
     if command.milestone is not Milestone.DELIVERED or shipment.delivered_at is not None or at_sender:
-        seen = shipment.last_seen_at or command.scanned_at
         return [
             ShipmentScanned(
                 shipment_id=command.shipment_id,
@@ -202,7 +206,7 @@ def _scan(shipment: Shipment, command: RecordScan) -> list[ShipmentEvent]:
                 code=command.code,
                 scanned_at=command.scanned_at,
                 place=command.place,
-                last_seen_at=max(seen, command.scanned_at),
+                last_seen_at=max(command.scanned_at, shipment.heard_of or command.scanned_at),
             )
         ]
     events: list[ShipmentEvent] = [
@@ -259,6 +263,7 @@ def _seen(
     shipment: Shipment, event: ShipmentScanned | ShipmentDelivered, milestone: Milestone, at: datetime
 ) -> Shipment:
     news = shipment.last_seen_at is None or at >= shipment.last_seen_at
+    found = milestone in ARRIVED or shipment.heard_of is None or at > shipment.heard_of
     moved = moves(shipment, milestone, at)
     return replace(
         shipment,
@@ -268,7 +273,7 @@ def _seen(
         milestone_at=at if moved else shipment.milestone_at,
         last_seen_at=at if news else shipment.last_seen_at,
         place=event.place if news and event.place else shipment.place,
-        lost=shipment.lost and not news and milestone not in ARRIVED,
+        lost=shipment.lost and not found,
     )
 
 

@@ -50,6 +50,7 @@ from ordermill.contracts.tracking import (
     Step,
 )
 from ordermill.customer import customer_token, in_words, order_of_token
+from ordermill.eventlog.store import Timer
 from services.tracking.domain import (
     SHIPMENT,
     AnnounceShipment,
@@ -67,6 +68,7 @@ from services.tracking.domain import (
     shipment_summary,
 )
 from services.tracking.errors import OrderNotTracked, ParcelNameTooLong, TrackingNumberTaken
+from services.tracking.handlers import Deadlines
 from services.tracking.status import (
     STATUS,
     CheckOrderPromise,
@@ -234,6 +236,18 @@ def test_a_parcel_silent_for_too_long_counts_as_lost() -> None:
     parcel.given(ANNOUNCED, scanned(1, Milestone.IN_TRANSIT, MONDAY + HOUR)).when(check).then()
     parcel.given(ANNOUNCED, delivered(1, MONDAY)).when(check).then()
     parcel.given(scanned(1, Milestone.IN_TRANSIT, MONDAY)).when(check).then()
+
+
+@pytest.mark.parametrize("before", [timedelta(minutes=5), DAY])
+def test_a_parcel_scanned_before_its_handover_was_told_may_be_silent_from_the_handover_on(before: timedelta) -> None:
+    picked_up = scan(1, Milestone.IN_TRANSIT, MONDAY - before)
+    seen = scanned(1, Milestone.IN_TRANSIT, picked_up.scanned_at, last_seen_at=MONDAY)
+    parcel.given(ANNOUNCED).when(picked_up).then(seen)
+    (timer,) = Deadlines(late_after=HOUR, lost_after=10 * DAY).of("shipment-" + PARCEL, seen)
+    assert isinstance(timer, Timer)
+    lost = ShipmentLost(shipment_id=PARCEL, due_at=MONDAY + 10 * DAY)
+    parcel.given(ANNOUNCED, seen).when(CheckLost(PARCEL, timer.due_at, after=10 * DAY)).then(lost)
+    assert parcel.given(ANNOUNCED, lost, seen).state.lost
 
 
 def test_a_lost_parcel_that_is_scanned_or_delivered_is_found() -> None:

@@ -56,7 +56,8 @@ class ShipmentScanned(ShipmentFact):
     scanned_at: Instant
     place: Text = ""
     last_seen_at: Instant | None = None
-    """The newest scan known by then, this one included: newer than `scanned_at` if this one came late."""
+    """The newest scan known by then, this one included, or the handover if that is newer. How long a parcel may be
+    silent counts from it."""
 
 
 class ShipmentDelivered(ShipmentFact):
