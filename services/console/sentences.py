@@ -69,6 +69,8 @@ def _progress(f: Any, day: Day) -> str:
     what = f.step.value.replace("_", " ")
     if f.promised_by is not None:
         return f"The customer's status: {what} for {day(f.promised_by)}"
+    if f.units < 0:
+        return f"The customer's status: {-f.units} units no longer {what}"
     return f"The customer's status: {what}" + (f", {f.units} units" if f.units else "")
 
 

@@ -18,7 +18,7 @@ from ordermill.contracts.capture import (
 )
 from ordermill.contracts.carrier import ParcelScanned
 from ordermill.contracts.fulfillment import FulfillmentShipped
-from ordermill.contracts.inventory import OrderBackordered, OrderBackorderFilled, OrderReserved
+from ordermill.contracts.inventory import OrderBackordered, OrderBackorderFilled, OrderLetGo, OrderReserved
 from ordermill.contracts.returns import RefundPaid, ReturnAuthorized, ReturnInspected, ReturnReceived
 from ordermill.contracts.routing import PromiseChanged, PromiseMade
 from ordermill.contracts.tracking import OrderStatus
@@ -36,7 +36,7 @@ from .views import ORDER_STATUS, PUBLISHED_STATUS, SHIPMENTS
 
 STEPS = (
     OrderCaptured, OrderRevised, OrderHeld, HoldReleased, OrderLinesCanceled, CancellationRefunded,
-    OrderReserved, OrderBackordered, OrderBackorderFilled, PromiseMade, PromiseChanged,
+    OrderReserved, OrderBackordered, OrderBackorderFilled, OrderLetGo, PromiseMade, PromiseChanged,
     ReturnAuthorized, ReturnReceived, ReturnInspected, RefundPaid,
 )  # fmt: skip
 

@@ -23,7 +23,7 @@ from ordermill.contracts.capture import (
     OrderRevised,
 )
 from ordermill.contracts.fields import LineQuantity
-from ordermill.contracts.inventory import OrderBackordered, OrderBackorderFilled, OrderReserved
+from ordermill.contracts.inventory import OrderBackordered, OrderBackorderFilled, OrderLetGo, OrderReserved
 from ordermill.contracts.returns import (
     Disposition,
     RefundPaid,
@@ -217,9 +217,10 @@ def _word(status: Status) -> Word:
         return "shipped" if known and status.shipped >= left else "partially_shipped"
     if any(count > 0 for count in status.holds.values()):
         return "on_hold"
-    if status.backordered > status.filled and left > status.confirmed + status.filled:
+    there = status.confirmed + status.filled
+    if status.backordered > status.filled and left > there:
         return "backordered"
-    return "confirmed" if status.confirmed or status.filled else "received"
+    return "confirmed" if there > 0 else "received"
 
 
 def _late(status: Status) -> bool:
@@ -259,46 +260,57 @@ def steps_of(fact: Message, happened_at: datetime, source: str) -> list[OrderPro
                     promised_by=fact.promised_by,
                 )
             ]
+        case _:
+            return [
+                OrderProgressed(
+                    order_id=order_id,
+                    step=step,
+                    happened_at=happened_at,
+                    units=units,
+                    reference=reference,
+                    source=source,
+                )
+                for order_id, step, units, reference in _counts(fact)
+            ]
+
+
+def _counts(fact: Message) -> list[tuple[str, Step, int, str]]:
+    """Order, step, units and reference of each step that a fact means. Units that are no longer so count negative."""
+    match fact:
         case OrderRevised():
-            step, units = Step.REVISED, sum(line.quantity for line in fact.lines)
-            reference = str(fact.revision)
+            units = sum(line.quantity for line in fact.lines)
+            return [(fact.order_id, Step.REVISED, units, str(fact.revision))]
         case OrderHeld():
-            step, units, reference = Step.HELD, 0, fact.reason.value
+            return [(fact.order_id, Step.HELD, 0, fact.reason.value)]
         case HoldReleased():
-            step, units, reference = Step.HOLD_RELEASED, 0, fact.reason.value
+            return [(fact.order_id, Step.HOLD_RELEASED, 0, fact.reason.value)]
         case OrderLinesCanceled():
-            step, units, reference = Step.CANCELED, units_in(fact.lines), fact.cancellation_id
+            return [(fact.order_id, Step.CANCELED, units_in(fact.lines), fact.cancellation_id)]
         case CancellationRefunded():
-            step, units, reference = Step.REFUNDED, 0, fact.refund_id
+            return [(fact.order_id, Step.REFUNDED, 0, fact.refund_id)]
         case OrderReserved():
-            step, units, reference = Step.CONFIRMED, sum(line.quantity for line in fact.lines), ""
+            return [(fact.order_id, Step.CONFIRMED, sum(line.quantity for line in fact.lines), "")]
         case OrderBackordered():
-            step, units, reference = Step.BACKORDERED, units_in(fact.lines), ""
+            waits = (fact.order_id, Step.BACKORDERED, units_in(fact.lines), "")
+            missing = (fact.order_id, Step.CONFIRMED, -units_in(fact.lines), "")
+            return [waits] if fact.was == "asked" else [waits, missing]
         case OrderBackorderFilled():
-            step, units, reference = Step.BACKORDER_FILLED, sum(line.quantity for line in fact.lines), ""
+            return [(fact.order_id, Step.BACKORDER_FILLED, sum(line.quantity for line in fact.lines), "")]
+        case OrderLetGo():
+            waited = units_in(fact.backordered)
+            gone = ((Step.BACKORDERED, waited), (Step.CONFIRMED, units_in(fact.lines) - waited))
+            return [(fact.order_id, step, -units, "") for step, units in gone if units]
         case ReturnAuthorized():
-            step, units, reference = Step.RETURN_STARTED, 0, fact.return_id
+            return [(fact.order_id, Step.RETURN_STARTED, 0, fact.return_id)]
         case ReturnReceived():
-            step, units, reference = Step.RETURNED, units_in(fact.lines), fact.return_id
+            return [(fact.order_id, Step.RETURNED, units_in(fact.lines), fact.return_id)]
         case ReturnInspected():  # the box was counted in, but these were not in the box
-            missing = sum(each.quantity for each in fact.lines if each.disposition is Disposition.MISSING)
-            if not missing:
-                return []
-            step, units, reference = Step.RETURNED, -missing, fact.return_id
+            missed = sum(each.quantity for each in fact.lines if each.disposition is Disposition.MISSING)
+            return [(fact.order_id, Step.RETURNED, -missed, fact.return_id)] if missed else []
         case RefundPaid():
-            step, units, reference = Step.REFUNDED, 0, fact.refund_id
+            return [(fact.order_id, Step.REFUNDED, 0, fact.refund_id)]
         case _:
             return []
-    return [
-        OrderProgressed(
-            order_id=fact.order_id,
-            step=step,
-            happened_at=happened_at,
-            units=units,
-            reference=reference,
-            source=source,
-        )
-    ]
 
 
 def units_in(lines: Iterable[LineQuantity]) -> int:

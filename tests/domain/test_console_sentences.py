@@ -6,13 +6,14 @@ import importlib
 import json
 import pkgutil
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 import ordermill.contracts
 from ordermill.contracts.base import FAMILIES, Message
+from ordermill.contracts.tracking import OrderProgressed, Step
 from services.console.order import _pretty
 from services.console.pictures.order import Order, Refund
 from services.console.possible import actions, cancels
@@ -77,6 +78,12 @@ def test_every_message_has_a_sentence_in_plain_words(message: type[Message]) -> 
         assert text[0].isupper() or text[0].isdigit() or text.startswith("teapot-1"), text
         assert not text.endswith(".")
         assert "None" not in text and "oms." not in text and "<" not in text, text
+
+
+def test_units_counted_off_are_told_as_no_longer_so() -> None:
+    at = datetime(2026, 3, 2, 9, tzinfo=UTC)
+    step = OrderProgressed(order_id="o-1", step=Step.CONFIRMED, happened_at=at, units=-2)
+    assert sentence(step, said) == "The customer's status: 2 units no longer confirmed"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from ordermill.contracts.carrier import ParcelScanned
 from ordermill.contracts.channel import Payment, ServiceLevel
 from ordermill.contracts.fields import Destination, LineQuantity, Money
 from ordermill.contracts.fulfillment import FulfillmentShipped, ShippedPackage
-from ordermill.contracts.inventory import OrderBackordered, OrderBackorderFilled, OrderReserved
+from ordermill.contracts.inventory import OrderBackordered, OrderBackorderFilled, OrderLetGo, OrderReserved
 from ordermill.contracts.returns import (
     Disposition,
     InspectedLine,
@@ -435,6 +435,31 @@ def test_an_order_is_backordered_until_what_it_waits_for_came_or_is_canceled() -
     assert word(RECEIVED, part, waits, progressed(Step.CANCELED, 2, "c1")) == "confirmed"
 
 
+def test_an_order_whose_units_turned_out_missing_waits_for_stock() -> None:
+    part = progressed(Step.CONFIRMED, 2), progressed(Step.RECEIVED, 2)
+    missing = OrderBackordered(**LINES, was="allocated", fulfillment_id="f-1")
+    waits = steps_of(missing, MONDAY, "m9")
+    assert word(*part, *waits) == "backordered"
+    filled = progressed(Step.BACKORDER_FILLED, 2)
+    assert word(*part, *waits, filled) == "confirmed"
+    assert word(*part, *waits, filled, *steps_of(missing, MONDAY, "missing again")) == "backordered"
+
+
+def test_an_order_of_which_only_waiting_units_are_left_waits_for_stock() -> None:
+    part = progressed(Step.RECEIVED, 4), progressed(Step.CONFIRMED, 2), progressed(Step.BACKORDERED, 2)
+    canceled = progressed(Step.CANCELED, 2, "c1")
+    reserved = OrderLetGo(**LINES, cause="canceled", cancellation_id="c1")
+    waiting = reserved.model_copy(update={"backordered": (TEAPOTS,)})
+    assert word(*part, *steps_of(reserved, MONDAY, "m9"), canceled) == "backordered"
+    assert word(*part, *steps_of(waiting, MONDAY, "m9"), canceled) == "confirmed"
+
+
+def test_an_order_of_which_no_unit_is_left_on_the_shelf_is_not_confirmed() -> None:
+    let_go = OrderLetGo(**LINES, cause="shortage")
+    part = progressed(Step.RECEIVED, 2), progressed(Step.CONFIRMED, 2)
+    assert word(*part, *steps_of(let_go, MONDAY, "m9")) == "received"
+
+
 def test_an_order_is_complete_without_its_canceled_units() -> None:
     assert word(RECEIVED, progressed(Step.CANCELED, 5, "c1")) == "canceled"
     assert word(RECEIVED, progressed(Step.CANCELED, 3, "c1"), progressed(Step.SHIPPED, 2, "p1")) == "shipped"
@@ -572,6 +597,18 @@ def test_facts_of_other_services_are_steps(fact: Message, expected: tuple[Step, 
     assert steps_of(fact, MONDAY, "m1") == [
         OrderProgressed(order_id="o-1", step=what, happened_at=MONDAY, units=units, reference=reference, source="m1")
     ]
+
+
+def test_units_that_are_no_longer_reserved_or_waited_for_are_counted_off() -> None:
+    def steps(fact: Message) -> list[tuple[Step, int]]:
+        return [(each.step, each.units) for each in steps_of(fact, MONDAY, "m1")]
+
+    one = TEAPOTS.model_copy(update={"quantity": 1})
+    missing = OrderBackordered(**LINES, was="reserved")
+    assert steps(missing) == [(Step.BACKORDERED, 2), (Step.CONFIRMED, -2)]
+    let_go = OrderLetGo(**LINES, cause="canceled", cancellation_id="c1", backordered=(one,))
+    assert steps(let_go) == [(Step.BACKORDERED, -1), (Step.CONFIRMED, -1)]
+    assert steps(let_go.model_copy(update={"backordered": ()})) == [(Step.CONFIRMED, -2)]
 
 
 def test_a_captured_order_is_received_when_it_was_placed_and_promises_are_kept_in_mind() -> None:

@@ -126,7 +126,8 @@ class ParcelStatus(Part):
 
 
 class OrderProgressed(Fact):
-    """One step of an order. `units` counts what moved; `reference` names the parcel, hold, return or refund.
+    """One step of an order. `units` counts what moved, below zero for units of which an earlier step no longer holds;
+    `reference` names the parcel, hold, return or refund.
 
     `source` is the message or scan that it follows from: the same step from the same source is one step.
     """
