@@ -1,7 +1,7 @@
 """An order as its customer reads it: where it is, what was promised, each parcel's way, what may come back. Pure.
 
-Told from the console's picture of the order and from a few kinds of its facts. Nothing here names a person, a price of
-ours, a location's stock or another order.
+Told from the console's picture of the order and from a few kinds of its facts. Which scan of a parcel counts is
+tracking's to say. Nothing here names a person, a price of ours, a location's stock or another order.
 """
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ from ordermill.contracts.routing import PromiseChanged, PromiseMade, RouteCause
 from ordermill.contracts.tracking import (
     Milestone,
     OrderStatus,
+    ParcelStatus,
     ShipmentAnnounced,
     ShipmentDelivered,
-    ShipmentFellLate,
-    ShipmentLost,
     ShipmentScanned,
 )
 from ordermill.customer import in_words
@@ -43,7 +42,7 @@ from .pictures.order import ENDED, Order
 
 TOLD: tuple[type[Message], ...] = (
     PromiseMade, PromiseChanged,
-    ShipmentAnnounced, ShipmentScanned, ShipmentDelivered, ShipmentFellLate, ShipmentLost,
+    ShipmentAnnounced, ShipmentScanned, ShipmentDelivered,
     PurchaseDelivered, UnitsClaimed, UnitsGivenBack,
     ReturnRequested, ReturnAuthorized, ReturnDeclined, ReturnReceived, ReturnExpired, ReturnClosed,
     RefundPaid, CancellationRefunded,
@@ -124,8 +123,8 @@ class Parcel:
     """The newest first."""
     state: str = "Handed to the carrier"
     late: bool = False
+    """Told as long as it has not arrived."""
     lost: bool = False
-    delivered_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -205,9 +204,12 @@ def tell(order: Order, facts: Iterable[Message]) -> Story:
                 story.promises.append(Promise(fact.promised_by, ""))
             case PromiseChanged():
                 story.promises.append(Promise(fact.promised_by, CHANGES[fact.reason]))
-            case ShipmentScanned() | ShipmentDelivered() | ShipmentFellLate() | ShipmentLost():
-                if fact.shipment_id in parcels:
-                    _move(parcels[fact.shipment_id], fact)
+            case ShipmentScanned() if fact.shipment_id in parcels:
+                scan = Scan(fact.scanned_at, SCANS[fact.milestone], fact.place)
+                parcels[fact.shipment_id].scans.append(scan)
+            case ShipmentDelivered() if fact.shipment_id in parcels:
+                scan = Scan(fact.delivered_at, SCANS[Milestone.DELIVERED], fact.place)
+                parcels[fact.shipment_id].scans.append(scan)
             case PurchaseDelivered() | UnitsGivenBack():
                 _count(units, fact.lines, 1)
             case UnitsClaimed():
@@ -228,6 +230,9 @@ def tell(order: Order, facts: Iterable[Message]) -> Story:
     story.parcels = list(parcels.values())
     for parcel in story.parcels:
         parcel.scans.sort(key=lambda scan: scan.at, reverse=True)
+    for status in order.parcels:
+        if status.shipment_id in parcels:
+            _stands(parcels[status.shipment_id], status)
     story.returns = list(returns.values())
     return story
 
@@ -266,20 +271,13 @@ def _count(units: dict[str, int], lines: Sequence[LineQuantity], sign: int) -> N
         units[line.line_id] = units.get(line.line_id, 0) + sign * line.quantity
 
 
-def _move(parcel: Parcel, fact: ShipmentScanned | ShipmentDelivered | ShipmentFellLate | ShipmentLost) -> None:
-    match fact:
-        case ShipmentScanned():
-            parcel.scans.append(Scan(fact.scanned_at, SCANS[fact.milestone], fact.place))
-            newest = fact.scanned_at >= max(scan.at for scan in parcel.scans)
-            if newest and parcel.delivered_at is None:
-                parcel.state, parcel.lost = SCANS[fact.milestone], False
-        case ShipmentDelivered():
-            parcel.scans.append(Scan(fact.delivered_at, SCANS[Milestone.DELIVERED], fact.place))
-            parcel.state, parcel.delivered_at, parcel.lost = SCANS[Milestone.DELIVERED], fact.delivered_at, False
-        case ShipmentFellLate():
-            parcel.late = True
-        case ShipmentLost():
-            parcel.lost = True
+def _stands(parcel: Parcel, status: ParcelStatus) -> None:
+    """Where it is. Until a scan counts, all that is known is that it was handed over."""
+    state = SCANS[status.milestone]
+    if status.milestone is not Milestone.LABEL_CREATED or any(scan.text == state for scan in parcel.scans):
+        parcel.state = state
+    parcel.late = status.late and status.milestone not in (Milestone.DELIVERED, Milestone.RETURNED)
+    parcel.lost = status.lost
 
 
 def _answer(

@@ -22,9 +22,18 @@ from ordermill.contracts.returns import (
     UnitsGivenBack,
 )
 from ordermill.contracts.routing import PromiseChanged, PromiseMade
-from ordermill.contracts.tracking import Milestone, ShipmentAnnounced, ShipmentDelivered, ShipmentLost, ShipmentScanned
+from ordermill.contracts.tracking import (
+    Milestone,
+    ShipmentAnnounced,
+    ShipmentDelivered,
+    ShipmentEvent,
+    ShipmentFellLate,
+    ShipmentLost,
+    ShipmentScanned,
+)
 from services.console.pictures.order import Order
-from services.console.story import SCANS, Story, tell
+from services.console.story import SCANS, Parcel, Story, tell
+from services.tracking.domain import SHIPMENT, parcel_status
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -89,30 +98,64 @@ def test_a_promise_that_changed_tells_why_in_plain_words() -> None:
     assert told.promises[1].because == "an item was not where it should be, so it comes from another place"
 
 
+def parcel_of(*facts: ShipmentEvent) -> Parcel:
+    """The parcel on the page, once tracking has published what came of `facts`."""
+    (told,) = story(*facts, parcels=(parcel_status(SHIPMENT.fold(facts)),)).parcels
+    return told
+
+
 def test_a_parcels_way_is_told_newest_first_with_places() -> None:
-    told = story(ANNOUNCED, scan(Milestone.IN_TRANSIT, DAY, "Reno, NV"), DELIVERED)
-    (parcel,) = told.parcels
+    parcel = parcel_of(ANNOUNCED, scan(Milestone.IN_TRANSIT, DAY, "Reno, NV"), DELIVERED)
     assert [(one.text, one.place) for one in parcel.scans] == [
         ("Delivered", "Columbus, OH"),
         ("On its way", "Reno, NV"),
     ]
-    assert (parcel.state, parcel.delivered_at, parcel.contents) == ("Delivered", MONDAY + 2 * DAY, [("Thing 1", 2)])
+    assert (parcel.state, parcel.contents) == ("Delivered", [("Thing 1", 2)])
 
 
 def test_a_scan_that_comes_late_does_not_undo_a_newer_one_or_a_delivery() -> None:
     newer, older = scan(Milestone.OUT_FOR_DELIVERY, 2 * DAY), scan(Milestone.IN_TRANSIT, DAY)
-    assert story(ANNOUNCED, newer, older).parcels[0].state == SCANS[Milestone.OUT_FOR_DELIVERY]
-    assert story(ANNOUNCED, DELIVERED, scan(Milestone.IN_TRANSIT, 3 * DAY)).parcels[0].state == "Delivered"
+    assert parcel_of(ANNOUNCED, newer, older).state == SCANS[Milestone.OUT_FOR_DELIVERY]
+    assert parcel_of(ANNOUNCED, DELIVERED, scan(Milestone.IN_TRANSIT, 3 * DAY)).state == "Delivered"
+
+
+def test_a_parcel_handed_over_and_not_scanned_since_is_with_the_carrier() -> None:
+    (not_heard_of_by_tracking,) = story(ANNOUNCED).parcels
+    assert not_heard_of_by_tracking.state == parcel_of(ANNOUNCED).state == "Handed to the carrier"
+    assert parcel_of(ANNOUNCED, scan(Milestone.UNKNOWN, DAY)).state == "Handed to the carrier"
 
 
 def test_a_scan_before_the_handover_is_told_too() -> None:
-    assert story(scan(Milestone.LABEL_CREATED, -DAY), ANNOUNCED).parcels[0].state == SCANS[Milestone.LABEL_CREATED]
+    assert parcel_of(scan(Milestone.LABEL_CREATED, -DAY), ANNOUNCED).state == SCANS[Milestone.LABEL_CREATED]
 
 
-def test_a_lost_parcel_that_is_seen_again_is_not_lost() -> None:
-    lost = ShipmentLost(shipment_id="s-1", due_at=MONDAY + 9 * DAY)
-    assert story(ANNOUNCED, lost).parcels[0].lost
-    assert not story(ANNOUNCED, lost, scan(Milestone.IN_TRANSIT, 10 * DAY)).parcels[0].lost
+@pytest.mark.parametrize(
+    ("scans", "state"),
+    [
+        ((scan(Milestone.IN_TRANSIT, DAY), scan(Milestone.LABEL_CREATED, 2 * DAY)), "On its way"),
+        ((scan(Milestone.RETURNED, DAY), scan(Milestone.DELIVERED, 2 * DAY)), "Back with us"),
+        ((DELIVERED, scan(Milestone.RETURNED, 5 * DAY)), "Back with us"),
+        ((scan(Milestone.READY_FOR_PICKUP, DAY), scan(Milestone.UNKNOWN, 2 * DAY)), "Ready to be picked up"),
+        ((scan(Milestone.IN_TRANSIT, DAY), scan(Milestone.OUT_FOR_DELIVERY, DAY)), "Out for delivery"),
+        ((scan(Milestone.OUT_FOR_DELIVERY, DAY), scan(Milestone.IN_TRANSIT, DAY)), "Out for delivery"),
+    ],
+)
+def test_a_parcel_is_where_tracking_says_it_is(scans: tuple[ShipmentEvent, ...], state: str) -> None:
+    assert parcel_of(ANNOUNCED, *scans).state == state
+
+
+def test_a_lost_parcel_that_is_seen_again_or_came_back_is_not_lost() -> None:
+    lost = ShipmentLost(shipment_id="s-1", due_at=MONDAY + 20 * DAY)
+    assert parcel_of(ANNOUNCED, lost).lost
+    assert not parcel_of(ANNOUNCED, lost, scan(Milestone.IN_TRANSIT, 21 * DAY)).lost
+    back = scan(Milestone.RETURNING, 2 * DAY), scan(Milestone.UNKNOWN, 4 * DAY), lost, scan(Milestone.RETURNED, 3 * DAY)
+    assert not parcel_of(ANNOUNCED, *back).lost
+
+
+def test_a_parcel_is_late_until_it_arrives() -> None:
+    late = ShipmentFellLate(shipment_id="s-1", due_at=ANNOUNCED.promised_by)
+    assert parcel_of(ANNOUNCED, late).late
+    assert not parcel_of(ANNOUNCED, late, DELIVERED).late
 
 
 def test_only_units_that_arrived_and_are_in_no_return_may_come_back() -> None:
