@@ -66,14 +66,22 @@ def in_words(status: OrderStatus) -> str:
     return text + _promise(status)
 
 
+def still_comes(status: OrderStatus) -> bool:
+    """Whether something of the order is yet to reach its customer."""
+    if status.status == "partially_returned":
+        return status.delivered < status.ordered - status.canceled
+    return status.status not in ("delivered", "returned", "canceled")
+
+
 def _promise(status: OrderStatus) -> str:
-    under_way = status.status not in ("delivered", "partially_returned", "returned")
+    under_way = still_comes(status)
+    what = "The rest" if status.status == "partially_returned" and under_way else "It"
     if any(parcel.lost for parcel in status.parcels):
         return " A parcel seems to be lost; we are looking into it."
     if status.late:
-        return " It is late, and we are sorry." if under_way else " It came late, and we are sorry."
+        return f" {what} is late, and we are sorry." if under_way else " It came late, and we are sorry."
     if under_way and status.promised_by is not None:
-        return f" It should be with you by {_day(status.promised_by)}."
+        return f" {what} should be with you by {_day(status.promised_by)}."
     return ""
 
 

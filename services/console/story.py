@@ -36,9 +36,9 @@ from ordermill.contracts.tracking import (
     ShipmentDelivered,
     ShipmentScanned,
 )
-from ordermill.customer import in_words
+from ordermill.customer import in_words, still_comes
 
-from .pictures.order import ENDED, Order
+from .pictures.order import Order
 
 TOLD: tuple[type[Message], ...] = (
     PromiseMade, PromiseChanged,
@@ -80,11 +80,13 @@ REASONS = {
     ReturnReason.OTHER: "Another reason",
 }
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_REJECTED = "We could not take this order. The shop where you placed it can tell you more."
 STEPS = ("Received", "Confirmed", "Shipped", "Delivered")
 _REACHED = {
     "received": 0, "on_hold": 0, "confirmed": 1, "backordered": 1, "partially_shipped": 2, "shipped": 2,
     "partially_delivered": 2, "delivered": 3, "partially_returned": 3, "returned": 3,
 }  # fmt: skip
+"""The step that a status stands for; no further than shipped while something is still to come."""
 
 
 @dataclass(slots=True)
@@ -175,13 +177,14 @@ def tell(order: Order, facts: Iterable[Message]) -> Story:
         for line in order.lines
     }
     final = {line.line_id for line in order.lines if line.final_sale}
+    status = _status(order)
     story = Story(
         reference=order.external_id,
         placed_at=order.placed_at,
-        headline=_headline(order),
-        step=None if order.rejected else _REACHED.get(order.status),
+        headline=_REJECTED if order.rejected else in_words(status),
+        step=None if order.rejected else _step(status),
         promised_by=order.promised_by,
-        open=not (order.rejected or order.status in ENDED),
+        open=not order.rejected and still_comes(status),
         late=order.late,
         promises=[],
         items=list(items.values()),
@@ -230,36 +233,37 @@ def tell(order: Order, facts: Iterable[Message]) -> Story:
     story.parcels = list(parcels.values())
     for parcel in story.parcels:
         parcel.scans.sort(key=lambda scan: scan.at, reverse=True)
-    for status in order.parcels:
-        if status.shipment_id in parcels:
-            _stands(parcels[status.shipment_id], status)
+    for each in order.parcels:
+        if each.shipment_id in parcels:
+            _stands(parcels[each.shipment_id], each)
     story.returns = list(returns.values())
     return story
 
 
-def _headline(order: Order) -> str:
-    """The status over the counter; the promise is told beside it, in the customer's own days."""
-    if order.rejected:
-        return "We could not take this order. The shop where you placed it can tell you more."
+def _status(order: Order) -> OrderStatus:
+    """As the console has it. Without the promise, which is told beside it in the customer's own days."""
     units = order.units.values()
-    return in_words(
-        OrderStatus(
-            order_id=order.order_id,
-            version=order.status_version,
-            channel=None,
-            external_id=None,
-            status=order.status,
-            late=order.late,
-            ordered=sum(line.quantity for line in order.lines),
-            canceled=sum(order.canceled.values()),
-            shipped=sum(each.shipped for each in units),
-            delivered=sum(each.delivered for each in units),
-            returned=sum(each.returned for each in units),
-            promised_by=None,
-            parcels=order.parcels,
-            updated_at=order.changed_at or _LONG_AGO,
-        )
+    return OrderStatus(
+        order_id=order.order_id,
+        version=order.status_version,
+        channel=None,
+        external_id=None,
+        status=order.status,
+        late=order.late,
+        ordered=sum(line.quantity for line in order.lines),
+        canceled=sum(order.canceled.values()),
+        shipped=sum(each.shipped for each in units),
+        delivered=sum(each.delivered for each in units),
+        returned=sum(each.returned for each in units),
+        promised_by=None,
+        parcels=order.parcels,
+        updated_at=order.changed_at or _LONG_AGO,
     )
+
+
+def _step(status: OrderStatus) -> int | None:
+    reached = _REACHED.get(status.status)
+    return reached if reached is None or not still_comes(status) else min(reached, _REACHED["shipped"])
 
 
 def _contents(items: dict[str, Item], lines: Sequence[LineQuantity]) -> list[tuple[str, int]]:

@@ -88,6 +88,19 @@ def test_an_order_is_drawn_from_the_facts_of_several_services(facts: list[Told])
     assert {part.location for part in order.work.values()} == {"edison", "sparks"}
 
 
+def test_an_order_partly_returned_still_needs_a_person_for_what_has_not_arrived(facts: list[Told]) -> None:
+    order = drawn(facts)
+    order.status, order.late = "partially_returned", True
+    for units in order.units.values():
+        units.shipped, units.delivered = 2, 1
+    assert not order.ended
+    assert [need for need, _ in order.needs()] == ["late"]
+    for units in order.units.values():
+        units.delivered += 1
+    assert order.ended
+    assert order.needs() == []
+
+
 @settings(deadline=None)
 @given(data=st.data())
 def test_any_interleaving_of_streams_draws_the_same_order(facts: list[Told], data: st.DataObject) -> None:

@@ -31,7 +31,7 @@ from ordermill.contracts.tracking import (
     ShipmentLost,
     ShipmentScanned,
 )
-from services.console.pictures.order import Order
+from services.console.pictures.order import Order, Units
 from services.console.story import SCANS, Parcel, Story, tell
 from services.tracking.domain import SHIPMENT, parcel_status
 
@@ -190,6 +190,15 @@ def test_a_declined_return_tells_every_reason() -> None:
 )
 def test_how_far_an_order_is(status: str, step: int | None) -> None:
     assert story(status=status).step == step
+
+
+def test_an_order_partly_returned_is_open_until_the_rest_arrived() -> None:
+    came = Units(shipped=1, delivered=1, returned=1)
+    told = story(status="partially_returned", units={"1": came.model_copy(update={"reserved": 2})}, late=True)
+    assert (told.open, told.step) == (True, 2)
+    assert told.headline == "We have 1 of 4 items of your order back. The rest is late, and we are sorry."
+    ended = story(status="partially_returned", units={"1": came}, canceled={"1": 2, "2": 1})
+    assert (ended.open, ended.step) == (False, 3)
 
 
 def test_a_rejected_order_is_not_told_as_on_its_way() -> None:

@@ -666,6 +666,9 @@ def test_the_customer_is_told_in_plain_words() -> None:
     assert words(RECEIVED, progressed(Step.DELIVERED, 5, "p1"), late) == (
         "Your order has been delivered. It came late, and we are sorry."
     )
+    back = [RECEIVED, progressed(Step.DELIVERED, 3, "p1"), progressed(Step.RETURNED, 1, "r1"), promised]
+    assert words(*back) == "We have 1 of 5 items of your order back. The rest should be with you by Friday, March 6."
+    assert words(*back, progressed(Step.DELIVERED, 2, "p2")) == "We have 1 of 5 items of your order back."
     assert words(shipped) == "Part of your order is on its way."
     assert words(RECEIVED, step(Step.LOST, FRIDAY, "x", units=0, lost=True), shipped) == (
         "2 of 5 items of your order are on their way. A parcel seems to be lost; we are looking into it."

@@ -20,7 +20,7 @@ NEEDS: tuple[Need, ...] = (
     "rejected", "held", "refused", "unroutable", "short-pick", "late", "lost", "failed-effect",
 )  # fmt: skip
 """What a person should look at first, most pressing first."""
-ENDED = frozenset({"delivered", "canceled", "partially_returned", "returned"})
+ENDED = frozenset({"delivered", "canceled", "returned"})
 BEFORE_PACKING = frozenset({"asked", "accepted", "picked"})
 
 
@@ -197,7 +197,8 @@ class Order(Document):
 
     @property
     def ended(self) -> bool:
-        return self.status in ENDED
+        """Units may come back while others are still to be sent."""
+        return self.status in ENDED or (self.status == "partially_returned" and self._all_arrived())
 
     def line_units(self, line_id: str) -> Units:
         return self.units.setdefault(line_id, Units())
@@ -344,6 +345,12 @@ class Order(Document):
             found.pop(_waits(Whereabouts("on its way", 1)))
             found |= {f"{p.carrier}: {p.milestone.value.replace('_', ' ')}": None for p in moving}
         return ", ".join(found)
+
+    def _all_arrived(self) -> bool:
+        return all(
+            self.units.get(line.line_id, Units()).delivered >= line.quantity - self.canceled.get(line.line_id, 0)
+            for line in self.lines
+        )
 
     def _all_gone(self) -> bool:
         return all(not (units.reserved or units.backordered or units.allocated) for units in self.units.values())
