@@ -7,7 +7,7 @@ from base64 import urlsafe_b64encode
 from datetime import datetime
 from hashlib import sha256
 
-from ordermill.contracts.tracking import OrderStatus
+from ordermill.contracts.tracking import Milestone, OrderStatus
 
 TOKEN_BYTES = 16
 """128 bits: guessing at a million tries a second takes longer than the sun will shine."""
@@ -61,25 +61,54 @@ def in_words(status: OrderStatus) -> str:
             text = "We have everything you sent back."
     if status.status in ("partially_shipped", "partially_delivered") and left <= 0:
         text = "Part of your order is on its way."  # capture's word of how much was ordered is still to come
+    text = _with_what_comes_back(text, status)
     if status.canceled:
         text += f" {_items(status.canceled)} canceled."
     return text + _promise(status)
 
 
+_BACK = {Milestone.RETURNING: "is on its way back to us", Milestone.RETURNED: "came back to us"}
+
+
+def _with_what_comes_back(text: str, status: OrderStatus) -> str:
+    """Of parcels that turned around on their way; what the customer sends back is in the status."""
+    back = [parcel.milestone for parcel in status.parcels if parcel.milestone in _BACK]
+    if not back or status.status in ("partially_returned", "returned"):
+        return text
+    way = _BACK[Milestone.RETURNING if Milestone.RETURNING in back else Milestone.RETURNED]
+    whole = len(back) == len(status.parcels)
+    match status.status:
+        case "shipped" if whole:
+            return f"Your order {way}."
+        case "partially_shipped" if whole:
+            return f"Part of your order {way}."
+        case "delivered" if whole:
+            return f"{text} It {way}."
+        case _:
+            return f"{text} Part of it {way}."
+
+
 def still_comes(status: OrderStatus) -> bool:
     """Whether something of the order is yet to reach its customer."""
-    if status.status == "partially_returned":
-        return status.delivered < status.ordered - status.canceled
-    return status.status not in ("delivered", "returned", "canceled")
+    left = status.ordered - status.canceled
+    if status.status in ("delivered", "returned", "canceled"):
+        return False
+    if status.status == "partially_returned" and status.delivered >= left:
+        return False
+    on_its_way = any(parcel.milestone not in (*_BACK, Milestone.DELIVERED) for parcel in status.parcels)
+    return on_its_way or not status.parcels or status.shipped < left
 
 
 def _promise(status: OrderStatus) -> str:
     under_way = still_comes(status)
-    what = "The rest" if status.status == "partially_returned" and under_way else "It"
+    rest = status.status == "partially_returned" or any(parcel.milestone in _BACK for parcel in status.parcels)
+    what = "The rest" if rest else "It"
     if any(parcel.lost for parcel in status.parcels):
         return " A parcel seems to be lost; we are looking into it."
-    if status.late:
-        return f" {what} is late, and we are sorry." if under_way else " It came late, and we are sorry."
+    if status.late and under_way:
+        return f" {what} is late, and we are sorry."
+    if status.late and status.status in ("delivered", "partially_returned", "returned"):
+        return " It came late, and we are sorry."
     if under_way and status.promised_by is not None:
         return f" {what} should be with you by {_day(status.promised_by)}."
     return ""

@@ -201,6 +201,13 @@ def test_an_order_partly_returned_is_open_until_the_rest_arrived() -> None:
     assert (ended.open, ended.step) == (False, 3)
 
 
+def test_an_order_on_its_way_back_to_us_is_awaited_no_longer() -> None:
+    facts = ANNOUNCED, scan(Milestone.RETURNING, DAY)
+    back, units = parcel_status(SHIPMENT.fold(facts)), {"1": Units(shipped=3), "2": Units(shipped=1)}
+    told = story(*facts, status="shipped", units=units, parcels=(back,))
+    assert (told.headline, told.open) == ("Your order is on its way back to us.", False)
+
+
 def test_a_rejected_order_is_not_told_as_on_its_way() -> None:
     told = story(rejected=("totals do not add up",))
     assert told.step is None

@@ -319,12 +319,8 @@ class Streams:
 
 
 def step(what: Step, at: datetime, source: str, units: int = 0, **parcel_fields: Any) -> OrderProgressed:
-    status = ParcelStatus(
-        shipment_id=PARCEL,
-        carrier="cedar",
-        tracking_number="TEAPOT1",
-        **{"milestone": Milestone.LABEL_CREATED, "late": False, "updated_at": MONDAY} | parcel_fields,
-    )
+    known = {"shipment_id": PARCEL, "milestone": Milestone.LABEL_CREATED, "late": False, "updated_at": MONDAY}
+    status = ParcelStatus(carrier="cedar", tracking_number="TEAPOT1", **known | parcel_fields)
     return OrderProgressed(
         order_id="o-1", step=what, happened_at=at, units=units, reference=PARCEL, source=source, parcel=status
     )
@@ -673,6 +669,30 @@ def test_the_customer_is_told_in_plain_words() -> None:
     assert words(RECEIVED, step(Step.LOST, FRIDAY, "x", units=0, lost=True), shipped) == (
         "2 of 5 items of your order are on their way. A parcel seems to be lost; we are looking into it."
     )
+
+
+def test_a_customer_is_told_what_is_on_its_way_back_to_us_and_promised_no_day_for_it() -> None:
+    def words(*steps: OrderProgressed) -> str:
+        promised = progressed(Step.PROMISED, promised_by=FRIDAY)
+        return in_words(order_status(STATUS.fold([RECEIVED, promised, *steps]), 1))
+
+    all_of_it, part = progressed(Step.SHIPPED, 5, "p1"), progressed(Step.SHIPPED, 2, "p1")
+    returning = step(Step.MOVED, MONDAY, "s1", milestone=Milestone.RETURNING)
+    returned = step(Step.MOVED, FRIDAY, "s2", milestone=Milestone.RETURNED)
+    late = step(Step.LATE, FRIDAY, "late", milestone=Milestone.RETURNING, late=True)
+    other = step(Step.MOVED, MONDAY, "s3", shipment_id="cedar-TEAPOT2", milestone=Milestone.IN_TRANSIT)
+    rest = "The rest should be with you by Friday, March 6."
+    assert words(all_of_it, returning) == words(all_of_it, late) == "Your order is on its way back to us."
+    assert words(all_of_it, returning, returned) == "Your order came back to us."
+    assert words(all_of_it, returning, other) == (
+        f"Your order is on its way. Part of it is on its way back to us. {rest}"
+    )
+    assert words(part, returning) == f"Part of your order is on its way back to us. {rest}"
+    assert words(all_of_it, progressed(Step.DELIVERED, 5, "p1"), returned) == (
+        "Your order has been delivered. It came back to us."
+    )
+    given_back = progressed(Step.DELIVERED, 3, "p2"), progressed(Step.RETURNED, 3, "r1")
+    assert words(all_of_it, *given_back, returned) == "We have 3 of 5 items of your order back."
 
 
 def test_every_status_has_words() -> None:
