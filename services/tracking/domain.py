@@ -107,6 +107,8 @@ class Shipment:
     place: str = ""
     """Where it was seen last."""
     delivered_at: datetime | None = None
+    returned_at: datetime | None = None
+    """When it was first seen back at its sender."""
     fell_late: bool = False
     lost: bool = False
     scans: PMap[str, bool] = field(default_factory=Map)
@@ -196,7 +198,7 @@ def _announce(shipment: Shipment, command: AnnounceShipment) -> list[ShipmentEve
 
 def _scan(shipment: Shipment, command: RecordScan) -> list[ShipmentEvent]:
     # Carriers scan a parcel that is back at its sender as delivered, which it is, but not to the customer.
-    at_sender = shipment.milestone is Milestone.RETURNED and not _older(command, shipment.milestone_at)
+    at_sender = shipment.returned_at is not None and command.scanned_at >= shipment.returned_at
     if command.milestone is not Milestone.DELIVERED or shipment.delivered_at is not None or at_sender:
         return [
             ShipmentScanned(
@@ -224,10 +226,6 @@ def _scan(shipment: Shipment, command: RecordScan) -> list[ShipmentEvent]:
     return events
 
 
-def _older(command: RecordScan, than: datetime | None) -> bool:
-    return than is not None and command.scanned_at < than
-
-
 def evolve(shipment: Shipment, event: ShipmentEvent) -> Shipment:
     """Fold one event in. Never refuses: it happened, whatever today's rules say."""
     match event:
@@ -247,6 +245,8 @@ def evolve(shipment: Shipment, event: ShipmentEvent) -> Shipment:
             seen = _seen(shipment, event, event.milestone, event.scanned_at)
             if event.milestone is Milestone.DELIVERED and seen.delivered_at is not None:
                 return replace(seen, delivered_at=min(seen.delivered_at, event.scanned_at))
+            if event.milestone is Milestone.RETURNED:
+                return replace(seen, returned_at=min(seen.returned_at or event.scanned_at, event.scanned_at))
             return seen
         case ShipmentDelivered():
             seen = _seen(shipment, event, Milestone.DELIVERED, event.delivered_at)

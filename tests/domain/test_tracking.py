@@ -203,6 +203,25 @@ def test_a_parcel_back_at_its_sender_was_not_delivered_by_a_newer_delivery_scan(
     assert parcel.given(ANNOUNCED, delivered(4, MONDAY), back).state.milestone is Milestone.RETURNED
 
 
+def test_a_parcel_scanned_twice_at_its_sender_was_not_delivered_in_between() -> None:
+    back, still_there = scanned(1, Milestone.RETURNED, MONDAY), scanned(2, Milestone.RETURNED, FRIDAY)
+    at_sender = scanned(3, Milestone.DELIVERED, MONDAY + HOUR, last_seen_at=FRIDAY)
+    for past in ((back, still_there), (still_there, back)):
+        parcel.given(ANNOUNCED, *past).when(scan(3, Milestone.DELIVERED, MONDAY + HOUR)).then(at_sender)
+
+
+def test_a_parcel_on_its_way_back_may_turn_around_and_be_delivered() -> None:
+    returning = scanned(1, Milestone.RETURNING, MONDAY)
+    parcel.given(ANNOUNCED, returning).when(scan(2, Milestone.DELIVERED, FRIDAY)).then(delivered(2, FRIDAY))
+
+
+def test_a_delivery_that_was_told_stays_told_when_an_earlier_return_is_heard_of() -> None:
+    told, back = delivered(1, MONDAY + HOUR), scanned(2, Milestone.RETURNED, MONDAY, last_seen_at=MONDAY + HOUR)
+    parcel.given(ANNOUNCED, told).when(scan(2, Milestone.RETURNED, MONDAY)).then(back)
+    state = parcel.given(ANNOUNCED, told, back).state
+    assert (state.milestone, state.delivered_at) == (Milestone.RETURNED, MONDAY + HOUR)
+
+
 def test_a_parcel_not_delivered_by_its_promise_falls_late_once() -> None:
     parcel.given(ANNOUNCED).when(CheckPromise(PARCEL, FRIDAY)).then(LATE)
     parcel.given(ANNOUNCED, LATE).when(CheckPromise(PARCEL, FRIDAY + DAY)).then()
@@ -742,6 +761,21 @@ def test_scans_in_any_order_and_any_duplication_come_to_the_same_milestone(
         other.last_seen_at,
     )
     assert one.scans == other.scans
+
+
+@settings(max_examples=100)
+@over(SCANS, st.data())
+def test_whether_a_parcel_was_delivered_follows_from_the_scans_once_its_return_is_known(
+    scans: list[RecordScan], data: st.DataObject
+) -> None:
+    def at(milestone: Milestone) -> list[datetime]:
+        return [each.scanned_at for each in scans if each.milestone is milestone]
+
+    first_back = min(at(Milestone.RETURNED), default=None)
+    arrivals = [each for each in at(Milestone.DELIVERED) if first_back is None or each < first_back]
+    shuffled = data.draw(st.permutations(scans))
+    heard = sorted(shuffled, key=lambda each: each.milestone is not Milestone.RETURNED)
+    assert fold_all(heard).delivered_at == min(arrivals, default=None)
 
 
 @settings(max_examples=100)
