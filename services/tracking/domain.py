@@ -386,20 +386,33 @@ def shipment_id_of(carrier: str, tracking_number: str) -> str:
 
 
 def announcements(shipped: FulfillmentShipped) -> list[AnnounceShipment]:
-    """One announcement for each package that was handed over."""
-    return [
-        AnnounceShipment(
-            shipment_id=shipment_id_of(package.carrier, package.tracking_number),
+    """One announcement for each parcel that was handed over. Boxes under one number are one parcel to their carrier."""
+    parcels: dict[str, AnnounceShipment] = {}
+    for package in shipped.packages:
+        shipment_id = shipment_id_of(package.carrier, package.tracking_number)
+        lines = package.lines
+        if shipment_id in parcels:
+            lines = _together((*parcels[shipment_id].lines, *lines))
+        parcels[shipment_id] = AnnounceShipment(
+            shipment_id=shipment_id,
             order_id=shipped.order_id,
             fulfillment_id=shipped.fulfillment_id,
             carrier=package.carrier,
             tracking_number=package.tracking_number,
             shipped_at=shipped.shipped_at,
             promised_by=shipped.deliver_by,
-            lines=package.lines,
+            lines=lines,
         )
-        for package in shipped.packages
-    ]
+    return list(parcels.values())
+
+
+def _together(lines: Iterable[LineQuantity]) -> tuple[LineQuantity, ...]:
+    """Each order line once."""
+    units: dict[str, LineQuantity] = {}
+    for line in lines:
+        known = units[line.line_id].quantity if line.line_id in units else 0
+        units[line.line_id] = line.model_copy(update={"quantity": known + line.quantity})
+    return tuple(units.values())
 
 
 def scan_of(scanned: ParcelScanned, milestone: Milestone) -> RecordScan:

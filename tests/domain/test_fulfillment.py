@@ -382,6 +382,23 @@ def test_a_label_sold_after_we_gave_up_waiting_still_counts() -> None:
     FULFILL.given(*TO_PACKED, UNANSWERED).when(bought(1, "F1.1", "CP1111")).then(LABELED[0])
 
 
+def test_a_number_that_another_box_has_is_no_label() -> None:
+    taken = LabelFailed(
+        **IDS,
+        label_id="F1.2",
+        package=2,
+        reason="cedar sold CP1111 again, which package 1 has: two boxes can't travel under one number. "
+        "Ask for another label",
+    )
+    past = (*TO_PACKED, LABELED[0])
+    FULFILL.given(*past).when(bought(2, "F1.2", "CP1111")).then(taken)
+    FULFILL.given(*past, taken).when(bought(2, "F1.2", "CP1111")).then()
+    FULFILL.given(*past, taken).when(RetryLabel("F1", 2)).then(requested(2, "F1.2.2"))
+    other_carrier = RecordLabel("F1", 2, "F1.2", "swift", "ground", "CP1111", USD_7)
+    (event,) = decide(FULFILLMENT.fold(past), other_carrier)
+    assert isinstance(event, PackageLabeled)
+
+
 def test_every_attempt_has_its_own_label_id() -> None:
     again = requested(1, "F1.1.2", service="express")
     failed_again = LabelFailed(**IDS, label_id="F1.1.2", package=1, reason="no such service")

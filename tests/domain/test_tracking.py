@@ -279,23 +279,34 @@ def test_a_lost_parcel_that_is_scanned_or_delivered_is_found() -> None:
     parcel.given(*past).when(scan(3, Milestone.DELIVERED, arrived)).then(delivered(3, arrived), LATE)
 
 
-def test_each_package_of_a_fulfillment_order_is_a_parcel() -> None:
-    def package(number: int) -> ShippedPackage:
-        return ShippedPackage(
-            package=number, carrier="cedar", service="ground", tracking_number=f"TEAPOT{number}", lines=(TEAPOTS,)
-        )
-
-    shipped = FulfillmentShipped(
+def handed_over(*boxes: tuple[str, LineQuantity]) -> FulfillmentShipped:
+    """`boxes`: tracking number and content."""
+    return FulfillmentShipped(
         fulfillment_id="f-1",
         order_id="o-1",
         location="hamburg",
         shipped_at=MONDAY,
         deliver_by=FRIDAY,
-        packages=(package(1), package(2)),
+        packages=tuple(
+            ShippedPackage(package=at, carrier="cedar", service="ground", tracking_number=number, lines=(content,))
+            for at, (number, content) in enumerate(boxes, start=1)
+        ),
     )
-    first, second = announcements(shipped)
+
+
+def test_each_package_of_a_fulfillment_order_is_a_parcel() -> None:
+    first, second = announcements(handed_over(("TEAPOT1", TEAPOTS), ("TEAPOT2", TEAPOTS)))
     assert first == ANNOUNCE
     assert second.shipment_id == "cedar-TEAPOT2"
+
+
+def test_boxes_under_one_number_are_one_parcel_with_all_that_is_in_them() -> None:
+    cup = LineQuantity(line_id="2", sku="CUP", quantity=1)
+    (both,) = announcements(handed_over(("TEAPOT1", TEAPOTS), ("TEAPOT1", TEAPOTS), ("TEAPOT1", cup)))
+    assert both.lines == (TEAPOTS.model_copy(update={"quantity": 4}), cup)
+    streams = Streams()
+    streams.do(both)
+    assert streams["status-o-1"].shipped == 5
 
 
 def test_a_carriers_message_becomes_a_scan_of_the_parcel_it_names() -> None:

@@ -219,6 +219,18 @@ def _record_label(state: FulfillmentOrder, created: FulfillmentCreated, command:
             now,
             "Have the carrier void the label that is not used.",
         )
+    if other := _package_under(state, command):
+        return _record_label_failure(
+            state,
+            created,
+            RecordLabelFailure(
+                command.fulfillment_id,
+                command.package,
+                command.label_id,
+                f"{command.carrier} sold {command.tracking_number} again, which package {other} has: "
+                "two boxes can't travel under one number. Ask for another label",
+            ),
+        )
     return [
         PackageLabeled(
             fulfillment_id=created.fulfillment_id,
@@ -231,6 +243,15 @@ def _record_label(state: FulfillmentOrder, created: FulfillmentCreated, command:
             cost=command.cost,
         )
     ]
+
+
+def _package_under(state: FulfillmentOrder, command: RecordLabel) -> int | None:
+    """Another package that has the label's number."""
+    named = (command.carrier, command.tracking_number)
+    for number, package in state.packages.items():
+        if number != command.package and (package.carrier, package.tracking_number) == named:
+            return number
+    return None
 
 
 def _record_label_failure(
