@@ -163,7 +163,7 @@ def decide(shipment: Shipment, command: Command) -> list[ShipmentEvent]:
             if shipment.promised_by is None or due_at < shipment.promised_by:
                 return []
             settled = shipment.fell_late or shipment.delivered_at is not None
-            return [] if settled else [ShipmentFellLate(shipment_id=shipment_id, due_at=due_at)]
+            return [] if settled else [ShipmentFellLate(shipment_id=shipment_id, due_at=shipment.promised_by)]
         case CheckLost(shipment_id, due_at, after):
             heard_of = shipment.heard_of
             if not shipment.order_id or shipment.lost or heard_of is None or due_at < heard_of + after:

@@ -227,6 +227,13 @@ def test_a_parcel_not_delivered_by_its_promise_falls_late_once() -> None:
     parcel.given(ANNOUNCED, LATE).when(CheckPromise(PARCEL, FRIDAY + DAY)).then()
 
 
+def test_a_parcel_is_late_against_what_was_promised_not_against_when_it_was_looked_at() -> None:
+    (timer, _) = Deadlines(late_after=4 * HOUR, lost_after=10 * DAY).of("shipment-" + PARCEL, ANNOUNCED)
+    assert isinstance(timer, Timer)
+    assert timer.due_at == FRIDAY + 4 * HOUR
+    parcel.given(ANNOUNCED).when(CheckPromise(PARCEL, timer.due_at)).then(LATE)
+
+
 def test_a_parcel_is_not_late_before_its_promise_nor_after_its_delivery_nor_before_it_is_ours() -> None:
     parcel.given(ANNOUNCED).when(CheckPromise(PARCEL, FRIDAY - HOUR)).then()
     parcel.given(ANNOUNCED, delivered(1, MONDAY)).when(CheckPromise(PARCEL, FRIDAY)).then()

@@ -82,6 +82,7 @@ class ShipmentFellLate(ShipmentFact):
 
     type: ClassVar[str] = "oms.tracking.shipment-fell-late.v1"
     due_at: Instant
+    """What was promised."""
 
 
 class ShipmentLost(ShipmentFact):
