@@ -65,6 +65,12 @@ def _parcel(fact: Any) -> str:
     return f"Parcel {fact.shipment_id}"
 
 
+def _declined(fact: Any, too_late: str) -> str:
+    if fact.cancellation_id.startswith("unroutable:"):
+        return f"{units(fact.lines)} not canceled: no longer waiting for a location"
+    return f"{too_late} {units(fact.lines)}"
+
+
 def _progress(f: Any, day: Day) -> str:
     what = f.step.value.replace("_", " ")
     if f.promised_by is not None:
@@ -89,7 +95,7 @@ SENTENCES: dict[type[Message], Callable[[Any, Day], str]] = {
     capture.HoldReleased: lambda f, day: f"Hold released, {hold(f.reason)}{_note(f.note)}",
     capture.OrderReleased: lambda f, day: "Nothing holds the order: stock is claimed for it",
     capture.CancellationRequested: lambda f, day: f"Cancellation asked for: {units(f.lines)}{_note(f.reason)}",
-    capture.CancellationDeclined: lambda f, day: f"Too late to cancel {units(f.lines)}",
+    capture.CancellationDeclined: lambda f, day: _declined(f, "Too late to cancel"),
     capture.OrderLinesCanceled: lambda f, day: (
         f"Canceled {'the whole order' if f.whole_order else units(f.lines)}{_note(f.reason)}"
         + (f"; {f.refund} go back" if f.refund.minor else "")
@@ -123,7 +129,7 @@ SENTENCES: dict[type[Message], Callable[[Any, Day], str]] = {
         + {None: "", "elsewhere": ", to be shipped from elsewhere", "anywhere": ", to be routed anew"}[f.reroute]
     ),
     inventory.OrderLetGo: lambda f, day: f"Claim on {units(f.lines)} given up: {f.cause}",
-    inventory.CancellationTooLate: lambda f, day: f"Too late to call off {units(f.lines)}",
+    inventory.CancellationTooLate: lambda f, day: _declined(f, "Too late to call off"),
     inventory.OrderShippedOut: lambda f, day: f"{units(f.lines)} left the building",
     # Inventory, the stock of a SKU
     inventory.StockReceived: lambda f, day: f"{f.quantity} of {f.sku} came in at {f.location}",
@@ -146,6 +152,7 @@ SENTENCES: dict[type[Message], Callable[[Any, Day], str]] = {
     ),
     routing.OrderDeferred: lambda f, day: f"No way to ship it just now, tried again soon: {f.reason}",
     routing.OrderUnroutable: lambda f, day: f"No location can ship {units(f.inputs.lines)}: {f.reason}",
+    routing.WaitingUnitsGone: lambda f, day: f"{units(f.lines)} no longer wait for a location",
     routing.PromiseMade: lambda f, day: f"Promised for {day(f.promised_by)}",
     routing.PromiseChanged: lambda f, day: (
         f"Promise moved from {day(f.was)} to {day(f.promised_by)}, because {WHY_ROUTED[f.reason]}"

@@ -35,6 +35,7 @@ from .domain import (
 )
 
 UNROUTABLE = "unroutable"
+"""Why capture cancels what routing has given up, and how the ids of these cancellations begin."""
 
 
 class Feeds:
@@ -84,7 +85,9 @@ def shipped(fact: FulfillmentShipped, received: Received) -> Iterable[Decision]:
 
 
 def cancellation_requested(fact: CancellationRequested, received: Received) -> Iterable[Decision]:
-    cause: Literal["canceled", "unroutable"] = "unroutable" if fact.reason == UNROUTABLE else "canceled"
+    # A channel words its reasons as it likes.
+    ours = fact.reason == UNROUTABLE and fact.cancellation_id.startswith(f"{UNROUTABLE}:")
+    cause: Literal["canceled", "unroutable"] = "unroutable" if ours else "canceled"
     return [decision(CancelUnits(fact.order_id, fact.cancellation_id, cause, fact.lines))]
 
 

@@ -35,7 +35,7 @@ class PlanDocument(Document):
 
     order_id: str
     status: str
-    """unknown, waiting, routed, partly-unroutable or unroutable."""
+    """unknown, waiting, routed, partly-unroutable, unroutable or nothing-to-route."""
     promised_by: Instant | None
     decisions: int
     shipments: list[LiveShipment]

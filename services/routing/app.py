@@ -13,8 +13,10 @@ from ordermill.contracts.base import decode
 from ordermill.contracts.inventory import (
     AllocationRefused,
     Availability,
+    OrderBackordered,
     OrderBackorderFilled,
     OrderDeallocated,
+    OrderLetGo,
     OrderReserved,
 )
 from ordermill.contracts.routing import PolicyAdopted
@@ -25,6 +27,7 @@ from ordermill.service.http import WITHOUT_NUL, Actor, Key, NotHere, Running, br
 from ordermill.service.running import RunningService
 from ordermill.service.settings import PlatformSettings
 
+from . import handlers
 from .answers import PlanDocument, PolicyDocument
 from .domain import PLANS, POLICIES, POLICY_STREAM, AdoptPolicy, decide_policy
 from .errors import PolicyInvalid
@@ -62,6 +65,8 @@ def core(policy: str, network: str, clock: Clock) -> Service:
             on(OrderBackorderFilled, planning.reserved),
             on(AllocationRefused, planning.allocation_refused),
             on(OrderDeallocated, planning.given_back),
+            on(OrderLetGo, handlers.let_go),
+            on(OrderBackordered, handlers.backordered),
         ),
         follows=(Follows(Availability, picture.absorb),),
         set_timers=deadlines,

@@ -9,6 +9,10 @@ location that had too little when units were to be allocated is left out of the 
 of availability is newer; and so is one from which a person took units back to have them shipped from elsewhere. Where
 it may be what is in the way, units wait for it (`OrderDeferred`), and after the policy's `attempts` they are
 unroutable; of an order's units only those that really cannot be had.
+
+Units given up, or waiting for stock. Inventory leaves them out of a plan under way by itself, so only those that wait
+to be tried again are taken off here. What routing still counts costs a needless try; what it wrongly dropped would lie
+at inventory for ever. So what is said of units touches only those that waited when it was said.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from typing import Any, Literal, assert_never
 
 from ordermill.contracts.capture import ReleasedLine
 from ordermill.contracts.channel import ServiceLevel
-from ordermill.contracts.fields import Destination
+from ordermill.contracts.fields import Destination, LineQuantity
 from ordermill.contracts.inventory import DeallocationCause
 from ordermill.contracts.routing import (
     OrderDeferred,
@@ -34,6 +38,7 @@ from ordermill.contracts.routing import (
     PromiseMade,
     RouteCause,
     RoutingInputs,
+    WaitingUnitsGone,
 )
 from ordermill.decider import Decider
 from ordermill.replacing import replace
@@ -65,11 +70,15 @@ class RouteOrder:
     service_level: ServiceLevel
     decided_at: datetime
     available: Picture
+    heard: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RerouteRefused:
-    """Nothing of this plan was allocated, because these locations had too little of these SKUs."""
+    """Nothing of this plan was allocated, because these locations had too little of these SKUs.
+
+    `wanted`: the units of it that still want a location; all if there are none.
+    """
 
     order_id: str
     caused_by: str
@@ -77,6 +86,8 @@ class RerouteRefused:
     short: tuple[tuple[str, str], ...]
     decided_at: datetime
     available: Picture
+    wanted: tuple[LineQuantity, ...] = ()
+    heard: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +103,17 @@ class RerouteGivenBack:
     decided_at: datetime
     available: Picture
     avoid: bool = True
+    heard: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DropUnits:
+    """Inventory has given up these reserved units, or lets them wait for stock."""
+
+    order_id: str
+    caused_by: str
+    lines: tuple[LineQuantity, ...]
+    heard: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +135,7 @@ class AdoptPolicy:
 
 
 PlanCommand = RouteOrder | RerouteRefused | RerouteGivenBack | RetryRouting
+"""`heard` in these is the version of inventory's stream on the order that the fact behind it has; 0 if not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +149,10 @@ class LivePlan:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Units tried again at `retry_at`. `planned_before`: an earlier plan for them fell through."""
+    """Units tried again at `retry_at`. `planned_before`: an earlier plan for them fell through.
+
+    `heard`: of which version of inventory's stream it is that they want a location.
+    """
 
     plan_id: str
     attempt: int
@@ -134,6 +160,7 @@ class Waiting:
     planned_before: bool
     retry_at: datetime
     reason: str
+    heard: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +219,37 @@ def decide(state: OrderPlan, command: PlanCommand, rules: Rules) -> list[PlanEve
     return [*events, *_promise(after, units.cause)]
 
 
+def drop(state: OrderPlan, command: DropUnits) -> list[WaitingUnitsGone]:
+    """Of the units that wait to be tried again, these are tried no more; those that wait longest go first.
+
+    Units that came to wait after inventory said it are others.
+    """
+    if command.caused_by in state.answered:
+        return []
+    rest: dict[str, int] = {}
+    for line in command.lines:
+        rest[line.line_id] = rest.get(line.line_id, 0) + line.quantity
+    events: list[WaitingUnitsGone] = []
+    for one in state.waiting:
+        if one.heard > command.heard:
+            continue
+        gone = _cut(one.lines, rest)
+        if gone:
+            for part in gone:
+                rest[part.line_id] -= part.quantity
+            left = sum(part.quantity for part in one.lines) - sum(part.quantity for part in gone)
+            events.append(
+                WaitingUnitsGone(
+                    order_id=command.order_id,
+                    plan_id=one.plan_id,
+                    caused_by=command.caused_by,
+                    lines=tuple(LineQuantity(line_id=p.line_id, sku=p.sku, quantity=p.quantity) for p in gone),
+                    left=left,
+                )
+            )
+    return events
+
+
 @dataclass(frozen=True, slots=True)
 class _Units:
     """What a command asks to decide on."""
@@ -204,6 +262,7 @@ class _Units:
     planned_before: bool = True
     excluded: tuple[Exclusion, ...] = ()
     excluded_once: tuple[Exclusion, ...] = ()
+    heard: int = 0
 
 
 def _units(state: OrderPlan, command: PlanCommand) -> _Units | None:
@@ -212,20 +271,33 @@ def _units(state: OrderPlan, command: PlanCommand) -> _Units | None:
         case RouteOrder():
             if command.caused_by in state.answered:
                 return None
-            return _Units(command.lines, command.cause, command.caused_by, 1, None, False, state.excluded)
+            return _Units(
+                lines=command.lines,
+                cause=command.cause,
+                caused_by=command.caused_by,
+                planned_before=False,
+                excluded=state.excluded,
+                heard=command.heard,
+            )
         case RerouteRefused():
             _must_be_known(state, command.order_id, command.plan_id)
             refused = next((live for live in state.live if live.plan_id == command.plan_id), None)
             if refused is None:
                 return None
+            lines = _merged(line for shipment in refused.shipments for line in shipment.lines)
+            if command.wanted:
+                lines = _cut(lines, {line.line_id: line.quantity for line in command.wanted})
+            if not lines:
+                return None
             return _Units(
-                lines=_merged(line for shipment in refused.shipments for line in shipment.lines),
+                lines=lines,
                 cause="allocation-refused",
                 caused_by=command.caused_by,
                 attempt=refused.attempt + 1,
                 instead_of=command.plan_id,
                 excluded=state.excluded,
                 excluded_once=command.short,
+                heard=command.heard,
             )
         case RerouteGivenBack():
             _must_be_known(state, command.order_id, command.fulfillment_id)
@@ -240,6 +312,7 @@ def _units(state: OrderPlan, command: PlanCommand) -> _Units | None:
                 instead_of=command.fulfillment_id,
                 excluded=tuple(dict.fromkeys((*state.excluded, *new))),
                 excluded_once=once,
+                heard=command.heard,
             )
         case RetryRouting():
             waiting = next((one for one in state.waiting if one.plan_id == command.plan_id), None)
@@ -253,6 +326,7 @@ def _units(state: OrderPlan, command: PlanCommand) -> _Units | None:
                 instead_of=command.plan_id,
                 planned_before=waiting.planned_before,
                 excluded=state.excluded,
+                heard=waiting.heard,
             )
         case _:
             assert_never(command)
@@ -377,7 +451,7 @@ class _Facts:
         return fact(**self._head(inputs), shipments=found.shipments, cost=found.cost, proven_best=found.proven_best)
 
     def deferred(self, inputs: RoutingInputs, reason: str, retry_at: datetime) -> OrderDeferred:
-        return OrderDeferred(**self._head(inputs), reason=reason, retry_at=retry_at)
+        return OrderDeferred(**self._head(inputs), reason=reason, retry_at=retry_at, heard=self.units.heard)
 
     def unroutable(self, inputs: RoutingInputs, reason: str) -> OrderUnroutable:
         return OrderUnroutable(**self._head(inputs), reason=reason)
@@ -412,7 +486,12 @@ def _still_under_way(state: OrderPlan, fulfillment_id: str, lines: Sequence[Rele
     for shipment in state.shipments:
         if shipment.fulfillment_id == fulfillment_id:
             has = {line.line_id: line.quantity for line in shipment.lines}
-    found = ((line, min(line.quantity, has.get(line.line_id, 0))) for line in _merged(lines))
+    return _cut(_merged(lines), has)
+
+
+def _cut(lines: Iterable[ReleasedLine], most: Mapping[str, int]) -> tuple[ReleasedLine, ...]:
+    """`lines`, of each no more units than it has in `most`."""
+    found = ((line, min(line.quantity, most.get(line.line_id, 0))) for line in lines)
     return tuple(_of(line, quantity) for line, quantity in found if quantity)
 
 
@@ -468,12 +547,22 @@ def evolve(state: OrderPlan, event: PlanEvent) -> OrderPlan:
                 planned_before=_planned_before(state, event),
                 retry_at=event.retry_at,
                 reason=event.reason,
+                heard=event.heard,
             )
             state = _without_earlier(state, event)
             return replace(state, waiting=(*state.waiting, waiting))
         case OrderUnroutable():
             state = _without_earlier(state, event)
             return replace(state, unroutable=_merged((*state.unroutable, *event.inputs.lines)))
+        case WaitingUnitsGone():
+            gone = {line.line_id: line.quantity for line in event.lines}
+            waits = (
+                replace(one, lines=_without(one.lines, gone)) if one.plan_id == event.plan_id else one
+                for one in state.waiting
+            )
+            return replace(
+                state, waiting=tuple(one for one in waits if one.lines), answered=_answered(state, event.caused_by)
+            )
         case _:
             assert_never(event)
 
@@ -501,7 +590,6 @@ def _without_earlier(state: OrderPlan, event: _Decided) -> OrderPlan:
             if (kept := _given_back(one.shipments, event.instead_of, inputs.lines))
         )
         excluded = excluded if event.cause == "manual" else inputs.excluded
-    known = event.caused_by in state.answered
     return replace(
         state,
         order_id=event.order_id,
@@ -511,11 +599,20 @@ def _without_earlier(state: OrderPlan, event: _Decided) -> OrderPlan:
         service_level=ServiceLevel(inputs.service_level),
         placed_at=inputs.placed_at,
         decisions=state.decisions + 1,
-        answered=state.answered if known else (*state.answered, event.caused_by),
+        answered=_answered(state, event.caused_by),
         live=live,
         waiting=waiting,
         excluded=excluded,
     )
+
+
+def _answered(state: OrderPlan, caused_by: str) -> tuple[str, ...]:
+    return state.answered if caused_by in state.answered else (*state.answered, caused_by)
+
+
+def _without(lines: Iterable[ReleasedLine], gone: Mapping[str, int]) -> tuple[ReleasedLine, ...]:
+    left = ((line, line.quantity - gone.get(line.line_id, 0)) for line in lines)
+    return tuple(_of(line, quantity) for line, quantity in left if quantity > 0)
 
 
 def _given_back(
@@ -528,8 +625,7 @@ def _given_back(
         if shipment.fulfillment_id != fulfillment_id:
             kept.append(shipment)
             continue
-        left = ((line, line.quantity - back.get(line.line_id, 0)) for line in shipment.lines)
-        rest = tuple(_of(line, quantity) for line, quantity in left if quantity > 0)
+        rest = _without(shipment.lines, back)
         if rest:
             kept.append(shipment.model_copy(update={"lines": rest}))
     return tuple(kept)
@@ -589,7 +685,9 @@ def _status(state: OrderPlan) -> str:
         return "waiting"
     if state.unroutable:
         return "partly-unroutable" if state.live else "unroutable"
-    return "routed" if state.live else "unknown"
+    if state.live:
+        return "routed"
+    return "nothing-to-route" if state.decisions else "unknown"
 
 
 PLANS = Decider("plan", OrderPlan(), evolve)

@@ -7,26 +7,31 @@ from typing import Any
 
 from ordermill.clock import Clock
 from ordermill.contracts.base import Fact
+from ordermill.contracts.fields import LineQuantity
 from ordermill.contracts.inventory import (
     AllocationRefused,
+    OrderBackordered,
     OrderBackorderFilled,
     OrderDeallocated,
+    OrderLetGo,
     OrderReserved,
 )
-from ordermill.contracts.routing import OrderDeferred, OrderRerouted, OrderRouted
-from ordermill.decider import Decision
+from ordermill.contracts.routing import OrderDeferred, OrderRerouted, OrderRouted, WaitingUnitsGone
+from ordermill.decider import Decision, decision
 from ordermill.eventlog.store import Timer
 from ordermill.service.declare import Received
 
 from .domain import (
     PLANS,
     POLICY_STREAM,
+    DropUnits,
     OrderPlan,
     PlanCommand,
     RerouteGivenBack,
     RerouteRefused,
     RetryRouting,
     RouteOrder,
+    drop,
     route,
     skus_to_route,
 )
@@ -50,6 +55,7 @@ class Planning:
                 service_level=fact.service_level,
                 decided_at=received.now,
                 available=self._picture.of(line.sku for line in fact.lines),
+                heard=received.stream_version,
             )
 
         return [self._decision(fact.order_id, command)]
@@ -63,6 +69,8 @@ class Planning:
                 short=fact.short,
                 decided_at=received.now,
                 available=self._picture.of(skus_to_route(plan, fact.plan_id)),
+                wanted=fact.lines,
+                heard=received.stream_version,
             )
 
         return [self._decision(fact.order_id, command)]
@@ -79,6 +87,7 @@ class Planning:
                 decided_at=received.now,
                 available=self._picture.of(line.sku for line in fact.lines),
                 avoid=fact.avoid,
+                heard=received.stream_version,
             )
 
         return [self._decision(fact.order_id, command)]
@@ -109,6 +118,33 @@ class Planning:
                 self._picture.take(shipment.location, line.sku, line.quantity)
 
 
+def let_go(fact: OrderLetGo, received: Received) -> Iterable[Decision]:
+    """What routing has given up itself waits no more; what a location held does not wait either."""
+    if fact.cause == "unroutable" or fact.fulfillment_id is not None:
+        return []
+    unclaimed = {line.line_id: line.quantity for line in fact.backordered}
+    left = ((line, line.quantity - unclaimed.get(line.line_id, 0)) for line in fact.lines)
+    lines = [line.model_copy(update={"quantity": units}) for line, units in left if units > 0]
+    return _drop(fact.order_id, lines, received)
+
+
+def backordered(fact: OrderBackordered, received: Received) -> Iterable[Decision]:
+    return _drop(fact.order_id, fact.lines, received) if fact.was == "reserved" else []
+
+
+def _drop(order_id: str, lines: Sequence[LineQuantity], received: Received) -> Iterable[Decision]:
+    if not lines:
+        return []
+    command = DropUnits(order_id, received.message_id, tuple(lines), received.stream_version)
+    return [decision(PLANS.stream(order_id), drop, command)]
+
+
 def deadlines(stream: str, event: Fact) -> Sequence[Timer | tuple[str, str]]:
     """When units that wait for a newer picture are tried again."""
-    return (Timer(stream, f"retry:{event.plan_id}", event.retry_at),) if isinstance(event, OrderDeferred) else ()
+    match event:
+        case OrderDeferred():
+            return (Timer(stream, f"retry:{event.plan_id}", event.retry_at),)
+        case WaitingUnitsGone(left=0):
+            return ((stream, f"retry:{event.plan_id}"),)
+        case _:
+            return ()

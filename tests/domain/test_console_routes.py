@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from ordermill.contracts.routing import OrderUnroutable, PromiseMade
 from services.console.pictures.routes import ROUTES, Route
 from services.console.told import Told
-from services.routing.domain import PLANS, decide
-from tests.domain.test_routing import BOTH, MUG, POT, RULES, given_back, refused, reserved, retry
+from services.routing.domain import PLANS
+from tests.domain.test_routing import BOTH, MUG, POT, given_back, gone, refused, reserved, retry, said_to
 
 
 def drawn(*commands) -> tuple[Route, list]:
     """The picture after routing's own decisions on these commands, and those decisions."""
     events: list = []
     for command in commands:
-        events.extend(decide(PLANS.fold(events), command, RULES))
+        events.extend(said_to(PLANS.fold(events), command))
     route = Route()
     for event in events:
         item = Told(
@@ -56,6 +56,12 @@ def test_a_refused_plan_is_gone_and_what_waits_is_told_until_it_is_tried_again()
         retry("o.2", {"edison": BOTH}),
     )
     assert (route.status, list(route.parcels), route.waiting) == ("routed", ["o.3.1"], {})
+
+
+def test_what_waits_is_told_until_none_of_it_is_wanted():
+    waits = reserved(available={})
+    assert list(drawn(waits, gone(POT))[0].waiting) == ["o.1"]
+    assert drawn(waits, gone(POT, MUG))[0].waiting == {}
 
 
 def test_units_given_up_are_told_with_the_reason_beside_what_ships():

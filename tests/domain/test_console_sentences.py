@@ -13,6 +13,9 @@ import pytest
 
 import ordermill.contracts
 from ordermill.contracts.base import FAMILIES, Message
+from ordermill.contracts.capture import CancellationDeclined
+from ordermill.contracts.fields import LineQuantity
+from ordermill.contracts.inventory import CancellationTooLate
 from ordermill.contracts.tracking import OrderProgressed, Step
 from services.console.order import _pretty
 from services.console.pictures.order import Order, Refund
@@ -84,6 +87,15 @@ def test_units_counted_off_are_told_as_no_longer_so() -> None:
     at = datetime(2026, 3, 2, 9, tzinfo=UTC)
     step = OrderProgressed(order_id="o-1", step=Step.CONFIRMED, happened_at=at, units=-2)
     assert sentence(step, said) == "The customer's status: 2 units no longer confirmed"
+
+
+@pytest.mark.parametrize("fact", [CancellationDeclined, CancellationTooLate])
+def test_a_cancellation_that_came_too_late_is_told_so_and_one_that_was_needless_too(fact: Any) -> None:
+    mugs = (LineQuantity(line_id="1", sku="mug", quantity=1),)
+    late = fact(order_id="o", cancellation_id="c-1", lines=mugs)
+    assert sentence(late, said).startswith("Too late to")
+    needless = late.model_copy(update={"cancellation_id": "unroutable:o.3"})
+    assert sentence(needless, said) == "mug ×1 not canceled: no longer waiting for a location"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from ordermill.audit import InventoryBook
 from ordermill.contracts.base import Fact
-from ordermill.contracts.capture import OrderReleased, ReleasedLine
+from ordermill.contracts.capture import CancellationRequested, OrderReleased, ReleasedLine
 from ordermill.contracts.channel import ServiceLevel
 from ordermill.contracts.fields import Destination, LineQuantity, Money
 from ordermill.contracts.fulfillment import RejectReason
@@ -50,6 +50,7 @@ from ordermill.contracts.inventory import (
 from ordermill.contracts.returns import Disposition, InspectedLine
 from ordermill.contracts.routing import CostParts, PlannedShipment
 from ordermill.decider import Folded
+from ordermill.service.declare import Received
 from services.inventory.domain import (
     RESERVATION,
     STOCK,
@@ -80,6 +81,7 @@ from services.inventory.domain import (
 )
 from services.inventory.domain.stock import REFERENCES_KEPT
 from services.inventory.errors import FulfillmentNotAllocated, NothingToReroute, OrderNotReserved
+from services.inventory.handlers import cancellation_requested
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
 SHIP_BY, DELIVER_BY = MONDAY + timedelta(hours=8), MONDAY + timedelta(days=3)
@@ -488,13 +490,24 @@ def test_if_one_location_is_short_nothing_of_the_plan_is_allocated() -> None:
         received(2), received(2, "west"), reserve("zoe", teapots(1)), from_east("zoe", 1), reserve("anna", teapots(3))
     )
     plan = allocate("anna", shipment("f-1", "east", teapots(2)), shipment("f-2", "west", teapots(1)))
-    history.when(plan).then(AllocationRefused(order_id="anna", plan_id="plan-1", short=(("east", "TEAPOT"),)))
+    history.when(plan).then(
+        AllocationRefused(order_id="anna", plan_id="plan-1", short=(("east", "TEAPOT"),), lines=(some(3),))
+    )
+
+
+def test_a_plan_that_is_refused_is_told_which_of_its_units_are_still_wanted() -> None:
+    history = Given(received(3), reserve("anna", teapots(3)), cancel("anna", 1))
+    history.when(allocate("anna", shipment("f-1", "west", teapots(3)))).then(
+        AllocationRefused(order_id="anna", plan_id="plan-1", short=(("west", "TEAPOT"),), lines=(some(2),))
+    )
 
 
 def test_lines_of_one_plan_share_what_a_location_has() -> None:
     history = Given(received(3), received(1, "west"), reserve("anna", teapots(2), teapots(2, "2")))
     history.when(allocate("anna", shipment("f-1", "east", teapots(2), teapots(2, "2")))).then(
-        AllocationRefused(order_id="anna", plan_id="plan-1", short=(("east", "TEAPOT"),))
+        AllocationRefused(
+            order_id="anna", plan_id="plan-1", short=(("east", "TEAPOT"),), lines=(some(2), some(2, line_id="2"))
+        )
     )
 
 
@@ -679,6 +692,43 @@ def test_units_no_location_can_ship_are_reserved_ones_not_those_that_wait() -> N
         claim(BackorderFilled, "anna", 1),
         order_filled("anna", teapots(1)),
     )
+
+
+def test_units_no_location_can_ship_are_never_taken_from_a_location_that_holds_others_of_the_line() -> None:
+    unroutable = CancelUnits("anna", "u-1", "unroutable", (some(1),))
+    too_late = CancellationTooLate(order_id="anna", cancellation_id="u-1", lines=(some(1),))
+    Given(*AT_WORK).when(unroutable).then(too_late)
+    Given(*AT_WORK, unroutable).when(unroutable).then()
+
+
+def test_units_no_location_could_ship_that_wait_for_stock_by_now_go_on_waiting() -> None:
+    late = (received(2), reserve("anna", teapots(2), may_wait=True), counted(1))
+    Given(*late).when(CancelUnits("anna", "u-1", "unroutable", (some(2),))).then(
+        claim(StockLetGo, "anna", 1, was="reserved"),
+        OrderLetGo(order_id="anna", cause="unroutable", lines=(some(1),), cancellation_id="u-1"),
+        CancellationTooLate(order_id="anna", cancellation_id="u-1", lines=(some(1),)),
+        claim(BackorderFilled, "anna", 1),
+        order_filled("anna", teapots(1)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("cancellation_id", "reason", "cause"),
+    [
+        ("unroutable:plan-1", "unroutable", "unroutable"),
+        ("cancel-7", "unroutable", "canceled"),
+        ("unroutable:7", "changed my mind", "canceled"),
+    ],
+)
+def test_only_capture_calls_units_off_as_unroutable_whatever_a_channel_gives_as_its_reason(
+    cancellation_id: str, reason: str, cause: str
+) -> None:
+    asked = CancellationRequested(order_id="anna", cancellation_id=cancellation_id, lines=(some(1),), reason=reason)
+    history = Given(received(1), reserve("anna", teapots(1)))
+    (asks,) = cancellation_requested(asked, Received("m1", "m1", MONDAY, MONDAY))
+    told = asks.decide(history.states)
+    assert isinstance(told, Folded)
+    assert [event.cause for _, event in told.events if isinstance(event, OrderLetGo)] == [cause]
 
 
 def test_allocated_units_are_recalled_once_per_cancellation() -> None:

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 
 from ordermill.contracts.capture import ReleasedLine
 from ordermill.contracts.channel import ServiceLevel
-from ordermill.contracts.fields import Destination
+from ordermill.contracts.fields import Destination, LineQuantity
+from ordermill.contracts.inventory import OrderBackordered, OrderLetGo
 from ordermill.contracts.routing import (
     OrderDeferred,
     OrderRerouted,
@@ -22,13 +23,18 @@ from ordermill.contracts.routing import (
     PolicyAdopted,
     PromiseChanged,
     PromiseMade,
+    WaitingUnitsGone,
 )
+from ordermill.decider import Decision
+from ordermill.eventlog.store import Timer
 from ordermill.network import NetworkInvalid, default_network_text
+from ordermill.service.declare import Received
 from services.routing.domain import (
     PLANS,
     POLICIES,
     POLICY_STREAM,
     AdoptPolicy,
+    DropUnits,
     LivePlan,
     OrderPlan,
     PolicyInForce,
@@ -38,12 +44,14 @@ from services.routing.domain import (
     RouteOrder,
     decide,
     decide_policy,
+    drop,
     plan_summary,
     recompute,
     route,
     skus_to_route,
 )
 from services.routing.errors import OrderNotRouted, PolicyInvalid, PolicyMismatch, PolicyNotAdopted
+from services.routing.handlers import backordered, deadlines, let_go
 from services.routing.planner import Plan, plan
 from services.routing.policy import default_policy_text
 from services.routing.rules import read_rules
@@ -63,6 +71,7 @@ TUESDAY = MONDAY + timedelta(days=1)
 NEW_YORK = Destination(country="US", region="NY", postal_code="10001")
 MUG = ReleasedLine(line_id="1", sku="mug", quantity=2, weight_g=400)
 POT = ReleasedLine(line_id="2", sku="pot", quantity=1, weight_g=1_500)
+ONE_MUG = MUG.model_copy(update={"quantity": 1})
 BOTH = {"mug": 5, "pot": 5}
 EVERYWHERE = {"edison": BOTH, "groveport": BOTH, "sparks": BOTH}
 
@@ -89,6 +98,14 @@ def given_back(fulfillment_id, location, cause, *lines, available=EVERYWHERE, ca
     return RerouteGivenBack("o", caused_by, fulfillment_id, location, cause, lines, at, available)
 
 
+def gone(*lines, caused_by="m7", heard=9) -> DropUnits:
+    return DropUnits("o", caused_by, tuple(some(line, line.quantity) for line in lines), heard)
+
+
+def some(line: ReleasedLine, quantity: int) -> LineQuantity:
+    return LineQuantity(line_id=line.line_id, sku=line.sku, quantity=quantity)
+
+
 def retry(plan_id, available=EVERYWHERE, at=SOON) -> RetryRouting:
     return RetryRouting("o", plan_id, at, available)
 
@@ -97,8 +114,12 @@ def after(*commands):
     """The events of these commands, one after another."""
     events = []
     for command in commands:
-        events.extend(decide(PLANS.fold(events), command, RULES))
+        events.extend(said_to(PLANS.fold(events), command))
     return events
+
+
+def said_to(state, command):
+    return drop(state, command) if isinstance(command, DropUnits) else decide(state, command, RULES)
 
 
 def kinds(events) -> list[str]:
@@ -343,6 +364,79 @@ def test_where_only_the_location_avoided_has_the_goods_it_gets_them_again_and_no
     assert where(again[0]) == [("edison", [("mug", 2)])]
 
 
+WAITS = (reserved(available={}),)
+"""Two mugs and a pot, seen nowhere so far."""
+
+
+def test_units_given_up_are_not_tried_again_and_the_others_of_the_order_are():
+    past = after(*WAITS, gone(POT, ONE_MUG))
+    assert past[1:] == [
+        WaitingUnitsGone(order_id="o", plan_id="o.1", caused_by="m7", lines=(some(MUG, 1), some(POT, 1)), left=1)
+    ]
+    assert deadlines("plan-o", past[1]) == ()
+    (routed, _) = decide(PLANS.fold(past), retry("o.1"), RULES)
+    assert where(routed) == [("edison", [("mug", 1)])]
+    assert recompute(routed, POLICY, NETWORK).shipments == routed.shipments
+
+
+def test_where_all_units_that_waited_are_given_up_nothing_is_tried_again():
+    past = after(*WAITS, gone(MUG, POT))
+    assert past[1].left == 0
+    (timer,) = deadlines("plan-o", past[0])
+    assert isinstance(timer, Timer)
+    assert deadlines("plan-o", past[1]) == (("plan-o", timer.name),)
+    assert plan_summary(PLANS.fold(past))["status"] == "nothing-to-route"
+    ROUTING.given(*past).when(retry("o.1")).then()
+
+
+def test_units_given_up_are_counted_once_however_often_that_is_said():
+    past = after(*WAITS, gone(ONE_MUG))
+    assert drop(PLANS.fold(past), gone(ONE_MUG)) == []
+    assert [event.left for event in drop(PLANS.fold(past), gone(ONE_MUG, caused_by="m8"))] == [1]
+
+
+def test_units_given_up_that_do_not_wait_at_routing_are_no_news_to_it():
+    for past in ([], after(reserved()), after(*WAITS, retry("o.1"))):
+        assert drop(PLANS.fold(past), gone(MUG)) == []
+
+
+def test_units_that_came_to_wait_after_others_were_given_up_go_on_waiting_however_late_that_is_heard():
+    only_edison = {"edison": BOTH}
+    rejected = replace(given_back("o.1.1", "edison", "rejected", MUG, available=only_edison), heard=6)
+    past = after(reserved(MUG, available=only_edison), rejected)
+    assert kinds(past)[-1] == "OrderDeferred"
+    assert drop(PLANS.fold(past), gone(ONE_MUG, heard=5)) == []
+    again = [*past, *decide(PLANS.fold(past), retry("o.2", {}), RULES)]
+    assert drop(PLANS.fold(again), gone(ONE_MUG, heard=5)) == []
+    assert [event.plan_id for event in drop(PLANS.fold(again), gone(ONE_MUG, heard=7))] == ["o.3"]
+
+
+def test_of_a_plan_that_is_refused_only_the_units_still_wanted_are_planned_again():
+    command = replace(refused("o.1", ("edison", "mug")), wanted=(some(MUG, 1), some(POT, 1)))
+    routed = after(reserved(), command)[2]
+    assert routed.inputs.lines == (ONE_MUG, POT)
+    assert PLANS.fold(after(reserved(), command)).live[0].plan_id == "o.2"
+
+
+def test_what_is_said_of_units_at_a_location_of_units_given_up_by_routing_or_of_stock_waited_for_is_no_matter_here():
+    received = Received("m7", "m7", SOON, SOON, 9)
+    pots, mugs = some(POT, 1), some(MUG, 2)
+    at_work = OrderLetGo(order_id="o", cause="canceled", lines=(mugs,), fulfillment_id="o.1.1", cancellation_id="c")
+    own = OrderLetGo(order_id="o", cause="unroutable", lines=(mugs,), cancellation_id="unroutable:o.1")
+    unclaimed = OrderLetGo(order_id="o", cause="canceled", lines=(mugs,), backordered=(mugs,), cancellation_id="c")
+    for fact in (at_work, own, unclaimed):
+        assert let_go(fact, received) == []
+    for was in ("asked", "allocated"):
+        assert backordered(OrderBackordered(order_id="o", lines=(mugs,), was=was), received) == []
+    state = PLANS.fold(after(*WAITS))
+    partly = OrderLetGo(order_id="o", cause="shortage", lines=(mugs, pots), backordered=(some(MUG, 1),))
+    waits = OrderBackordered(order_id="o", lines=(some(MUG, 1), pots), was="reserved")
+    for (asks,) in (let_go(partly, received), backordered(waits, received)):
+        assert isinstance(asks, Decision)
+        ((stream, event),) = asks.decide({"plan-o": state})
+        assert (stream, event.lines, event.left) == ("plan-o", (some(MUG, 1), pots), 1)
+
+
 def test_more_units_given_back_than_are_there_count_as_those_that_are():
     many = MUG.model_copy(update={"quantity": 9})
     events = after(reserved(), given_back("o.1.1", "edison", "rejected", many, POT))
@@ -447,6 +541,8 @@ def some_command(draw, state: OrderPlan, number: int):
                 )
             )
     choices.extend(retry(one.plan_id, picture, at) for one in state.waiting)
+    waits = [line.model_copy(update={"quantity": 1}) for one in state.waiting for line in one.lines]
+    choices.extend(gone(line, caused_by=f"m{number}") for line in waits)
     return draw(st.sampled_from(choices))
 
 
@@ -470,8 +566,11 @@ def test_whatever_happens_no_unit_is_lost_and_every_decision_can_be_made_again(d
         if isinstance(command, RouteOrder):
             for line in command.lines:
                 asked[line.sku] += line.quantity
+        if isinstance(command, DropUnits):
+            for line in command.lines:
+                asked[line.sku] -= line.quantity
         before = state
-        events = decide(state, command, RULES)
+        events = said_to(state, command)
         assert events
         for event in events:
             assert through_json(event) == event
@@ -490,10 +589,10 @@ def test_whatever_happens_no_unit_is_lost_and_every_decision_can_be_made_again(d
                     assert not {(one.location, line.sku) for line in one.lines} & set(event.inputs.excluded)
                     assert one.fulfillment_id.startswith(f"{event.plan_id}.")
         assert units(state) == asked
-        assert decide(state, command, RULES) == []
+        assert said_to(state, command) == []
         assert set(before.excluded) <= set(state.excluded)
         under_way = [one.deliver_by for one in state.shipments]
-        if under_way and not isinstance(events[-1], OrderDeferred):
+        if under_way and not isinstance(events[-1], OrderDeferred | WaitingUnitsGone):
             assert state.promised_by == max(under_way)
         assert STATES.validate_json(STATES.dump_json(state)) == state
     assert all(isinstance(live, LivePlan) for live in state.live)

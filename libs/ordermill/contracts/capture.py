@@ -187,7 +187,7 @@ class CancellationRequested(Fact):
 
 
 class CancellationDeclined(Fact):
-    """Too late: these units are packed or gone."""
+    """Too late: these units are packed or gone. Or, where no location could ship them: they wait for none any more."""
 
     type: ClassVar[str] = "oms.capture.cancellation-declined.v1"
 

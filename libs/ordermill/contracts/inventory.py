@@ -258,6 +258,8 @@ class AllocationRefused(OrderFact):
     type: ClassVar[str] = "oms.inventory.allocation-refused.v1"
     plan_id: Id
     short: tuple[tuple[LocationId, Sku], ...]
+    lines: tuple[LineQuantity, ...] = ()
+    """Units of the plan that still want a location; the others were given up meanwhile. Empty: not told, take all."""
 
 
 class OrderDeallocated(OrderFact):
@@ -300,7 +302,10 @@ class OrderLetGo(OrderFact):
 
 
 class CancellationTooLate(OrderFact):
-    """These units can't be called off: they left, or another cancellation has called them off already."""
+    """These units can't be called off: they left, or another cancellation has called them off already.
+
+    Where they were called off because no location could ship them: they wait for a location no more.
+    """
 
     type: ClassVar[str] = "oms.inventory.cancellation-too-late.v1"
     cancellation_id: ExternalId

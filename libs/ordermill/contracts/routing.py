@@ -8,7 +8,7 @@ from pydantic import Field
 
 from .base import Fact
 from .capture import ReleasedLine
-from .fields import Country, ExternalId, Id, Instant, LocationId, Money, Part, Sku, Text
+from .fields import Count, Country, ExternalId, Id, Instant, LineQuantity, LocationId, Money, Part, Sku, Text
 
 RouteCause = Literal["reserved", "backorder-filled", "allocation-refused", "rejected", "short-pick", "manual", "retry"]
 
@@ -110,6 +110,8 @@ class OrderDeferred(PlanFact):
     reason: Text
     retry_at: Instant
     inputs: RoutingInputs
+    heard: Count = 0
+    """How far into inventory's story of the order (its stream's version) these units were known to wait."""
 
 
 class OrderUnroutable(PlanFact):
@@ -119,6 +121,20 @@ class OrderUnroutable(PlanFact):
     cause: RouteCause
     reason: Text
     inputs: RoutingInputs
+
+
+class WaitingUnitsGone(Fact):
+    """Units that were to be tried again need no location now: their claim was given up, or they wait for stock."""
+
+    type: ClassVar[str] = "oms.routing.waiting-units-gone.v1"
+    order_id: Id
+    plan_id: Id
+    """The decision that had deferred them."""
+    caused_by: ExternalId
+    """The message that told of it; the same message tells once."""
+    lines: tuple[LineQuantity, ...]
+    left: Count
+    """Units of that decision that still wait to be tried again."""
 
 
 class PromiseMade(Fact):
@@ -150,4 +166,6 @@ class PolicyAdopted(Fact):
     """The network file as it is, TOML. `policy_hash` covers both."""
 
 
-PlanEvent = OrderRouted | OrderRerouted | OrderDeferred | OrderUnroutable | PromiseMade | PromiseChanged
+PlanEvent = (
+    OrderRouted | OrderRerouted | OrderDeferred | OrderUnroutable | WaitingUnitsGone | PromiseMade | PromiseChanged
+)

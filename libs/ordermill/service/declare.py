@@ -41,6 +41,8 @@ class Received:
     correlation_id: str
     happened_at: datetime
     now: datetime
+    stream_version: int = 0
+    """Its place in the stream it comes from; 0 if its sender gave none."""
 
 
 @dataclass(frozen=True)

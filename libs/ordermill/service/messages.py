@@ -20,6 +20,7 @@ from ordermill.tracing import TRACEPARENT
 
 Headers = list[tuple[str, bytes]]
 MAX_MESSAGE_BYTES = 1_000_000
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _PLAIN = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 
 
@@ -94,6 +95,12 @@ class Envelope:
     def inbox_key(self) -> UUID:
         """The same for each delivery of one message; CloudEvents makes source and id together unique."""
         return inbox_key(self.source, self.id)
+
+    @property
+    def stream_version(self) -> int:
+        """0 where there is none, or none that is a number."""
+        text = self.texts.get("ce_streamversion", "")
+        return int(text) if _NUMBER.fullmatch(text) else 0
 
 
 def inbox_key(source: str, message_id: str) -> UUID:

@@ -206,7 +206,7 @@ class RunningService:
 
     def _received(self, envelope: Envelope) -> Received:
         now = self.engine.clock()
-        return Received(envelope.id, envelope.correlation_id, envelope.happened_at or now, now)
+        return Received(envelope.id, envelope.correlation_id, envelope.happened_at or now, now, envelope.stream_version)
 
     def _cause(self, item: _Polled) -> Cause:
         now = self.engine.clock()

@@ -17,6 +17,7 @@ from ordermill.contracts.routing import (
     PlannedShipment,
     PromiseChanged,
     PromiseMade,
+    WaitingUnitsGone,
 )
 from services.console.picture import Document, Picture
 from services.console.told import Told
@@ -94,6 +95,8 @@ def draw(route: Route, key: str, item: Told) -> None:
             route.promised_by = promise.promised_by
         case OrderRouted() | OrderRerouted() | OrderDeferred() | OrderUnroutable() as fact:
             _decide(route, fact)
+        case WaitingUnitsGone(left=0) as gone:
+            route.waiting.pop(gone.plan_id, None)
 
 
 def _decide(route: Route, fact: Decided) -> None:
@@ -162,7 +165,17 @@ def columns(route: Route) -> Mapping[str, Any]:
 ROUTES = Picture(
     table="routes",
     document=Route,
-    messages=frozenset({OrderRouted, OrderRerouted, OrderDeferred, OrderUnroutable, PromiseMade, PromiseChanged}),
+    messages=frozenset(
+        {
+            OrderRouted,
+            OrderRerouted,
+            OrderDeferred,
+            OrderUnroutable,
+            WaitingUnitsGone,
+            PromiseMade,
+            PromiseChanged,
+        }
+    ),
     keys=lambda item: (item.order_id,) if item.order_id else (),
     draw=draw,
     columns=columns,

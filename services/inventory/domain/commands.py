@@ -93,7 +93,7 @@ class ShipOut:
 
 @dataclass(frozen=True, slots=True)
 class CancelUnits:
-    """Let go of these units, wherever they are. Those that no location can ship are reserved ones."""
+    """Let go of these units, wherever they are; of those that no location can ship, the ones that are reserved."""
 
     order_id: str
     cancellation_id: str

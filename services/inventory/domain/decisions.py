@@ -290,6 +290,7 @@ def _allocate(work: Work, command: AllocatePlan) -> None:
     if plan_mark(command.plan_id) in reservation.settled:
         return
     left = {line_id: claim.reserved for line_id, claim in reservation.lines.items()}
+    routable: ByLine = {}
     wanted: dict[tuple[str, str], int] = {}
     plan: list[tuple[PlannedShipment, ByLine]] = []
     for shipment in command.shipments:
@@ -299,6 +300,7 @@ def _allocate(work: Work, command: AllocatePlan) -> None:
             if units > 0:
                 left[line.line_id] -= units
                 taken[line.line_id] = taken.get(line.line_id, 0) + units
+                routable[line.line_id] = routable.get(line.line_id, 0) + units
                 place = (shipment.location, reservation.lines[line.line_id].line.sku)
                 wanted[place] = wanted.get(place, 0) + units
         if taken:
@@ -309,12 +311,13 @@ def _allocate(work: Work, command: AllocatePlan) -> None:
         sorted(place for place, units in wanted.items() if work.stock(place[1]).shelf(place[0]).unallocated < units)
     )
     if short:
-        work.record(AllocationRefused(order_id=order_id, plan_id=command.plan_id, short=short))
+        lines = tuple(units_of(reservation.lines[line_id].line, units) for line_id, units in routable.items())
+        work.record(AllocationRefused(order_id=order_id, plan_id=command.plan_id, short=short, lines=lines))
         return
     allocations: list[Allocation] = []
     for shipment, taken in plan:
-        lines = tuple(part_of(reservation.lines[line_id].line, units) for line_id, units in taken.items())
-        for line in lines:
+        parts = tuple(part_of(reservation.lines[line_id].line, units) for line_id, units in taken.items())
+        for line in parts:
             work.record(
                 StockAllocated(
                     sku=line.sku,
@@ -332,7 +335,7 @@ def _allocate(work: Work, command: AllocatePlan) -> None:
                 service=shipment.service,
                 ship_by=shipment.ship_by,
                 deliver_by=shipment.deliver_by,
-                lines=lines,
+                lines=parts,
             )
         )
     work.record(
@@ -543,7 +546,11 @@ def _give_back(
 
 
 def _cancel(work: Work, command: CancelUnits) -> None:
-    """What no location holds is let go at once, allocated units are recalled, for the rest it is too late."""
+    """What no location holds is let go at once, allocated units are recalled, for the rest it is too late.
+
+    Units that no location can ship are reserved ones. Those that are not any more, for it crossed with what became of
+    them, stay as they are.
+    """
     order_id, cancellation_id = command.order_id, command.cancellation_id
     reservation = work.reservation(order_id)
     if reservation.opened is None and reservation.refused is None:
@@ -558,9 +565,9 @@ def _cancel(work: Work, command: CancelUnits) -> None:
         claim = reservation.lines.get(line_id)
         if claim is None:
             continue
-        free = min(asked, claim.reserved + claim.backordered)
-        reserved_first = command.cause == "unroutable"
-        waiting = max(0, free - claim.reserved) if reserved_first else min(free, claim.backordered)
+        unroutable = command.cause == "unroutable"
+        waiting = 0 if unroutable else min(asked, claim.backordered)
+        free = min(asked, claim.reserved + waiting)
         if free > waiting:
             _let_go(work, order_id, units_of(claim.line, free - waiting), "reserved")
         if waiting:
@@ -569,6 +576,10 @@ def _cancel(work: Work, command: CancelUnits) -> None:
         if free:
             freed.append(units_of(claim.line, free))
         rest = asked - free
+        if unroutable:
+            if rest:
+                too_late.append(units_of(claim.line, rest))
+            continue
         under_recall = 0
         for fulfillment_id, held in sorted(reservation.held.items()):
             under_recall += held.recalled(line_id)
