@@ -78,7 +78,10 @@ async def _report(
     told = (await this.doors.post("fulfillment", "/work", [report], me))[0]
     facts = _DID[do]
     if told["repeated"]:
-        return Notice("done", f"{done} It had reached us before, and counts once.")
+        # `done` was made from the work as it is now, not as it was.
+        now = await document_when(this, FULFILLMENTS, work.fulfillment_id, lambda it: it.last(*facts) is not None)
+        did = who(this, now.last(*facts) if now else None)
+        return Notice("done", f"{did} It had reached us before, and counts once.".strip())
     if told["code"] is None and told["events"]:
         await document_when(this, FULFILLMENTS, work.fulfillment_id, lambda now: now.version > work.version)
         return Notice("done", done)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.datastructures import FormData
+from starlette.requests import Request
 
 from ordermill.contracts.base import Fact
 from ordermill.contracts.fields import LineQuantity
 from ordermill.contracts.fulfillment import FulfillmentAccepted, FulfillmentPicked
 from ordermill.contracts.returns import RefundRequested
 from ordermill.errors import OrdermillError, Refused
+from services.console import floor_reports
 from services.console.picture import Picture
-from services.console.pictures.fulfillments import FULFILLMENTS, Fulfillment
+from services.console.pictures.fulfillments import FULFILLMENTS, Fulfillment, Line
 from services.console.pictures.returns import RETURNS, Return
+from services.console.pictures.steps import Step
+from services.console.security import Fields, Session
 from services.console.told import Told
 from services.fulfillment.domain import FULFILLMENT, Command, decide, fulfillment_summary
 from services.returns.domain import RETURN, return_summary
@@ -194,3 +201,46 @@ def test_a_return_waits_for_what_comes_next() -> None:
     (asked_for,) = log.of(RefundRequested)
     assert (back.refund, back.goods, back.tax) == (asked_for.amount, asked_for.goods, asked_for.tax)
     assert [each.units for each in back.inspected] == [1, 1]
+
+
+def at_the_shelf(*, short: int = 0) -> Fulfillment:
+    """Two teas are to be picked; `short`: so many were reported as not there."""
+    lines = [Line(line_id="1", sku="TEA", asked=2, open=0 if short else 2, short=short)]
+    steps = [Step(did="short-picked", actor="user:Ann", at=MONDAY, what=f"{short} × TEA")] if short else []
+    return Fulfillment(
+        fulfillment_id="F1", order_id="o-1", location="reno", stage="accepted", lines=lines, version=2, steps=steps
+    )
+
+
+def sent(**values: str) -> Fields:
+    return Fields(FormData([("form_id", "f" * 20), ("seen", "2"), *values.items()]))
+
+
+async def test_a_report_sent_again_is_answered_with_what_was_done_and_not_with_what_would_come_next_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Doors:
+        repeated = False
+
+        async def post(self, *_: Any) -> Any:
+            events = [] if self.repeated else ["short-picked"]
+            return [{"code": None, "repeated": self.repeated, "events": events, "detail": ""}]
+
+    work, doors = at_the_shelf(), Doors()
+
+    async def now(*_: Any) -> Fulfillment:
+        return work
+
+    monkeypatch.setattr(floor_reports, "work_at", now)
+    monkeypatch.setattr(floor_reports, "document_when", now)
+    request = Request({"type": "http", "headers": [(b"accept", b"application/json")]})
+
+    async def report() -> str:
+        form = sent(do="short", **{"found:1": "0"})
+        console: Any = SimpleNamespace(doors=doors)
+        answer = await floor_reports.pick(request, Session("Ann", ""), form, console, "reno", "F1")
+        return str(json.loads(answer.body)["text"])
+
+    assert await report() == "2 not there: taken off this shelf and looked for elsewhere; nothing is left to pack."
+    work, doors.repeated = at_the_shelf(short=2), True
+    assert await report() == "Ann found units missing at 09:00 UTC: 2 × TEA. It had reached us before, and counts once."
