@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel
@@ -204,7 +205,9 @@ async def find(
 # What a carrier takes
 
 
-async def _manifest(this: Console, location: str, carrier: str) -> dict[str, Any]:
+async def manifest_of(this: Console, location: str, carrier: str) -> dict[str, Any]:
+    at = place(this, location)
+    today = this.clock().astimezone(ZoneInfo(at.zone)).replace(hour=0, minute=0, second=0, microsecond=0)
     rows = await this.pool.fetch(
         """SELECT doc FROM fulfillments WHERE location = $1 AND step = 'hand-over' AND $2 = ANY (carriers)
            ORDER BY ship_by, key""",
@@ -212,15 +215,15 @@ async def _manifest(this: Console, location: str, carrier: str) -> dict[str, Any
         carrier,
     )
     gone = await this.pool.fetch(
-        """SELECT doc FROM fulfillments WHERE location = $1 AND shipped_at > $3 AND $2 = ANY (carriers)
+        """SELECT doc FROM fulfillments WHERE location = $1 AND shipped_at >= $3 AND $2 = ANY (carriers)
            ORDER BY shipped_at DESC, key LIMIT 200""",
         location,
         carrier,
-        this.clock().replace(hour=0, minute=0, second=0, microsecond=0),
+        today,
     )
     waiting = [Fulfillment.model_validate_json(row["doc"]) for row in rows]
     return {
-        "location": place(this, location),
+        "location": at,
         "carrier": carrier,
         "carrier_name": next((each.name for each in this.network.carriers if each.id == carrier), carrier),
         "waiting": [work for work in waiting if work.carriers == [carrier]],
@@ -231,7 +234,7 @@ async def _manifest(this: Console, location: str, carrier: str) -> dict[str, Any
 
 @router.get("/floor/{location}/manifest/{carrier}", summary="The parcels that wait for a carrier")
 async def manifest(request: Request, me: Me, this: This, location: At, carrier: WorkId) -> Response:
-    return page(request, "floor/manifest.html", **await _manifest(this, location, carrier))
+    return page(request, "floor/manifest.html", **await manifest_of(this, location, carrier))
 
 
 @router.get(
@@ -241,7 +244,7 @@ async def manifest(request: Request, me: Me, this: This, location: At, carrier: 
 )
 async def live_manifest(request: Request, me: Me, this: This, location: At, carrier: WorkId) -> Response:
     async def html() -> str:
-        return render(request, "floor/parcels.html", **await _manifest(this, location, carrier))
+        return render(request, "floor/parcels.html", **await manifest_of(this, location, carrier))
 
     return await stream(request, ["fulfillments"], html, this.live)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -20,7 +21,8 @@ from ordermill.contracts.fields import LineQuantity
 from ordermill.contracts.fulfillment import FulfillmentAccepted, FulfillmentPicked
 from ordermill.contracts.returns import RefundRequested
 from ordermill.errors import OrdermillError, Refused
-from services.console import floor_reports
+from ordermill.network import default_network_text, read_network
+from services.console import floor, floor_reports
 from services.console.picture import Picture
 from services.console.pictures.fulfillments import FULFILLMENTS, Fulfillment, Line
 from services.console.pictures.returns import RETURNS, Return
@@ -244,3 +246,25 @@ async def test_a_report_sent_again_is_answered_with_what_was_done_and_not_with_w
     assert await report() == "2 not there: taken off this shelf and looked for elsewhere; nothing is left to pack."
     work, doors.repeated = at_the_shelf(short=2), True
     assert await report() == "Ann found units missing at 09:00 UTC: 2 × TEA. It had reached us before, and counts once."
+
+
+@pytest.mark.parametrize(
+    ("now", "begun"),
+    [
+        (datetime(2026, 3, 3, 0, 30, tzinfo=UTC), datetime(2026, 3, 2, 8, tzinfo=UTC)),  # Monday, 16:30
+        (datetime(2026, 3, 3, 9, tzinfo=UTC), datetime(2026, 3, 3, 8, tzinfo=UTC)),  # Tuesday, 01:00
+    ],
+)
+async def test_what_was_handed_over_today_is_of_the_day_at_the_location(now: datetime, begun: datetime) -> None:
+    network = read_network(default_network_text())
+    west = next(each for each in network.locations if each.zone == "America/Los_Angeles")
+    since: list[datetime] = []
+
+    class Pool:
+        async def fetch(self, sql: str, *values: Any) -> list[Any]:
+            since.extend(value for value in values if isinstance(value, datetime))
+            return []
+
+    console: Any = SimpleNamespace(pool=Pool(), clock=lambda: now, network=network)
+    await floor.manifest_of(console, west.id, "cedar")
+    assert since == [begun]
