@@ -21,6 +21,7 @@ from .security import Fields, Me, Once, Session
 
 router = APIRouter()
 MOST_LINES = 1_000
+_WHOLE = re.compile(r"[+-]?(\d{1,10}|\d{1,3}(,\d{3}){1,3})", re.ASCII)
 _SKU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
 
 
@@ -40,11 +41,12 @@ def sku_in(text: str) -> str:
 
 
 def units_in(name: str, text: str, least: int, most: int = 1_000_000) -> int:
-    """Raises WrongField."""
-    plain = text.replace(",", "").replace("−", "-").removeprefix("+")
-    if not re.fullmatch(r"-?\d{1,9}", plain, re.ASCII) or not least <= int(plain) <= most:
+    """`1,200` is twelve hundred, `1,5` no whole number. Raises WrongField."""
+    plain = text.replace("−", "-")
+    units = int(plain.replace(",", "")) if _WHOLE.fullmatch(plain) else None
+    if units is None or not least <= units <= most:
         raise WrongField(f"{name} {text[:20]!r}: expected a whole number from {least:,} to {most:,}")
-    return int(plain)
+    return units
 
 
 def location_in(this: Console, text: str) -> str:

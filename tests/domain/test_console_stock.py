@@ -33,6 +33,7 @@ from ordermill.contracts.inventory import (
 from ordermill.service.messages import event_headers
 from services.console.pictures import PICTURES
 from services.console.pictures.stock import FACTS, STOCK, Number, Sku, in_words, move
+from services.console.stock_work import WrongField, units_in
 from services.console.told import Told, told
 from services.fulfillment.domain import Accept, Pick, Reject
 from services.fulfillment.handlers import work_decision
@@ -197,6 +198,19 @@ EACH_KIND = [
     StockLetGo(**CLAIM, was="backordered"),
     StockLetGo(**CLAIM, was="allocated", location="sparks"),
 ]
+
+
+@pytest.mark.parametrize(("text", "units"), [("5", 5), ("+5", 5), ("−5", -5), ("1,200", 1_200), ("1,000,000", 10**6)])
+def test_units_may_be_typed_as_the_console_shows_them(text: str, units: int) -> None:
+    assert units_in("units", text, -10) == units
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1,5", "1,50", "12,0000", "1,2,3", ",5", "1.5", "+-5", "1 200", "1,000,001", "-11"]
+)
+def test_what_is_no_whole_number_of_units_is_no_number_of_them(text: str) -> None:
+    with pytest.raises(WrongField, match=r"expected a whole number from -10 to 1,000,000"):
+        units_in("units", text, -10)
 
 
 def test_every_kind_of_stock_fact_is_known() -> None:
