@@ -239,9 +239,10 @@ def boxes_of(work: Fulfillment, form: Fields) -> list[dict[str, Any]]:
         match = re.fullmatch(r"box:(\d{1,3}):(.+)", name, re.ASCII)
         if match is None:
             continue
-        if not re.fullmatch(r"\d{0,8}", text.strip(), re.ASCII):
-            raise NotCounted(f"Box {match[1]}: {text[:20]} is no whole number.")
-        numbers[int(match[1])][match[2]] = int(text or 0)
+        typed = text.strip()
+        if not re.fullmatch(r"\d{0,8}", typed, re.ASCII):
+            raise NotCounted(f"Box {match[1]}: {typed[:20]} is no whole number.")
+        numbers[int(match[1])][match[2]] = int(typed or 0)
     packages: list[dict[str, Any]] = []
     for number in sorted(numbers):
         weight, box = numbers[number].pop("weight", 0), numbers[number]

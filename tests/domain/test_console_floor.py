@@ -23,6 +23,7 @@ from ordermill.contracts.returns import RefundRequested
 from ordermill.errors import OrdermillError, Refused
 from ordermill.network import default_network_text, read_network
 from services.console import floor, floor_reports
+from services.console.floor_reports import NotCounted
 from services.console.picture import Picture
 from services.console.pictures.fulfillments import FULFILLMENTS, Fulfillment, Line
 from services.console.pictures.returns import RETURNS, Return
@@ -268,3 +269,13 @@ async def test_what_was_handed_over_today_is_of_the_day_at_the_location(now: dat
     console: Any = SimpleNamespace(pool=Pool(), clock=lambda: now, network=network)
     await floor.manifest_of(console, west.id, "cedar")
     assert since == [begun]
+
+
+def test_a_box_with_a_blank_where_a_number_goes_has_none_of_that_line() -> None:
+    work = at_the_shelf()
+    work.lines.append(Line(line_id="2", sku="POT", asked=1))
+    packed = floor_reports.boxes_of(work, sent(**{"box:1:weight": " 500 ", "box:1:1": "2", "box:1:2": " "}))
+    tea = {"line_id": "1", "sku": "TEA", "quantity": 2}
+    assert packed == [{"package": 1, "weight_g": 500, "lines": [tea]}]
+    with pytest.raises(NotCounted, match="Nothing is in a box yet"):
+        floor_reports.boxes_of(work, sent(**{"box:1:weight": "500", "box:1:1": " "}))
