@@ -17,7 +17,7 @@ from .described import form
 from .order import OrderId, load
 from .pages import Console, Notice, This, answer, page, zone_of
 from .pictures.order import Order
-from .possible import Action, Do, action
+from .possible import Action, Do, action, did
 from .security import Fields, Me, Once, Session
 from .timeline import Act, acts_since, seen_to
 
@@ -63,9 +63,10 @@ async def act(request: Request, me: Me, this: This, order_id: OrderId, do: Do, f
     if told := _others(acts, zone):
         return answer(request, Notice("refused", f"{told} {AGAIN}"), back)
     possible = action(order, do, wanted)
-    if possible.reason and acts:
-        return answer(request, Notice("same", f"you did that a moment ago: {acts[0].text}"), back)
     if possible.reason:
+        mine = next((done for done in acts if did(do, wanted, done.message)), None)
+        if mine is not None:
+            return answer(request, Notice("same", f"you did that a moment ago: {mine.text}"), back)
         return answer(request, Notice("refused", f"{possible.title}: {possible.reason}"), back)
     return answer(request, Notice("done", await perform(this, me, order, possible, form)), back)
 

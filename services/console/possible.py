@@ -6,6 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ordermill.contracts.base import Message
+from ordermill.contracts.capture import (
+    CancellationRefundRequested,
+    CancellationRequested,
+    HoldReleased,
+    OrderHeld,
+    OrderLinesCanceled,
+)
+from ordermill.contracts.fulfillment import LabelRequested
+from ordermill.contracts.inventory import AllocationRecalled
+from ordermill.contracts.returns import RefundRequested, ReturnRequested
+
 from .pictures.order import BEFORE_PACKING, Order, Work
 from .sentences import hold
 
@@ -57,6 +69,25 @@ def action(order: Order, do: Do, of: str) -> Action:
     """One of them; where there is none such now, one that says so."""
     found = [each for each in actions(order) if each.do == do and of in (each.of, "")]
     return found[0] if found else Action(do, TITLES[do], "", "there is nothing of that kind here any more", of)
+
+
+def did(do: Do, of: str, fact: Message | None) -> bool:
+    """Whether this fact is what comes of that action."""
+    match do, fact:
+        case ("hold", OrderHeld()) | ("return", ReturnRequested()):
+            return True
+        case "cancel", CancellationRequested() | OrderLinesCanceled():
+            return True
+        case "release", HoldReleased(reason=reason):
+            return of in (reason.value, "")
+        case "reroute", AllocationRecalled(fulfillment_id=key):
+            return of in (key, "")
+        case "label", LabelRequested(fulfillment_id=key, package=number):
+            return of in (f"{key}/{number}", "")
+        case "refund", CancellationRefundRequested(refund_id=key) | RefundRequested(refund_id=key):
+            return of in (key, "")
+        case _:
+            return False
 
 
 def _over(order: Order) -> str:

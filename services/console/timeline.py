@@ -114,6 +114,7 @@ class Act:
     text: str
     happened_at: datetime
     mine: bool
+    message: Message | None = None
 
 
 _ACTS = """
@@ -129,11 +130,13 @@ async def acts_since(pool: asyncpg.Pool, order_id: str, seen: datetime, actor: s
     return [
         Act(
             who(row["actor"], row["source"])[0],
-            told(row["type"], read(row["type"], row["data"]), day),
+            told(row["type"], message, day),
             row["happened_at"],
             row["actor"] == actor,
+            message,
         )
         for row in rows
+        for message in (read(row["type"], row["data"]),)
     ]
 
 

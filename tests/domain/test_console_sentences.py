@@ -7,23 +7,29 @@ import json
 import pkgutil
 import re
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.datastructures import FormData
+from starlette.requests import Request
 
 import ordermill.contracts
-from ordermill.contracts.base import FAMILIES, Message
-from ordermill.contracts.capture import CancellationDeclined
+from ordermill.contracts.base import FAMILIES, Fact, Message
+from ordermill.contracts.capture import CancellationDeclined, HoldReason, OrderHeld
 from ordermill.contracts.fields import LineQuantity
-from ordermill.contracts.inventory import CancellationTooLate
+from ordermill.contracts.inventory import AllocationRecalled, CancellationTooLate
 from ordermill.contracts.tracking import OrderProgressed, Step
+from services.console import acting
 from services.console.order import _pretty
+from services.console.pages import Notice
 from services.console.pictures.order import Order, Refund
-from services.console.possible import actions, cancels
+from services.console.possible import Do, actions, cancels
 from services.console.queue import harmless
+from services.console.security import Fields, Session
 from services.console.sentences import SENTENCES, sentence
-from services.console.timeline import who
-from tests.cli.life import usd
+from services.console.timeline import Act, who
+from tests.cli.life import MONDAY, usd
 from tests.domain.test_console_orders import Story, drawn, facts_of
 
 for module in pkgutil.iter_modules(ordermill.contracts.__path__):
@@ -170,3 +176,43 @@ async def test_what_may_be_done_follows_an_order_through_its_life() -> None:
 def test_a_refund_that_failed_can_be_tried_again_and_one_under_way_not() -> None:
     order = Order(refunds={"r-1": Refund(amount=usd(100), failure="closed"), "r-2": Refund(amount=usd(50))})
     assert possible(order)["refund"] == ["r-1"]
+
+
+HELD = OrderHeld(order_id="o", reason=HoldReason.MANUAL)
+RECALLED = AllocationRecalled(
+    order_id="o",
+    fulfillment_id="o.1.1",
+    cancellation_id="reroute:1",
+    lines=(LineQuantity(line_id="1", sku="mug", quantity=1),),
+    reroute="elsewhere",
+)
+
+
+@pytest.mark.parametrize(
+    ("do", "of", "mine", "kind", "says"),
+    [
+        ("hold", "", HELD, "same", "you did that a moment ago: Put on hold, manual"),
+        ("reroute", "o.1.1", RECALLED, "same", "you did that a moment ago: mug ×1 called off at a location"),
+        ("reroute", "o.1.1", HELD, "refused", "Route again: "),
+        ("reroute", "o.1.2", RECALLED, "refused", "Route again: "),
+        ("reroute", "o.1.2", None, "refused", "Route again: "),
+    ],
+)
+async def test_what_cannot_be_done_is_said_to_be_done_already_only_by_who_did_that_very_thing(
+    do: Do, of: str, mine: Fact | None, kind: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def load(*_: Any) -> Order:
+        return Order(order_id="o", holds={"manual": ""})
+
+    async def acts(*_: Any) -> list[Act]:
+        return [Act("Ann", sentence(mine, said), MONDAY, True, mine)] if mine else []
+
+    told: list[Notice] = []
+    monkeypatch.setattr(acting, "load", load)
+    monkeypatch.setattr(acting, "acts_since", acts)
+    monkeypatch.setattr(acting, "answer", lambda request, notice, back: told.append(notice))
+    form = Fields(FormData([("seen", MONDAY.isoformat()), ("of", of)]))
+    console: Any = SimpleNamespace(pool=None)
+    await acting.act(Request({"type": "http", "headers": []}), Session("Ann", ""), console, "o", do, form)
+    assert [notice.kind for notice in told] == [kind]
+    assert told[0].text.startswith(says)
