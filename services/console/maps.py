@@ -45,7 +45,10 @@ def equirectangular(point: Point) -> Flat:
 
 def is_contiguous_us(point: Point) -> bool:
     """Whether a map of the contiguous states shows this place."""
-    return 24.0 <= point.lat <= 49.6 and -125.0 <= point.lon <= -66.5
+    if not (24.0 <= point.lat <= 49.6 and -125.0 <= point.lon <= -66.5):
+        return False
+    x, y = place(albers(point), _states_frame())
+    return 0 <= x <= WIDTH and 0 <= y <= HEIGHT
 
 
 @dataclass(frozen=True, slots=True)

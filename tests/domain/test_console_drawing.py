@@ -8,7 +8,7 @@ from math import cos, radians
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ordermill.geo import Point
@@ -62,6 +62,7 @@ def test_a_destination_elsewhere_is_on_a_map_of_that_part_of_the_earth(far):
 POINTS = st.builds(Point, st.floats(-85, 85), st.floats(-180, 180))
 
 
+@example([Point(24.0, -121.0)])
 @given(st.lists(POINTS, min_size=1, max_size=4))
 def test_any_places_are_on_their_map_east_to_the_right_and_north_up(points):
     drawn = draw_map(points)
