@@ -483,6 +483,13 @@ def test_an_order_discount_and_tax_are_shared_over_the_lines_to_the_cent() -> No
     assert sum_of(order) == order.total.minor
 
 
+def test_shipping_is_without_its_tax_also_where_the_prices_hold_theirs() -> None:
+    taxed = {"discounted_price": "14.90", "price": "14.90", "tax_lines": [{"price": "2.48"}]}
+    order = placed(shopify(taxes_included=True, shipping_lines=[taxed], total_price="92.75"))
+    assert (order.shipping, order.shipping_tax, order.tax_included) == (usd(1242), usd(248), True)
+    assert sum_of(order) == order.total.minor
+
+
 def test_what_is_not_shipped_is_left_out_with_its_money() -> None:
     order = placed(sample("shopify/order-create-gift-card-and-tip.json", topic="orders/create"))
     assert [line.sku for line in order.lines] == ["MUG-A"]
@@ -768,6 +775,11 @@ def test_included_taxes_are_not_added_again() -> None:
     assert order.total == usd(875)
 
 
+def test_freight_is_without_its_tax_where_taxes_are_included() -> None:
+    order = placed(edi("SAC*C*D240***500", "TXI*VA*0.83*****I***SHIPPING", *SHIP_TO, ONE_MUG, "TXI*VA*1.40*****I"))
+    assert (order.shipping, order.shipping_tax, order.total) == (usd(417), usd(83), usd(1375))
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
@@ -809,6 +821,29 @@ def test_a_copy_is_noted_and_orders_nothing() -> None:
 
 
 # Point of sale
+
+COLUMNS = "receipt,sold_at,kind,line,sku,qty,unit_price,discount,tax,tax_included,shipping,shipping_tax,total,tender,"
+HOME = "ship_name,ship_street1,ship_city,ship_region,ship_postal,ship_country"
+
+
+def till(*rows: dict[str, str], separator: str = ",", **context: Any) -> Adapted:
+    """A file of these rows of receipt 7, each with its ship-to and paid by card."""
+    columns = (COLUMNS + HOME).split(",")
+    usual = {"receipt": "7", "sold_at": "2026-03-02T10:00:00Z", "kind": "sale", "sku": "MUG-A", "qty": "1"}
+    usual |= {"unit_price": "10.00", "tender": "card"}
+    usual |= dict(zip(HOME.split(","), ["Ada", "1 Elm", "Portland", "ME", "04101", "US"], strict=True))
+    lines = [separator.join((usual | row).get(column, "") for column in columns) for row in rows]
+    return adapt(
+        "pos-csv", "\n".join([separator.join(columns), *lines]).encode(), AdapterContext("sample", MONDAY, **context)
+    )
+
+
+def test_a_tills_shipping_is_without_its_tax_where_prices_hold_it() -> None:
+    money = {"unit_price": "12.00", "tax": "2.00", "tax_included": "yes", "shipping": "5.00", "shipping_tax": "0.83"}
+    order = placed(till(money | {"total": "17.00"}))
+    assert (order.shipping, order.shipping_tax) == (usd(417), usd(83))
+    assert order.total == placed(till(money)).total
+    assert sum_of(order) == order.total.minor
 
 
 def test_a_receipt_is_one_order_and_cash_and_carry_is_none() -> None:

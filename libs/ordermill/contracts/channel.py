@@ -80,7 +80,10 @@ class ChannelMessage(Message):
 
 
 class OrderPlaced(ChannelMessage):
-    """A customer bought something. total = sum(unit_price * quantity - discount + tax) + shipping + shipping_tax."""
+    """A customer bought something. total = sum(unit_price * quantity - discount + tax) + shipping + shipping_tax.
+
+    With `tax_included` the lines' prices hold their tax, and it is not added again. `shipping` never holds its tax.
+    """
 
     type: ClassVar[str] = "oms.channel.order-placed.v1"
     topic: ClassVar[str] = TOPIC

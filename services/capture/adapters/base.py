@@ -202,10 +202,13 @@ def check_size(payload: bytes, max_bytes: int) -> None:
 
 
 def sum_of(order: OrderPlaced) -> int:
-    """What the parts of `order` add up to, in minor units. Its channel's `total` should say the same."""
+    """What the parts of `order` add up to, in minor units. Its channel's `total` should say the same.
+
+    `tax_included` is about the lines: `shipping` never holds its tax.
+    """
     goods = sum(line.unit_price.minor * line.quantity - line.discount.minor for line in order.lines)
-    taxes = 0 if order.tax_included else sum(line.tax.minor for line in order.lines) + order.shipping_tax.minor
-    return goods + taxes + order.shipping.minor
+    taxes = 0 if order.tax_included else sum(line.tax.minor for line in order.lines)
+    return goods + taxes + order.shipping.minor + order.shipping_tax.minor
 
 
 def note_wrong_total(found: Findings, order: OrderPlaced, where: str) -> None:

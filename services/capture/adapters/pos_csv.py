@@ -64,7 +64,7 @@ COLUMNS = {
     "tax": "on the whole line; empty is none",
     "tax_included": "yes or no, whether prices hold the tax; empty is no",
     "currency": "ISO 4217; empty: the channel's",
-    "shipping": "for the receipt; empty is none",
+    "shipping": "for the receipt, its tax in it if tax_included; empty is none",
     "shipping_tax": "for the receipt; empty is none",
     "total": "of the receipt; empty: what its lines add up to",
     "tender": "cash, card, mobile, check, gift-card, account, authorized or unpaid",
@@ -322,9 +322,10 @@ class _Receipt:
         shipping = self._money(first, "shipping", self._shared("shipping"), currency)
         shipping_tax = self._money(first, "shipping_tax", self._shared("shipping_tax"), currency)
         included = self._flag("tax_included")
+        shipping = shipping - shipping_tax if included else shipping
         stated = self._shared("total")
         goods = [line.unit_price * line.quantity - line.discount for line in lines]
-        taxes = [] if included else [*(line.tax for line in lines), shipping_tax]
+        taxes = [shipping_tax] if included else [*(line.tax for line in lines), shipping_tax]
         placed = OrderPlaced(
             channel=self._context.channel,
             external_id=self.external_id,
@@ -482,7 +483,7 @@ def _write(order: OrderPlaced, lost: str) -> bytes:
     common: Row = {
         "tax_included": "yes" if order.tax_included else "no",
         "currency": order.total.currency,
-        "shipping": decimal_of(order.shipping),
+        "shipping": decimal_of(order.shipping + order.shipping_tax if order.tax_included else order.shipping),
         "shipping_tax": decimal_of(order.shipping_tax),
         "total": decimal_of(order.total),
         "tender": _TENDER_OF[order.payment.status],

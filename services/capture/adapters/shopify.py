@@ -9,6 +9,7 @@ cancellations that it shows. Repeats do no harm, capture knows orders and cancel
   the lines is shared over the lines by their goods' price, if the order's total says that it was taken off.
 * Gift cards, tips and lines that need no shipping are left out with their money: the shop fulfills those itself.
   An order of nothing else becomes no message. Duties and fees are added to the shipping.
+* Where `taxes_included`, Shopify's shipping holds its tax as the lines do; ours is without it.
 * Units go in three ways. A refund with restock type `cancel` calls them off; one of goods that were shipped
   (`return`) is the returns' affair; what an order edit took away shows in `current_quantity` alone. Two updates of
   one second have one revision, as `updated_at` counts no finer; the later of them is taken for a repeat.
@@ -378,7 +379,7 @@ class _Order:
                     line.model_copy(update={"discount": line.discount + share})
                     for line, share in zip(lines, shares, strict=True)
                 ]
-        return lines, shipping, shipping_tax
+        return lines, shipping - shipping_tax if self._tax_included else shipping, shipping_tax
 
     def _line(self, line: Json, line_id: str) -> ChannelLine:
         where = f"line {line_id}"
@@ -590,6 +591,7 @@ def _write(order: OrderPlaced, lost: str) -> bytes:
     discounts = Money.sum((line.discount for line in order.lines), order.total.currency)
     taxes = Money.sum((line.tax for line in order.lines), order.total.currency) + order.shipping_tax
     goods = Money.sum((line.unit_price * line.quantity for line in order.lines), order.total.currency)
+    carriage = order.shipping + order.shipping_tax if order.tax_included else order.shipping
     street = [*person.street, "", ""]
     moment = order.placed_at.isoformat()
     document: Json = {
@@ -638,8 +640,8 @@ def _write(order: OrderPlaced, lost: str) -> bytes:
                 "id": _shopify_id("shipping", order.external_id),
                 "code": order.service_level.value,
                 "title": order.service_level.value.capitalize(),
-                "price": decimal_of(order.shipping),
-                "discounted_price": decimal_of(order.shipping),
+                "price": decimal_of(carriage),
+                "discounted_price": decimal_of(carriage),
                 "discount_allocations": [],
                 "tax_lines": _taxes(order.shipping_tax),
             }

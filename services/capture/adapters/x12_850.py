@@ -12,8 +12,9 @@ cost what, as a 997 or TA1 would say it:
 Meaning: BEG01 00 places an order, 01 calls it off (the PO1 lines listed, or all of it), 04 and 05 change it to the
 quantities listed. An order's id is the interchange's sender and the PO number, `sender:number`: two customers may
 count alike. It goes on credit. Allowances (SAC A) are discounts, charges (SAC C) are added to the shipping; those of
-the header are shared over the lines by their price, like header taxes (TXI). AMT*TT is the total; without it the
-total is the sum. A PO date without a time (no DTM*004) is the start of that day in the channel's zone, or in UTC.
+the header are shared over the lines by their price, like header taxes (TXI). Included taxes (TXI07 I) are in charges
+as in prices; our shipping is without its tax. AMT*TT is the total; without it the total is the sum. A PO date without
+a time (no DTM*004) is the start of that day in the channel's zone, or in UTC.
 """
 
 from __future__ import annotations
@@ -552,7 +553,8 @@ class _Order:
             raise Unfit(
                 "mixed-taxes", "some taxes are included in the prices (TXI07 I) and some are not. Send one kind"
             )
-        return shared, shipping, shipping_tax, relations == {"I"}
+        included = relations == {"I"}
+        return shared, shipping - shipping_tax if included else shipping, shipping_tax, included
 
     def _allowance(self, segment: Segment, where: str) -> tuple[Money, Money]:
         """What a SAC takes off and what it adds. SAC05 has two implied decimals (N2), whatever the currency."""
@@ -642,9 +644,9 @@ class _Order:
         for segment in [*self._header, *self._summary]:
             if segment[0] == "AMT" and _at(segment, 1) == "TT":
                 return self._money(_at(segment, 2), "AMT*TT")
-        parts = [line.unit_price * line.quantity - line.discount for line in lines] + [shipping]
+        parts = [line.unit_price * line.quantity - line.discount for line in lines] + [shipping, shipping_tax]
         if not included:
-            parts += [line.tax for line in lines] + [shipping_tax]
+            parts += [line.tax for line in lines]
         return Money.sum(parts, self._currency)
 
     def _extension(self) -> str:
@@ -685,7 +687,7 @@ def _write(order: OrderPlaced, lost: str) -> bytes:
         ["BEG", "00", "SA", number, "", day],
         ["CUR", "BY", order.total.currency],
         ["CSH", "Y" if order.allow_backorder else "N"],
-        *_sac("C", "D240", order.shipping),
+        *_sac("C", "D240", order.shipping + order.shipping_tax if order.tax_included else order.shipping),
         ["DTM", "004", day, time, "UT"],
         ["TD5", *[""] * 11, "CX" if order.service_level is ServiceLevel.EXPEDITED else "ST"],
     ]
