@@ -721,6 +721,16 @@ def test_a_change_of_nothing_says_so() -> None:
     assert codes(edi(beg="BEG*04*SA*PO1**20260302").rejections) == ["no-lines"]
 
 
+@pytest.mark.parametrize("purpose", ["01", "04", "05"])
+def test_a_change_says_which_line_it_means(purpose: str) -> None:
+    beg = f"BEG*{purpose}*SA*PO1**20260302"
+    unnumbered = edi("PO1**2*EA*10**VP*MUG-C", beg=beg)
+    assert (unnumbered.messages, codes(unnumbered.rejections)) == ((), ["no-line-number"])
+    (numbered,) = edi("PO1*3*2*EA*10**VP*MUG-C", beg=beg).messages
+    assert not isinstance(numbered, OrderPlaced)
+    assert numbered.lines == (LineChange(line_id="3", quantity=2),)
+
+
 def test_separators_come_from_the_isa_whatever_they_are() -> None:
     wanted = placed(sample("x12-850/po.edi")).ship_to
     for name in ("po-odd-separators", "po-newline-terminated", "po-bom-indented-nbsp", "po-latin-1"):

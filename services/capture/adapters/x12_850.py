@@ -10,11 +10,11 @@ cost what, as a 997 or TA1 would say it:
 * The whole interchange is rejected: an ISA that can't be read, an interchange number used twice for two contents.
 
 Meaning: BEG01 00 places an order, 01 calls it off (the PO1 lines listed, or all of it), 04 and 05 change it to the
-quantities listed. An order's id is the interchange's sender and the PO number, `sender:number`: two customers may
-count alike. It goes on credit. Allowances (SAC A) are discounts, charges (SAC C) are added to the shipping; those of
-the header are shared over the lines by their price, like header taxes (TXI). Included taxes (TXI07 I) are in charges
-as in prices; our shipping is without its tax. AMT*TT is the total; without it the total is the sum. A PO date without
-a time (no DTM*004) is the start of that day in the channel's zone, or in UTC.
+quantities listed, each with its number (PO101). An order's id is the interchange's sender and the PO number,
+`sender:number`: two customers may count alike. It goes on credit. Allowances (SAC A) are discounts, charges (SAC C)
+are added to the shipping; those of the header are shared over the lines by their price, like header taxes (TXI).
+Included taxes (TXI07 I) are in charges as in prices; our shipping is without its tax. AMT*TT is the total; without it
+the total is the sum. A PO date without a time (no DTM*004) is the start of that day in the channel's zone, or in UTC.
 """
 
 from __future__ import annotations
@@ -514,7 +514,10 @@ class _Order:
             return []
         ids: dict[str, None] = {}
         for number, loop in enumerate(self._line_loops, 1):
-            line_id = _at(loop[0], 1) or str(number)
+            line_id = _at(loop[0], 1) or (str(number) if self.purpose == "00" else "")
+            if not line_id:
+                text = "PO101 is empty: which line of the order is meant? Send its number with each line to change"
+                raise Unfit("no-line-number", text, f"PO1 number {number}")
             line_id_of(line_id, f"PO1 number {number}")
             if line_id in ids:
                 raise Unfit(
