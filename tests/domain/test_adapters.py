@@ -914,6 +914,23 @@ def test_a_void_takes_back_a_line_or_cancels_it_later() -> None:
     assert (whole.external_id, whole.lines) == ("boston/1/481", ())
 
 
+def test_a_void_of_one_unit_leaves_the_others_with_their_share() -> None:
+    sold = {"line": "1", "qty": "3", "discount": "3.00", "tax": "1.35"}
+    other = {"line": "2", "sku": "MUG-B"}
+    order = placed(till(sold, other, {"kind": "void", "line": "1", "qty": "-1"}))
+    assert [(line.sku, line.quantity, line.discount, line.tax) for line in order.lines] == [
+        ("MUG-A", 2, usd(200), usd(90)),
+        ("MUG-B", 1, usd(0), usd(0)),
+    ]
+    assert sum_of(order) == order.total.minor
+
+
+@pytest.mark.parametrize(("units", "code"), [("4", "void-of-nothing"), ("0", "bad-quantity"), ("", "bad-quantity")])
+def test_a_void_takes_no_more_than_was_sold(units: str, code: str) -> None:
+    adapted = till({"line": "1", "qty": "3"}, {"kind": "void", "line": "1", "qty": units})
+    assert (adapted.messages, codes(adapted.rejections)) == ((), [code])
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [

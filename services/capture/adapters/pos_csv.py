@@ -4,9 +4,10 @@ A receipt becomes an order if it is to be shipped (bought in the shop, sent home
 Its id is `store/register/receipt`, or the receipt alone where store and register are empty. What concerns the whole
 receipt (ship-to, total, times …) may stand on its first row or on all; two different values are an error.
 
-`kind`: `sale` (also empty); `void` takes back the line of that number, from this file's receipt or, if the receipt
-came earlier, by cancellation; `void-receipt` cancels the receipt; `return` belongs to the returns and is noted. A void
-alone needs the ship_country again, or it is taken for one of the receipts that were carried out.
+`kind`: `sale` (also empty); `void` takes back so many units of the line of that number, from this file's receipt or,
+if the receipt came earlier, by cancellation; `void-receipt` cancels the receipt; `return` belongs to the returns and is
+noted. A void alone needs the ship_country again, or it is taken for one of the receipts that were carried out. What is
+left of a line keeps its units' share of the line's discount and tax.
 
 Taken are `,` `;` and tab, with or without a BOM, Excel's `sep=` line, decimal commas where the file is separated by
 `;`. A damaged receipt is rejected with its row; others go on. What spreadsheets do to files is recognized by name.
@@ -17,6 +18,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal
@@ -35,6 +37,7 @@ from ordermill.contracts.channel import (
 from ordermill.contracts.fields import Money
 from ordermill.contracts.personal import Person
 from ordermill.ids import derived_id
+from ordermill.money import first_units
 
 from .amounts import decimal_of, money_of
 from .base import (
@@ -244,7 +247,7 @@ class _Receipt:
             else:
                 self._found.note("all-voided", self.where, "every line was voided before it was paid: no order")
         elif voids and whole is None:
-            lines = [LineChange(line_id=self._line_id(at, row), quantity=_units(at, row)) for at, row in voids]
+            lines = [LineChange(line_id=self._line_id(at, row), quantity=self._voided(at, row)) for at, row in voids]
             yield self._canceled(voids[0], "void-" + "-".join(line.line_id for line in lines)[:100], tuple(lines))
         if whole is not None:
             yield self._canceled(whole, "void-receipt", ())
@@ -267,9 +270,10 @@ class _Receipt:
             )
         return kinds["sale"], kinds["void"], kinds["void-receipt"][0] if kinds["void-receipt"] else None
 
-    def _less(self, sales: list[tuple[int, Row]], voids: list[tuple[int, Row]]) -> list[tuple[int, Row, str]]:
-        """The sold rows with their line ids, without those that a void takes back."""
+    def _less(self, sales: list[tuple[int, Row]], voids: list[tuple[int, Row]]) -> list[tuple[int, Row, str, int]]:
+        """The sold rows with their line ids and the units that voids leave of them; none without any left."""
         lines: dict[str, tuple[int, Row]] = {}
+        voided: Counter[str] = Counter()
         for number, (at, row) in enumerate(sales, 1):
             line_id = self._line_id(at, row) if row.get("line") else str(number)
             if line_id in lines:
@@ -277,13 +281,19 @@ class _Receipt:
             lines[line_id] = (at, row)
         for at, row in voids:
             line_id = self._line_id(at, row)
-            if lines.pop(line_id, None) is None:
-                raise Unfit(
-                    "void-of-nothing",
-                    f"voids line {line_id}, and the receipt has none. Correct the number",
-                    f"row {at}",
-                )
-        return [(at, row, line_id) for line_id, (at, row) in lines.items()]
+            voided[line_id] += self._voided(at, row)
+            sold = _units(*lines[line_id]) if line_id in lines else 0
+            if voided[line_id] > sold:
+                text = f"voids {voided[line_id]} units of line {line_id}, and {sold} were sold. Correct the line or qty"
+                raise Unfit("void-of-nothing", text, f"row {at}")
+        left = ((at, row, line_id, _units(at, row) - voided[line_id]) for line_id, (at, row) in lines.items())
+        return [kept for kept in left if kept[3] or kept[2] not in voided]
+
+    def _voided(self, at: int, row: Row) -> int:
+        units = _units(at, row)
+        if units == 0:
+            raise Unfit("bad-quantity", "a void of 0 units. Send how many are taken back", f"row {at}")
+        return units
 
     def _line_id(self, at: int, row: Row) -> str:
         return line_id_of(row.get("line", ""), f"row {at}, line")
@@ -315,9 +325,9 @@ class _Receipt:
                     "sku-as-date", where, f"the SKU {row['sku']} looks as if a spreadsheet made a date of it"
                 )
 
-    def _placed(self, rows: list[tuple[int, Row, str]]) -> OrderPlaced:
+    def _placed(self, rows: list[tuple[int, Row, str, int]]) -> OrderPlaced:
         currency = self._shared("currency") or self._context.currency
-        lines = tuple(self._line(at, row, line_id, currency) for at, row, line_id in rows)
+        lines = tuple(_first(left, self._line(at, row, line_id, currency)) for at, row, line_id, left in rows)
         first = self._rows[0][0]
         shipping = self._money(first, "shipping", self._shared("shipping"), currency)
         shipping_tax = self._money(first, "shipping_tax", self._shared("shipping_tax"), currency)
@@ -448,6 +458,14 @@ class _Receipt:
             region=clean(self._shared("ship_region"), 40),
             postal_code=clean(self._shared("ship_postal"), 16),
         )
+
+
+def _first(units: int, line: ChannelLine) -> ChannelLine:
+    """What is left of the line if that many of its units are."""
+    if units == line.quantity:
+        return line
+    shares = {name: first_units(getattr(line, name), units, line.quantity) for name in ("discount", "tax")}
+    return line.model_copy(update={"quantity": units, **shares})
 
 
 def _units(at: int, row: Row) -> int:
