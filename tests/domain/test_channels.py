@@ -48,3 +48,16 @@ def test_orders_whose_prices_hold_the_tax_are_captured_with_taxed_shipping() -> 
     ):
         assert not adapted.notes
         assert isinstance(taken(*adapted.messages)[1][0], OrderCaptured)
+
+
+# Voids at the till
+
+
+def test_a_line_can_be_voided_twice_and_each_void_sent_twice_counts_once() -> None:
+    def void(hour: int) -> dict[str, str]:
+        return {"kind": "void", "line": "1", "qty": "1", "sold_at": f"2026-03-02T{hour}:00:00Z"}
+
+    sale, first, second = till({"line": "1", "qty": "3"}), till(void(11)), till(void(15))
+    both = till(void(11), void(15))
+    order, _ = taken(*sale.messages, *first.messages, *second.messages, *both.messages, *first.messages)
+    assert order.requested["1"] == 2

@@ -56,7 +56,7 @@ COLUMNS = {
     "receipt": "the receipt's number; required",
     "store": "the shop",
     "register": "the till",
-    "sold_at": "when, ISO 8601, with offset or in the shop's zone; required",
+    "sold_at": "when it was sold, or voided, ISO 8601, with offset or in the shop's zone; required",
     "kind": "sale, void, void-receipt or return; empty is sale",
     "line": "the line's number on the receipt; empty: counted",
     "sku": "required",
@@ -247,10 +247,18 @@ class _Receipt:
             else:
                 self._found.note("all-voided", self.where, "every line was voided before it was paid: no order")
         elif voids and whole is None:
-            lines = [LineChange(line_id=self._line_id(at, row), quantity=self._voided(at, row)) for at, row in voids]
-            yield self._canceled(voids[0], "void-" + "-".join(line.line_id for line in lines)[:100], tuple(lines))
+            yield from self._voids_later(voids)
         if whole is not None:
-            yield self._canceled(whole, "void-receipt", ())
+            yield self._canceled(self._instant(whole[1]["sold_at"]), "void-receipt", ())
+
+    def _voids_later(self, voids: list[tuple[int, Row]]) -> Iterator[OrderCanceled]:
+        """Known by line and time: a line can be voided twice, and a later file may hold the first void again."""
+        units: Counter[tuple[datetime, str]] = Counter()
+        for at, row in voids:
+            units[self._instant(row["sold_at"]), self._line_id(at, row)] += self._voided(at, row)
+        for (voided_at, line_id), count in units.items():
+            line = LineChange(line_id=line_id, quantity=count)
+            yield self._canceled(voided_at, f"void-{voided_at:%Y%m%dT%H%M%S.%fZ}-{line_id}", (line,))
 
     def _by_kind(self) -> tuple[list[tuple[int, Row]], list[tuple[int, Row]], tuple[int, Row] | None]:
         """Sales, voided lines, and the row that voids the receipt; returns are noted."""
@@ -359,12 +367,12 @@ class _Receipt:
         note_wrong_total(self._found, placed, self.where)
         return placed
 
-    def _canceled(self, of: tuple[int, Row], name: str, lines: tuple[LineChange, ...]) -> OrderCanceled:
+    def _canceled(self, at: datetime, name: str, lines: tuple[LineChange, ...]) -> OrderCanceled:
         return OrderCanceled(
             channel=self._context.channel,
             external_id=self.external_id,
-            cancellation_id=name,
-            canceled_at=self._instant(of[1]["sold_at"]),
+            cancellation_id=name[:120],
+            canceled_at=at,
             lines=lines,
             reason="voided at the till",
         )
