@@ -632,13 +632,18 @@ def test_a_shopify_signature_is_checked_over_the_raw_bytes() -> None:
 # X12
 
 
-def edi(*body: str, beg: str = "BEG*00*SA*PO1**20260302", **context: Any) -> Adapted:
+def edi(*body: str, beg: str = "BEG*00*SA*PO1**20260302", usage: str = "P", **context: Any) -> Adapted:
+    text = edi_text(*body, beg=beg, usage=usage)
+    return adapt("x12-850", text.encode(), AdapterContext("sample", MONDAY, **context))
+
+
+def edi_text(*body: str, beg: str = "BEG*00*SA*PO1**20260302", usage: str = "P", control: int = 1) -> str:
     """An interchange around one 850 of these segments, its counts right."""
     segments = ["ST*850*0001", beg, *body]
     segments.append(f"SE*{len(segments) + 1}*0001")
-    isa = f"ISA*00*{' ' * 10}*00*{' ' * 10}*ZZ*{'ACME':15}*ZZ*{'US':15}*260302*0930*U*00401*000000001*0*P*>"
-    text = "~".join([isa, "GS*PO*ACME*US*20260302*0930*1*X*004010", *segments, "GE*1*1", "IEA*1*000000001", ""])
-    return adapt("x12-850", text.encode(), AdapterContext("sample", MONDAY, **context))
+    ends = f"ZZ*{'ACME':15}*ZZ*{'US':15}"
+    isa = f"ISA*00*{' ' * 10}*00*{' ' * 10}*{ends}*260302*0930*U*00401*{control:09}*0*{usage}*>"
+    return "~".join([isa, "GS*PO*ACME*US*20260302*0930*1*X*004010", *segments, "GE*1*1", f"IEA*1*{control:09}", ""])
 
 
 SHIP_TO = ("N1*ST*ACME 17*92*0017", "N3*400 CANAL STREET", "N4*BOSTON*MA*02110")
@@ -823,6 +828,13 @@ def test_a_purchase_order_that_cannot_be_filled_says_why(body: tuple[str, ...], 
 )
 def test_an_unreadable_beginning_rejects_the_order(beg: str, code: str) -> None:
     assert codes(edi(*SHIP_TO, ONE_MUG, beg=beg).rejections) == [code]
+
+
+@pytest.mark.parametrize("units", ["-.0", "-0", ".0", "-5", "-"])
+def test_no_units_are_a_reason_and_stop_no_neighbor(units: str) -> None:
+    text = edi_text(*SHIP_TO, f"PO1*1*{units}*EA*1**VP*MUG-A") + edi_text(*SHIP_TO, ONE_MUG, control=2)
+    adapted = adapt("x12-850", text.encode(), CONTEXT)
+    assert len(adapted.messages) == len(adapted.rejections) == 1
 
 
 def test_a_copy_is_noted_and_orders_nothing() -> None:

@@ -674,7 +674,7 @@ def _whole(text: str, where: str) -> int:
     if _DECIMAL.fullmatch(text):
         whole, _, part = text.partition(".")
         if not part.strip("0") and len(whole) <= 9:
-            return int(whole or "0")
+            return int(whole.removeprefix("-") or "0") * (-1 if whole.startswith("-") else 1)
     raise Unfit("bad-quantity", f"expected whole units and found {text[:20]!r}. Send whole units of the SKU", where)
 
 
