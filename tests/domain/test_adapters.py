@@ -844,13 +844,14 @@ def test_a_copy_is_noted_and_orders_nothing() -> None:
 
 # Point of sale
 
-COLUMNS = "receipt,sold_at,kind,line,sku,qty,unit_price,discount,tax,tax_included,shipping,shipping_tax,total,tender,"
+COLUMNS = "receipt,sold_at,kind,line,sku,qty,unit_price,discount,tax,tax_included,shipping,shipping_tax,total,"
+PAID = "currency,tender,"
 HOME = "ship_name,ship_street1,ship_city,ship_region,ship_postal,ship_country"
 
 
 def till(*rows: dict[str, str], separator: str = ",", **context: Any) -> Adapted:
     """A file of these rows of receipt 7, each with its ship-to and paid by card."""
-    columns = (COLUMNS + HOME).split(",")
+    columns = (COLUMNS + PAID + HOME).split(",")
     usual = {"receipt": "7", "sold_at": "2026-03-02T10:00:00Z", "kind": "sale", "sku": "MUG-A", "qty": "1"}
     usual |= {"unit_price": "10.00", "tender": "card"}
     usual |= dict(zip(HOME.split(","), ["Ada", "1 Elm", "Portland", "ME", "04101", "US"], strict=True))
@@ -888,6 +889,25 @@ def test_decimal_commas_are_read_where_semicolons_separate() -> None:
     order = placed(sample("pos-csv/semicolon-decimal-comma.csv"))
     assert order.lines[0].unit_price == Money(minor=1290, currency="EUR")
     assert order.total == Money(minor=3870, currency="EUR")
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize(
+    ("text", "currency"), [("12.000", "CLP"), ("1.290", "EUR"), ("1,290", "EUR"), ("-1.000", "USD")]
+)
+def test_what_may_be_thousands_or_decimals_is_refused(text: str, currency: str, separator: str) -> None:
+    adapted = till({"unit_price": text, "currency": currency}, separator=separator)
+    assert (adapted.messages, len(adapted.rejections)) == ((), 1)
+    assert "unit_price" in adapted.rejections[0].text
+
+
+@pytest.mark.parametrize(
+    ("text", "currency", "minor"),
+    [("1,290", "KWD", 1290), ("0.500", "EUR", 50), ("1290.000", "EUR", 129000), ("12000", "CLP", 12000)],
+)
+def test_decimals_that_can_be_nothing_else_are_read(text: str, currency: str, minor: int) -> None:
+    order = placed(till({"unit_price": text, "currency": currency}, separator=";"))
+    assert order.lines[0].unit_price == Money(minor=minor, currency=currency)
 
 
 def test_a_shops_own_zone_goes_before_the_channels() -> None:

@@ -10,7 +10,8 @@ noted. A void alone needs the ship_country again, or it is taken for one of the 
 left of a line keeps its units' share of the line's discount and tax.
 
 Taken are `,` `;` and tab, with or without a BOM, Excel's `sep=` line, decimal commas where the file is separated by
-`;`. A damaged receipt is rejected with its row; others go on. What spreadsheets do to files is recognized by name.
+`;`, no separators of thousands. A damaged receipt is rejected with its row; others go on. What spreadsheets do to
+files is recognized by name.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from ordermill.contracts.channel import (
     Payment,
     ServiceLevel,
 )
-from ordermill.contracts.fields import Money
+from ordermill.contracts.fields import MINOR_DIGITS, Money
 from ordermill.contracts.personal import Person
 from ordermill.ids import derived_id
 from ordermill.money import first_units
@@ -110,6 +111,7 @@ _TENDERS: dict[str, Literal["paid", "authorized", "pending", "invoice"]] = {
 _TENDER_OF = {"paid": "card", "invoice": "account", "authorized": "authorized", "pending": "unpaid"}
 _SCIENTIFIC = re.compile(r"[0-9](?:[.,][0-9]+)?E\+[0-9]+", re.IGNORECASE)
 _ERROR = re.compile(r"#(?:REF!|N/A|VALUE!|NAME\?|DIV/0!|NUM!|NULL!)|#{3,}")
+_THOUSANDS = re.compile(r"-?[1-9][0-9]{0,2}[.,][0-9]{3}", re.ASCII)
 _SERIAL_DATE = re.compile(r"[2-6][0-9]{4}(?:[.,][0-9]+)?")
 _AS_DATE = re.compile(
     r"[0-9]{1,2}-(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
@@ -397,6 +399,9 @@ class _Receipt:
         )
 
     def _money(self, at: int, column: str, text: str, currency: str) -> Money:
+        if _THOUSANDS.fullmatch(text) and MINOR_DIGITS.get(currency, 2) != 3:
+            why = f"{column} {text!r} may be thousands or three decimals"
+            raise Unfit("ambiguous-amount", f"{why}. Write it without separators of thousands", f"row {at}")
         plain = text.replace(",", ".") if self._comma and text.count(",") == 1 and "." not in text else text
         try:
             return money_of(plain or "0", currency)
