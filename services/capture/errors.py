@@ -81,8 +81,8 @@ class TooManyParked(Poison):
     def __init__(self, order_id: str, limit: int) -> None:
         self.order_id, self.limit = order_id, limit
         super().__init__(
-            f"order {order_id}: {limit} changes wait for it already, this one is kept as a dead letter. "
-            f"Once the order has come: oms dlq redrive capture --code {self.code}"
+            f"order {order_id}: {limit} changes wait for it already, this one is kept as a dead letter. Once the order "
+            f"has come: oms dlq redrive capture --code {self.code}. If it came by a file or webhook, send that again"
         )
 
 

@@ -31,6 +31,7 @@ from .domain import (
     RecordUnroutable,
     address_faults,
     decide,
+    kept,
     orders,
 )
 
@@ -105,7 +106,7 @@ class Intake:
             country=address.country,
             region=address.region,
             postal_code=address.postal_code,
-            addressee=self._keyring.seal(customer_id, address.person),
+            addressee=self._keyring.seal(customer_id, kept(address.person)),
             fingerprint=self._keyring.fingerprint(address.person),
         )
 

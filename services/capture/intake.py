@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +14,7 @@ import structlog
 
 from ordermill.contracts.capture import OrderChangeRefused, OrderRejected
 from ordermill.decider import Decision
-from ordermill.errors import OrdermillError, Transient
+from ordermill.errors import OrdermillError, Poison, Refused, Transient
 from ordermill.eventlog.engine import Outcome
 from ordermill.ids import order_id_of
 from ordermill.service import deadletters
@@ -67,7 +67,10 @@ class Payloads:
     async def take(
         self, service: RunningService, name: str, payload: bytes, channel: str, topic: str | None = None
     ) -> Taken:
-        """Adapt and decide. Raises UnknownFormat; whatever is wrong with the payload ends in a reason, not an error."""
+        """Adapt and decide. Raises UnknownFormat; whatever is wrong with the payload ends in a reason, not an error.
+
+        Raises what may pass by itself, after the rest was taken and what was turned away is kept: send it again.
+        """
         now = service.engine.clock()
         context = AdapterContext(channel, now, topic=topic, honors_extension=channel in self._trusted)
         adapted = await asyncio.to_thread(adapt, name, payload, context)
@@ -77,12 +80,13 @@ class Payloads:
         ]
         actor = f"channel:{channel}"
         outcomes = await service.execute_many(requests, actor)
+        turned_away = (*adapted.rejections, *_refusals(adapted, outcomes))
+        if turned_away:
+            await self._keep(service, name, payload, channel, turned_away)
         for outcome in outcomes:
-            if outcome.error is not None:
+            if outcome.error is not None and not isinstance(outcome.error, Poison | Refused):
                 raise outcome.error
-        if adapted.rejections:
-            await self._keep(service, name, payload, channel, adapted.rejections)
-        return _taken(adapted, outcomes)
+        return _taken(adapted, turned_away, outcomes)
 
     async def _keep(
         self, service: RunningService, name: str, payload: bytes, channel: str, reasons: Sequence[Reason]
@@ -93,8 +97,15 @@ class Payloads:
         await service.execute([deadletters.keep(letter)], f"channel:{channel}", blobs=blobs)
 
 
-def _taken(adapted: Adapted, outcomes: Sequence[Outcome]) -> Taken:
-    rejected = [str(reason) for reason in adapted.rejections]
+def _refusals(adapted: Adapted, outcomes: Sequence[Outcome]) -> Iterator[Reason]:
+    """Of messages that will never be taken, however often they are sent as things are; they stop no other."""
+    for message, outcome in zip(adapted.messages, outcomes, strict=True):
+        if isinstance(outcome.error, Poison | Refused):
+            yield Reason(outcome.error.code, f"order {message.external_id}", str(outcome.error))
+
+
+def _taken(adapted: Adapted, turned_away: Sequence[Reason], outcomes: Sequence[Outcome]) -> Taken:
+    rejected = [str(reason) for reason in turned_away]
     for outcome in outcomes:
         rejected += [f"{f.external_id}: {'; '.join(f.reasons)}" for f in facts_of(outcome, OrderRejected)]
         rejected += [f"{f.change_id}: {f.reason}" for f in facts_of(outcome, OrderChangeRefused)]

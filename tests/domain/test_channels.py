@@ -5,12 +5,25 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from ordermill.contracts.capture import Event, OrderCaptured
-from ordermill.contracts.channel import ChannelOrder
+import orjson
+import pytest
+
+from ordermill.contracts.base import decode
+from ordermill.contracts.capture import Event, HoldReason, OrderCaptured
+from ordermill.contracts.channel import ChannelOrder, OrderChanged, OrderPlaced
+from ordermill.contracts.personal import Person
+from ordermill.contracts.service import DeadLettered
+from ordermill.eventlog.engine import Engine
+from ordermill.eventlog.memory import MemoryStore
 from ordermill.keyring import Keyring, MemoryKeyStore
+from ordermill.service.metrics import Metrics
+from ordermill.service.running import RunningService
+from ordermill.simulation.providers import MemoryPayments
+from services.capture.app import core
 from services.capture.domain import decide
 from services.capture.domain.order import Order, fold
 from services.capture.handlers import Intake
+from services.capture.intake import Payloads, Taken
 from tests.domain.test_adapters import MONDAY, ONE_MUG, SHIP_TO, edi, shopify, till
 
 INTAKE = Intake(Keyring(MemoryKeyStore(), b"k" * 32))
@@ -61,3 +74,53 @@ def test_a_line_can_be_voided_twice_and_each_void_sent_twice_counts_once() -> No
     both = till(void(11), void(15))
     order, _ = taken(*sale.messages, *first.messages, *second.messages, *both.messages, *first.messages)
     assert order.requested["1"] == 2
+
+
+# An address beyond any label
+
+
+@pytest.mark.parametrize("letter", ["Ж", "𐍈", '"', "\n"])
+def test_an_order_to_the_longest_address_is_captured_and_held(letter: str) -> None:
+    text = letter * 500
+    longest = Person(name=text, company=text, street=(text,) * 4, city=text, phone=text, email=text)
+    (order,) = shopify().messages
+    assert isinstance(order, OrderPlaced)
+    address = order.ship_to.model_copy(update={"person": longest})
+    now, events = taken(order.model_copy(update={"ship_to": address}))
+    assert isinstance(events[0], OrderCaptured)
+    assert [hold.reason for hold in now.holds] == [HoldReason.BAD_ADDRESS]
+    assert "too long" in now.holds[0].note
+    assert now.destination is not None and now.destination.addressee is not None
+    opened = asyncio.run(INTAKE._keyring.open([now.destination.addressee]))[now.destination.addressee]
+    assert opened is not None and longest.name.startswith(opened.name)
+
+
+# Whole payloads
+
+
+async def payload(*messages: ChannelOrder | bytes) -> tuple[list[Any], Taken]:
+    """What capture keeps of one payload of canonical messages, and what it answers."""
+    service = core(INTAKE, MemoryPayments())
+    running = RunningService(service, Engine(MemoryStore(), service.rules(), lambda: MONDAY), Metrics(), 1)
+    lines = [
+        one if isinstance(one, bytes) else orjson.dumps({"type": one.type, **orjson.loads(one.to_json())})
+        for one in messages
+    ]
+    answer = await Payloads(INTAKE).take(running, "canonical", b"\n".join(lines), "sample")
+    found: list[Any] = []
+    async for _, rows in running.engine.store.all_streams():  # type: ignore[attr-defined]
+        found += [decode(row.type, row.data) for row in rows]
+    return found, answer
+
+
+async def test_what_one_order_is_turned_away_for_keeps_no_reason_of_its_neighbors_from_being_kept() -> None:
+    """Sixty changes of an order that has not come, of which fifty may wait, a line that is no order, and an order."""
+    changes = [OrderChanged(channel="sample", external_id="77", revision=n, changed_at=MONDAY) for n in range(1, 61)]
+    (order,) = shopify().messages
+    kept, answer = await payload(*changes, b'{"type": "oms.channel.order-placed.v1", "channel": "sample"}', order)
+    assert [fact.external_id for fact in kept if isinstance(fact, OrderCaptured)] == [order.external_id]
+    (letter,) = (fact for fact in kept if isinstance(fact, DeadLettered))
+    assert letter.code == "capture.not-adapted"
+    assert len(answer.rejected) == 11
+    assert sum("capture.too-many-parked" in reason for reason in answer.rejected) == 10
+    assert answer.rejected[0] in letter.reason

@@ -3,6 +3,7 @@
 Pure: time and ids come in with the commands, personal data comes in sealed.
 """
 
+from .addresses import kept
 from .commands import (
     CancelOrder,
     CaptureExchange,
@@ -48,6 +49,7 @@ __all__ = [
     "address_faults",
     "decide",
     "evolve",
+    "kept",
     "orders",
     "refund_of",
     "status_of",

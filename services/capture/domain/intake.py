@@ -11,6 +11,7 @@ from ordermill.contracts.capture import OrderCaptured, OrderLine
 from ordermill.contracts.channel import Address, ChannelLine, Payment
 from ordermill.contracts.fields import MAX_MINOR, Money
 
+from .addresses import CUT, kept
 from .commands import CaptureExchange, CaptureOrder
 
 MAX_UNITS = 1_000_000
@@ -64,6 +65,8 @@ def address_faults(address: Address) -> tuple[str, ...]:
             faults.append("no postal code")
         elif not shape.fullmatch(code):
             faults.append(f"{code!r} does not look like a postal code of {country}")
+    if kept(person) != person:
+        faults.append(f"too long to be kept: its texts are cut to {CUT} characters")
     return tuple(faults)
 
 
