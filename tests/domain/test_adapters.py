@@ -837,6 +837,33 @@ def test_no_units_are_a_reason_and_stop_no_neighbor(units: str) -> None:
     assert len(adapted.messages) == len(adapted.rejections) == 1
 
 
+ELSEWHERE = ("N1*ST*STORE 99*92*0099", "N3*9 ELM STREET", "N4*DALLAS*TX*75201")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        (*SHIP_TO, ONE_MUG, *ELSEWHERE),
+        (*SHIP_TO, *ELSEWHERE, ONE_MUG),
+        (*SHIP_TO, ONE_MUG, "N1*ST**92*0099"),
+        (*SHIP_TO, ONE_MUG, "SDQ*EA*92*0017*4*0018*6"),
+        ("N1*BY*ACME", *SHIP_TO[1:], ONE_MUG, *ELSEWHERE),
+        ("N1*BY*ACME", *SHIP_TO[1:], ONE_MUG, "SDQ*EA*92*0017*1"),
+    ],
+)
+@pytest.mark.parametrize("purpose", ["00", "04"])
+def test_goods_for_several_addresses_do_not_all_go_to_one(body: tuple[str, ...], purpose: str) -> None:
+    adapted = edi(*body, beg=f"BEG*{purpose}*SA*PO1**20260302")
+    assert (adapted.messages, codes(adapted.rejections)) == ((), ["several-addresses"])
+
+
+def test_an_address_said_again_is_the_same_one() -> None:
+    assert (
+        placed(edi(*SHIP_TO, ONE_MUG, *SHIP_TO, "SDQ*EA*92*0017*1")).ship_to == placed(edi(*SHIP_TO, ONE_MUG)).ship_to
+    )
+    assert placed(edi(*SHIP_TO, ONE_MUG, "N1*ST*ACME*92*0017", "N1*VN*US*92*1"))
+
+
 def test_a_copy_is_noted_and_orders_nothing() -> None:
     adapted = edi(*SHIP_TO, ONE_MUG, beg="BEG*07*SA*PO1**20260302")
     assert (adapted.messages, adapted.rejections, codes(adapted.notes)) == ((), (), ["copy"])

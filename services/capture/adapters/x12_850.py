@@ -11,10 +11,11 @@ cost what, as a 997 or TA1 would say it:
 
 Meaning: BEG01 00 places an order, 01 calls it off (the PO1 lines listed, or all of it), 04 and 05 change it to the
 quantities listed, each with its number (PO101). An order's id is the interchange's sender and the PO number,
-`sender:number`: two customers may count alike. It goes on credit. Allowances (SAC A) are discounts, charges (SAC C)
-are added to the shipping; those of the header are shared over the lines by their price, like header taxes (TXI).
-Included taxes (TXI07 I) are in charges as in prices; our shipping is without its tax. AMT*TT is the total; without it
-the total is the sum. A PO date without a time (no DTM*004) is the start of that day in the channel's zone, or in UTC.
+`sender:number`: two customers may count alike. It goes to one address, and on credit. Allowances (SAC A) are discounts,
+charges (SAC C) are added to the shipping; those of the header are shared over the lines by their price, like header
+taxes (TXI). Included taxes (TXI07 I) are in charges as in prices; our shipping is without its tax. AMT*TT is the total;
+without it the total is the sum. A PO date without a time (no DTM*004) is the start of that day in the channel's zone,
+or in UTC.
 """
 
 from __future__ import annotations
@@ -357,6 +358,7 @@ class _Order:
         self._check_totals()
 
     def placed(self) -> OrderPlaced:
+        self._check_one_address()
         lines, shipping, shipping_tax, included = self._priced()
         cash = self._only(self._header, "CSH")
         carrier = self._only(self._header, "TD5")
@@ -382,6 +384,7 @@ class _Order:
 
     def changed(self) -> Iterator[OrderChanged]:
         """The change in two: the units, then the address. If one comes too late, the other still counts."""
+        self._check_one_address()
         if self.purpose == "05":
             self._found.note("replaced", self._where, "BEG01 05 replaces: read as a change to the quantities listed")
         changed_at = self._sent_at()
@@ -506,6 +509,18 @@ class _Order:
             region=clean(region, 40),
             postal_code=clean(_at(place, 3), 16),
         )
+
+    def _check_one_address(self) -> None:
+        """Raises Unfit where goods go elsewhere than to the first ship-to of the header."""
+        advice = "an order goes to one address. Send one for each address"
+        first = self._parties.get("ST", [["N1"]])
+        for where, ship_to in _ship_tos(self._transaction.segments):
+            if not _same_place(first, ship_to):
+                raise Unfit("several-addresses", f"N1*ST is not the header's: {advice}", where)
+        for number, loop in enumerate(self._line_loops, 1):
+            stores = {store for segment in loop if segment[0] == "SDQ" for store in map(str.strip, segment[3::2])}
+            if stores - {"", _at(first[0], 4)}:
+                raise Unfit("several-addresses", f"SDQ sends units to other stores: {advice}", f"PO1 number {number}")
 
     def _line_ids(self) -> list[str]:
         if not self._line_loops:
@@ -657,6 +672,34 @@ class _Order:
         loop: list[Segment] = [segment for segments in (self._header, *self._parties.values()) for segment in segments]
         start = next((at for at, one in enumerate(loop) if one[:3] == ["N9", "ZZ", _TAG]), len(loop))
         return "".join(one[1] for one in loop[start + 1 :] if one[0] == "MSG" and len(one) > 1)
+
+
+def _ship_tos(segments: list[Segment]) -> Iterator[tuple[str, list[Segment]]]:
+    """Each N1*ST with its address, and where it stands."""
+    where, lines = "header", 0
+    party: list[Segment] = []
+    for segment in segments:
+        if segment[0] in ("N1", "PO1", "CTT", "SE") and party:
+            yield where, party
+            party = []
+        if segment[0] == "PO1":
+            lines += 1
+            where = f"PO1 number {lines}"
+        elif segment[0] == "N1" and _at(segment, 1) == "ST":
+            party = [segment]
+        elif party:
+            party.append(segment)
+
+
+def _same_place(one: list[Segment], other: list[Segment]) -> bool:
+    """By their addresses if both have one, else by their codes."""
+    addresses = [
+        [[text.strip().upper() for text in segment[1:]] for segment in party if segment[0] in ("N3", "N4")]
+        for party in (one, other)
+    ]
+    if all(addresses):
+        return addresses[0] == addresses[1]
+    return _at(one[0], 4) == _at(other[0], 4) != ""
 
 
 def _contact(party: list[Segment], kind: str) -> str:
