@@ -790,6 +790,33 @@ def test_included_taxes_are_not_added_again() -> None:
     assert order.total == usd(875)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        ("SAC*A*C310***500*******01", *SHIP_TO, ONE_MUG),
+        ("SAC*C*D240***500*******05", *SHIP_TO, ONE_MUG),
+        (*SHIP_TO, ONE_MUG, "SAC*A*C310***5*******15"),
+        (*SHIP_TO, ONE_MUG, "TXI*ST*5*****O"),
+        ("TXI*ST*5*****O", *SHIP_TO, ONE_MUG),
+    ],
+)
+def test_what_is_settled_elsewhere_or_for_information_is_noted_and_not_counted(body: tuple[str, ...]) -> None:
+    adapted = edi(*body)
+    assert placed(adapted).total == usd(875)
+    assert codes(adapted.notes) in (["no-allowance"], ["no-tax"])
+
+
+def test_money_that_stands_behind_the_parties_is_the_orders() -> None:
+    behind = edi(*SHIP_TO, "SAC*A*C310***75", "TXI*ST*0.50", ONE_MUG)
+    assert placed(behind).total == usd(850)
+    assert placed(behind) == placed(edi("SAC*A*C310***75", "TXI*ST*0.50", *SHIP_TO, ONE_MUG))
+
+
+@pytest.mark.parametrize("basis", ["PP", "PO", "PT", "PY", "PA", "PM"])
+def test_a_price_by_weight_length_or_time_is_no_price_of_one(basis: str) -> None:
+    assert codes(edi(*SHIP_TO, f"PO1*1*2*EA*3.50*{basis}*VP*BEEF-CASE").rejections) == ["price-basis"]
+
+
 def test_freight_is_without_its_tax_where_taxes_are_included() -> None:
     order = placed(edi("SAC*C*D240***500", "TXI*VA*0.83*****I***SHIPPING", *SHIP_TO, ONE_MUG, "TXI*VA*1.40*****I"))
     assert (order.shipping, order.shipping_tax, order.total) == (usd(417), usd(83), usd(1375))
@@ -811,6 +838,7 @@ def test_freight_is_without_its_tax_where_taxes_are_included() -> None:
         ((*SHIP_TO, ONE_MUG, "CTT*2"), "wrong-line-count"),
         ((*SHIP_TO, ONE_MUG, "CTT*1*7"), "wrong-hash-total"),
         ((*SHIP_TO, ONE_MUG, "SAC*A*C310***1.50"), "bad-allowance"),
+        ((*SHIP_TO, ONE_MUG, "TXI*ST*1*****S"), "tax-relation"),
         (("CUR*BY*USD", *SHIP_TO, ONE_MUG, "CUR*BY*EUR"), "several-currencies"),
         (("CUR*BY*DOLLARS", *SHIP_TO, ONE_MUG), "bad-currency"),
         ((*SHIP_TO, ONE_MUG, "TXI*ST*1*****I", "PO1*2*1*EA*1**VP*B", "TXI*ST*1*****A"), "mixed-taxes"),

@@ -13,9 +13,9 @@ Meaning: BEG01 00 places an order, 01 calls it off (the PO1 lines listed, or all
 quantities listed, each with its number (PO101). An order's id is the interchange's sender and the PO number,
 `sender:number`: two customers may count alike. It goes to one address, and on credit. Allowances (SAC A) are discounts,
 charges (SAC C) are added to the shipping; those of the header are shared over the lines by their price, like header
-taxes (TXI). Included taxes (TXI07 I) are in charges as in prices; our shipping is without its tax. AMT*TT is the total;
-without it the total is the sum. A PO date without a time (no DTM*004) is the start of that day in the channel's zone,
-or in UTC.
+taxes (TXI). What SAC12 settles elsewhere and taxes for information (TXI07 O) are noted. Included taxes (TXI07 I) are in
+charges as in prices; our shipping is without its tax. AMT*TT is the total; without it the total is the sum. A PO date
+without a time (no DTM*004) is the start of that day in the channel's zone, or in UTC.
 """
 
 from __future__ import annotations
@@ -67,8 +67,26 @@ _UNITS = frozenset({"EA", "UN", "PC"})
 _NOT_EACH = frozenset(
     {"HF", "HP", "HT", "LC", "LD", "LM", "PD", "PN", "PS", "QH", "QS", "RC", "RD", "RM"}
     | {"TC", "TD", "TF", "TM", "TP", "TT", "WC", "WD", "WM"}
+    | {"ML", "PA", "PF", "PG", "PK", "PL", "PO", "PP", "PT", "PY"}
+    | {"BW", "DP", "ME", "PB", "PM", "PU", "SA", "SM", "WI"}
 )
-"""Element 639: prices per dozen, hundred, thousand and so on."""
+"""Element 639: prices per dozen, hundred, thousand and so on; by weight, volume or length; by time."""
+_SETTLED_ELSEWHERE = {
+    "01": "bill back",
+    "03": "the vendor's check",
+    "04": "a credit to the account",
+    "05": "paid by the vendor",
+    "09": "issued by the vendor",
+    "10": "issued by the reseller",
+    "11": "denied",
+    "12": "canceled",
+    "15": "for information",
+    "20": "into an accrual fund",
+    "21": "into a flat fund",
+}
+"""Element 331: allowances and charges that are not on this order's bill."""
+_OF_THE_ORDER = frozenset({"AMT", "CSH", "CUR", "DTM", "SAC", "TXI"})
+"""Segments that are about the whole order also where they stand behind its parties."""
 _FAST = frozenset({"9A", "AM", "CE", "CX", "ES", "GP", "IE", "IX", "ND", "NF", "NM", "ON", "SA", "SC", "SE", "SM"})
 """Element 284: faster than the ground."""
 _BACKORDER = frozenset({"Y", "O", "BK"})
@@ -343,6 +361,8 @@ class _Order:
             elif segment[0] == "CTT":
                 into = summary
                 into.append(segment)
+            elif segment[0] in _OF_THE_ORDER and not self._line_loops:
+                self._header.append(segment)
             else:
                 into.append(segment)
         self._summary = summary
@@ -550,7 +570,7 @@ class _Order:
             if segment[0] == "SAC":
                 allowed, charged = self._allowance(segment, self._where)
                 off, shipping = off + allowed, shipping + charged
-            elif segment[0] == "TXI" and _at(segment, 2):
+            elif self._counts(segment, self._where):
                 relations.add(_at(segment, 7))
                 if _at(segment, 10) == _SHIPPING:
                     shipping_tax = shipping_tax + self._tax(segment)
@@ -583,6 +603,10 @@ class _Order:
                 "no-allowance", where, f"SAC01 {kind[:4]!r} ({code[:8]}) is no allowance or charge of this order"
             )
             return zero, zero
+        if handling := _SETTLED_ELSEWHERE.get(_at(segment, 12)):
+            text = f"SAC {code[:8]} is {handling} (SAC12 {_at(segment, 12)}): not taken off or added here"
+            self._found.note("no-allowance", where, text)
+            return zero, zero
         if not re.fullmatch(r"-?[0-9]{1,18}", amount, re.ASCII):
             raise Unfit(
                 "bad-allowance",
@@ -596,6 +620,18 @@ class _Order:
         if code not in _FREIGHT:
             self._found.note("charge", where, f"the charge {code[:8]} of {decimal_of(money)} is added to the shipping")
         return zero, money
+
+    def _counts(self, segment: Segment, where: str) -> bool:
+        """Whether a segment is a tax of an amount that is added (TXI07 A or none) or included (I)."""
+        if segment[0] != "TXI" or not _at(segment, 2):
+            return False
+        relation = _at(segment, 7)
+        if relation == "O":
+            self._found.note("no-tax", where, f"TXI {_at(segment, 1)[:8]} is for information (TXI07 O): not added")
+            return False
+        if relation not in ("", "A", "I"):
+            raise Unfit("tax-relation", f"TXI07 is {relation[:4]!r}. Taken are A added, I included, O for information")
+        return True
 
     def _tax(self, segment: Segment) -> Money:
         return self._money(_at(segment, 2), "TXI02")
@@ -623,7 +659,7 @@ class _Order:
             if segment[0] == "SAC":
                 allowed, charged = self._allowance(segment, f"{self._where}, {where}")
                 discount, charges = discount + allowed, charges + charged
-            elif segment[0] == "TXI" and _at(segment, 2):
+            elif self._counts(segment, f"{self._where}, {where}"):
                 relations.add(_at(segment, 7))
                 tax = tax + self._tax(segment)
         title = " ".join(_at(segment, 5) for segment in loop if segment[0] == "PID" and _at(segment, 1) == "F")
