@@ -784,6 +784,35 @@ def test_a_date_alone_is_the_start_of_that_day_in_the_channels_zone() -> None:
     assert placed(edi(*SHIP_TO, ONE_MUG, zone=NEW_YORK)).placed_at == datetime(2026, 3, 2, 5, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    ("day", "zone", "utc"),
+    [
+        ("20260302", "ET", "2026-03-02T14:15"),
+        ("20260702", "ET", "2026-07-02T13:15"),
+        ("20260702", "ES", "2026-07-02T14:15"),
+        ("20260302", "ED", "2026-03-02T13:15"),
+        ("20260302", "CT", "2026-03-02T15:15"),
+        ("20260702", "MT", "2026-07-02T15:15"),
+        ("20260702", "PD", "2026-07-02T16:15"),
+        ("20260302", "NS", "2026-03-02T12:45"),
+        ("20260302", "UT", "2026-03-02T09:15"),
+        ("20260302", "09", "2026-03-02T00:15"),
+        ("20260302", "20", "2026-03-02T14:15"),
+        ("20260302", "LT", "2026-03-02T08:15"),
+        ("20260302", "", "2026-03-02T08:15"),
+    ],
+)
+def test_a_time_is_read_in_the_zone_it_names(day: str, zone: str, utc: str) -> None:
+    adapted = edi(f"DTM*004*{day}*0915*{zone}", *SHIP_TO, ONE_MUG, zone=ZoneInfo("Europe/Berlin"))
+    assert placed(adapted).placed_at.isoformat()[:16] == utc
+    assert not adapted.notes
+
+
+def test_a_zone_that_is_not_known_is_noted() -> None:
+    adapted = edi("DTM*004*20260302*0915*QQ", *SHIP_TO, ONE_MUG)
+    assert (codes(adapted.notes), placed(adapted).placed_at.hour) == (["other-zone"], 9)
+
+
 def test_included_taxes_are_not_added_again() -> None:
     order = placed(edi(*SHIP_TO, ONE_MUG, "TXI*VA*1.40*****I"))
     assert order.tax_included

@@ -14,8 +14,9 @@ quantities listed, each with its number (PO101). An order's id is the interchang
 `sender:number`: two customers may count alike. It goes to one address, and on credit. Allowances (SAC A) are discounts,
 charges (SAC C) are added to the shipping; those of the header are shared over the lines by their price, like header
 taxes (TXI). What SAC12 settles elsewhere and taxes for information (TXI07 O) are noted. Included taxes (TXI07 I) are in
-charges as in prices; our shipping is without its tax. AMT*TT is the total; without it the total is the sum. A PO date
-without a time (no DTM*004) is the start of that day in the channel's zone, or in UTC.
+charges as in prices; our shipping is without its tax. AMT*TT is the total; without it the total is the sum. DTM*004 is
+when it was placed, in the zone that DTM04 names, else the channel's, else UTC. A PO date alone is the start of that day
+in the channel's zone.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 from ordermill.contracts.channel import (
     Address,
@@ -98,6 +100,24 @@ _STATES = re.compile(
 )
 """What USPS takes as states: territories and military mail, too."""
 _PROVINCES = re.compile("AB|BC|MB|N[BLSTU]|ON|PE|QC|SK|YT")
+_PLACES = {
+    "A": ("America/Anchorage", -9),
+    "C": ("America/Chicago", -6),
+    "E": ("America/New_York", -5),
+    "H": ("Pacific/Honolulu", -10),
+    "M": ("America/Denver", -7),
+    "N": ("America/St_Johns", -3.5),
+    "P": ("America/Los_Angeles", -8),
+    "T": ("America/Halifax", -4),
+}
+_ZONES: dict[str, tzinfo] = {
+    **dict.fromkeys(("UT", "GM", "Z"), UTC),
+    **{f"{place}T": ZoneInfo(name) for place, (name, _) in _PLACES.items()},
+    **{f"{place}S": timezone(timedelta(hours=hours)) for place, (_, hours) in _PLACES.items()},
+    **{f"{place}D": timezone(timedelta(hours=hours + 1)) for place, (_, hours) in _PLACES.items()},
+    **{f"{hours:02}": timezone(timedelta(hours=hours if hours <= 12 else hours - 25)) for hours in range(1, 25)},
+}
+"""Element 623: a place's time, its standard or its daylight time; 01 to 12 are hours ahead of UTC, 13 to 24 behind."""
 _TAG = "ORDERMILL"
 _SHIPPING = "SHIPPING"
 _ISA = re.compile(r"ISA[^A-Za-z0-9\s]")
@@ -479,10 +499,12 @@ class _Order:
         zone = self._context.zone or UTC
         for segment in self._header:
             if segment[0] == "DTM" and _at(segment, 1) == "004" and _at(segment, 3):
-                coded = _at(segment, 4) in ("UT", "GM", "Z")
-                return instant_of(
-                    _moment(_at(segment, 2), _at(segment, 3)).isoformat(), "DTM*004", UTC if coded else zone
-                )
+                code = _at(segment, 4)
+                if code not in ("", "LT", *_ZONES):
+                    text = f"DTM04 {code[:4]!r} is no zone that is known here: the channel's is taken"
+                    self._found.note("other-zone", self._where, text)
+                moment = _moment(_at(segment, 2), _at(segment, 3)).isoformat()
+                return instant_of(moment, "DTM*004", _ZONES.get(code, zone))
         return instant_of(_moment(_at(self._beg, 5), "0000").isoformat(), "BEG05", zone)
 
     def _sent_at(self) -> datetime:
