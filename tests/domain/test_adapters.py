@@ -549,6 +549,52 @@ def test_a_refund_and_the_update_after_it_cancel_under_one_id() -> None:
     assert alone == sample("shopify/order-updated.json", topic="orders/updated").messages[0]
 
 
+def mugs(quantity: int, refunds: Iterable[tuple[int, str]], shipped: int = 0, to_ship: int = 0) -> Adapted:
+    """An update of an order of mugs: these units refunded, so many shipped, so many still to ship."""
+    back = [
+        {"id": 900 + at, "created_at": f"2026-03-02T1{at}:00:00Z"}
+        | {"refund_line_items": [{"line_item_id": 11, "quantity": units, "restock_type": restock}]}
+        for at, (units, restock) in enumerate(refunds)
+    ]
+    status = ("fulfilled" if not to_ship else "partial") if shipped else None
+    mug = {"id": 11, "sku": "MUG-A", "price": "12.00", "quantity": quantity, "fulfillable_quantity": to_ship}
+    mug |= {"current_quantity": quantity - sum(units for units, _ in refunds), "fulfillment_status": status}
+    sent = [{"id": 5, "status": "success", "line_items": [{"id": 11, "quantity": shipped}]}] if shipped else []
+    return shopify("orders/updated", line_items=[mug], refunds=back, fulfillments=sent, fulfillment_status=status)
+
+
+@pytest.mark.parametrize(
+    ("adapted", "called_off", "wanted"),
+    [
+        (mugs(2, [(1, "no_restock")], to_ship=1), [("refund-900", 1)], 1),
+        (mugs(2, [(1, "no_restock")], shipped=1), [("refund-900", 1)], 1),  # and then the other one shipped
+        (mugs(2, [(1, "no_restock")], shipped=2), [], 2),  # it had shipped
+        (mugs(3, [(1, "no_restock")], shipped=1, to_ship=1), [("refund-900", 1)], 2),
+        (mugs(3, [(1, "no_restock")], shipped=2, to_ship=1), [], 3),
+        (mugs(4, [(1, "cancel"), (1, "no_restock")], shipped=2, to_ship=1), [("refund-900", 1)], 3),
+        (mugs(4, [(1, "return"), (2, "no_restock")], shipped=2), [("refund-901", 2)], 2),
+        (mugs(3, [(1, "no_restock"), (1, "no_restock")], shipped=2), [("refund-900", 1)], 2),
+    ],
+)
+def test_what_is_refunded_before_it_shipped_is_called_off_and_stays_so(
+    adapted: Adapted, called_off: list[tuple[str, int]], wanted: int
+) -> None:
+    canceled = [message for message in adapted.messages if isinstance(message, OrderCanceled)]
+    assert [(one.cancellation_id, one.lines[0].quantity) for one in canceled] == called_off
+    changes = [line for message in adapted.messages if isinstance(message, OrderChanged) for line in message.lines]
+    assert changes == [LineChange(line_id="11", quantity=wanted)]
+
+
+def test_a_shop_that_does_not_say_what_it_shipped_leaves_it_to_capture_what_is_called_off() -> None:
+    refund = {"line_item_id": 11, "quantity": 1, "restock_type": "no_restock"}
+    refunds = [{"id": 900, "created_at": "2026-03-02T12:00:00Z", "refund_line_items": [refund]}]
+    mug = {"id": 11, "sku": "MUG-A", "price": "12.00", "quantity": 3, "current_quantity": 2}
+    mug |= {"fulfillable_quantity": 1, "fulfillment_status": "partial"}
+    first, *_ = shopify("orders/updated", line_items=[mug], refunds=refunds, fulfillment_status="partial").messages
+    assert isinstance(first, OrderCanceled)
+    assert first.lines == (LineChange(line_id="11", quantity=1),)
+
+
 def test_without_a_topic_a_canceled_order_is_placed_and_canceled() -> None:
     document = (SAMPLES / "shopify" / "order-cancelled.json").read_bytes()
     order, canceled = adapt("shopify", document, CONTEXT).messages

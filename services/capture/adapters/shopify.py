@@ -11,8 +11,9 @@ cancellations that it shows. Repeats do no harm, capture knows orders and cancel
   An order of nothing else becomes no message. Duties and fees are added to the shipping.
 * Where `taxes_included`, Shopify's shipping holds its tax as the lines do; ours is without it.
 * Units go in three ways. A refund with restock type `cancel` calls them off; one of goods that were shipped
-  (`return`) is the returns' affair; what an order edit took away shows in `current_quantity` alone. Two updates of
-  one second have one revision, as `updated_at` counts no finer; the later of them is taken for a repeat.
+  (`return`) is the returns' affair; what an order edit took away shows in `current_quantity` alone. A refund without
+  restock may be of either kind: it calls off what is neither in the `fulfillments` nor in `fulfillable_quantity`.
+  Two updates of one second have one revision, as `updated_at` counts no finer; the later of them is taken for a repeat.
 """
 
 from __future__ import annotations
@@ -293,13 +294,40 @@ class _Order:
         )
 
     def partly_canceled(self) -> Iterator[OrderCanceled]:
-        shipped = {
-            line_id: line.get("fulfillment_status") in ("partial", "fulfilled")
+        off = {
+            line_id: self._off_unsaid(line, line_id)
             for line_id, line in zip(self._ids, self._lines, strict=True)
             if _ships(line)
         }
+        for refund in sorted(_objects(self._order, "refunds"), key=lambda refund: str(refund.get("created_at") or "")):
+            yield from _canceled_by(refund, self.external_id, off, self._context)
+
+    def _off_unsaid(self, line: Json, line_id: str) -> int:
+        """How many of the units that were refunded without saying whether they had shipped are called off.
+
+        Those that the shop has neither shipped nor still to ship. Where it does not say what it has shipped, all of
+        them: capture knows what has left, and calls none of that off.
+        """
+        units: Counter[str | None] = Counter()
         for refund in _objects(self._order, "refunds"):
-            yield from _canceled_by(refund, self.external_id, shipped, self._context)
+            for refunded, quantity, restock in _refunded_units(refund):
+                units[restock if restock in ("cancel", "return") else None] += quantity if refunded == line_id else 0
+        shipped, to_ship = self._shipped[line_id], line.get("fulfillable_quantity")
+        if to_ship is None or (line.get("fulfillment_status") in ("partial", "fulfilled") and not shipped):
+            return units[None]
+        gone = self._after_edits(line, line_id) - shipped - _count(line, "fulfillable_quantity", line_id)
+        return min(max(gone - units["cancel"], 0), units[None])
+
+    @cached_property
+    def _shipped(self) -> Counter[str]:
+        """Units in the shop's fulfillments, those under way included."""
+        units: Counter[str] = Counter()
+        for fulfillment in _objects(self._order, "fulfillments"):
+            if fulfillment.get("status") not in ("cancelled", "error", "failure"):
+                for line in _objects(fulfillment, "line_items"):
+                    line_id = _id_of(line.get("id"), "the id of a fulfillment's line")
+                    units[line_id] += _count(line, "quantity", line_id)
+        return units
 
     @cached_property
     def _refunded(self) -> Counter[str]:
@@ -473,16 +501,15 @@ class _Order:
 def _refunded_alone(refund: Json, context: AdapterContext, found: Findings) -> Iterator[OrderCanceled]:
     """A refunds/create webhook: it brings its lines along."""
     external_id = _id_of(refund.get("order_id"), "the refund's order_id")
-    shipped: dict[str, bool] = {}
+    off: dict[str, int] = {}
     for entry in _objects(refund, "refund_line_items"):
         line = entry.get("line_item")
         line = line if isinstance(line, dict) else {}
         if _ships(line):
-            shipped[_id_of(entry.get("line_item_id"), "line_item_id")] = line.get("fulfillment_status") in (
-                "partial",
-                "fulfilled",
-            )
-    canceled = list(_canceled_by(refund, external_id, shipped, context))
+            untouched = line.get("fulfillment_status") not in ("partial", "fulfilled")
+            line_id = _id_of(entry.get("line_item_id"), "line_item_id")
+            off[line_id] = off.get(line_id, 0) + (_count(entry, "quantity", line_id) if untouched else 0)
+    canceled = list(_canceled_by(refund, external_id, off, context))
     if not canceled:
         note = "gives money back and calls no unit off: returned goods are the returns' affair"
         found.note("money-only", f"refund {refund.get('id')}", note)
@@ -490,13 +517,16 @@ def _refunded_alone(refund: Json, context: AdapterContext, found: Findings) -> I
 
 
 def _canceled_by(
-    refund: Json, external_id: str, shipped: dict[str, bool], context: AdapterContext
+    refund: Json, external_id: str, off: dict[str, int], context: AdapterContext
 ) -> Iterator[OrderCanceled]:
-    """The units that `refund` calls off: restocked as canceled, or of lines of which nothing was shipped."""
+    """The units that `refund` calls off: restocked as canceled, or unsaid and still in `off`, which it uses up."""
     units: Counter[str] = Counter()
     for line_id, quantity, restock in _refunded_units(refund):
-        if line_id in shipped and (restock == "cancel" or (restock != "return" and not shipped[line_id])):
+        if line_id in off and restock == "cancel":
             units[line_id] += quantity
+        elif restock != "return" and (less := min(quantity, off.get(line_id, 0))):
+            units[line_id] += less
+            off[line_id] -= less
     if units:
         yield OrderCanceled(
             channel=context.channel,
