@@ -523,25 +523,35 @@ def test_an_update_tells_edits_from_cancellations_and_returns() -> None:
                 LineChange(line_id=mug_b, quantity=1),  # the refund above took one away
                 LineChange(line_id=mug_c, quantity=1),  # it came back, after it was shipped
             ),
+        ),
+        OrderChanged(
+            channel="sample",
+            external_id="5521190034427",
+            revision=int(at.timestamp()) * 1_000_000 + 1,
+            changed_at=at,
             payment=Payment(status="paid"),
         ),
     )
 
 
-def test_an_address_changes_apart_from_the_units_so_that_one_may_come_too_late() -> None:
-    units, address = shopify("orders/updated").messages
-    assert isinstance(units, OrderChanged)
-    assert isinstance(address, OrderChanged)
-    assert (len(units.lines), units.ship_to) == (2, None)
-    assert (address.lines, address.payment) == ((), None)
-    assert address.ship_to is not None
-    assert address.revision == units.revision + 1
+def parts_of(adapted: Adapted) -> list[str]:
+    """What each change is about, in the order of their revisions, which follow on each other."""
+    changes = [message for message in adapted.messages if isinstance(message, OrderChanged)]
+    assert [change.revision - changes[0].revision for change in changes] == list(range(len(changes)))
+    about = (change.model_dump(include={"lines", "payment", "ship_to"}).items() for change in changes)
+    return [" ".join(name for name, value in part if value) for part in about]
+
+
+def test_units_payment_and_address_change_apart_so_that_one_may_be_refused_or_come_too_late() -> None:
+    assert parts_of(shopify("orders/updated")) == ["lines", "payment", "ship_to"]
+
+
+def test_money_that_did_not_come_is_told_before_the_units_are_taken_off() -> None:
+    assert parts_of(shopify("orders/updated", financial_status="voided")) == ["payment", "lines", "ship_to"]
 
 
 def test_what_shipped_in_part_goes_to_the_address_it_has() -> None:
-    (units,) = shopify("orders/updated", fulfillment_status="partial").messages
-    assert isinstance(units, OrderChanged)
-    assert units.ship_to is None
+    assert parts_of(shopify("orders/updated", fulfillment_status="partial")) == ["lines", "payment"]
 
 
 def test_a_refund_and_the_update_after_it_cancel_under_one_id() -> None:

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from ordermill.contracts.base import decode
-from ordermill.contracts.capture import Event, HoldReason, OrderCaptured
+from ordermill.contracts.capture import Event, HoldReason, OrderCaptured, OrderChangeRefused
 from ordermill.contracts.channel import ChannelOrder, OrderChanged, OrderPlaced
 from ordermill.contracts.personal import Person
 from ordermill.contracts.service import DeadLettered
@@ -24,7 +24,7 @@ from services.capture.domain import decide
 from services.capture.domain.order import Order, fold
 from services.capture.handlers import Intake
 from services.capture.intake import Payloads, Taken
-from tests.domain.test_adapters import MONDAY, ONE_MUG, SHIP_TO, edi, shopify, till
+from tests.domain.test_adapters import MONDAY, ONE_MUG, SAMPLES, SHIP_TO, edi, shopify, till
 
 INTAKE = Intake(Keyring(MemoryKeyStore(), b"k" * 32))
 
@@ -74,6 +74,27 @@ def test_a_line_can_be_voided_twice_and_each_void_sent_twice_counts_once() -> No
     both = till(void(11), void(15))
     order, _ = taken(*sale.messages, *first.messages, *second.messages, *both.messages, *first.messages)
     assert order.requested["1"] == 2
+
+
+# Edits in the shop
+
+
+def test_payment_is_heard_also_where_an_edit_added_a_line_that_the_order_does_not_have() -> None:
+    document = orjson.loads((SAMPLES / "shopify" / "order-create.json").read_bytes())
+    more = {**document["line_items"][1], "id": 15820911946154999, "sku": "TEA-NEW"}
+    create = shopify(financial_status="pending")
+    paid = shopify(
+        "orders/updated",
+        updated_at="2026-03-03T10:00:00-05:00",
+        financial_status="paid",
+        line_items=[*document["line_items"], more],
+    )
+    assert [hold.reason for hold in taken(*create.messages)[0].holds] == [HoldReason.PAYMENT]
+    order, events = taken(*create.messages, *paid.messages)
+    assert not order.holds
+    assert [event.reason for event in events if isinstance(event, OrderChangeRefused)] == [
+        "the order has no line 15820911946154999"
+    ]
 
 
 # An address beyond any label

@@ -236,24 +236,25 @@ class _Order:
         return placed
 
     def changed(self, canceled: Iterable[OrderCanceled]) -> Iterator[OrderChanged]:
-        """The update in two: units and payment, then the address. If one comes too late, the other still counts."""
+        """The update in parts: units, payment, address. If one is refused or comes too late, the others still count.
+
+        Money that came is told after the units it was paid for, money that did not come before they are taken off:
+        nothing is refunded that was not charged.
+        """
         changed_at = instant_of(self._order.get("updated_at"), "updated_at")
-        change = OrderChanged(
-            channel=self._context.channel,
-            external_id=self.external_id,
-            revision=_microseconds(changed_at),
-            changed_at=changed_at,
-            lines=self._wanted(canceled),
-            payment=self._payment(),
-        )
-        yield change
+        payment = self._payment()
+        parts: list[Json] = [{"lines": self._wanted(canceled)}, {"payment": payment}]
+        if payment.status == "pending":
+            parts.reverse()
         if isinstance(self._order.get("shipping_address"), dict) and not self._order.get("fulfillment_status"):
+            parts.append({"ship_to": self._address()})
+        for number, part in enumerate(parts):
             yield OrderChanged(
-                channel=change.channel,
-                external_id=change.external_id,
-                revision=change.revision + 1,
+                channel=self._context.channel,
+                external_id=self.external_id,
+                revision=_microseconds(changed_at) + number,
                 changed_at=changed_at,
-                ship_to=self._address(),
+                **part,
             )
 
     def edited(self) -> bool:
