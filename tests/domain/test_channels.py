@@ -97,6 +97,27 @@ def test_payment_is_heard_also_where_an_edit_added_a_line_that_the_order_does_no
     ]
 
 
+COUNTER = {"fulfillment_status": "fulfilled", "source_name": "pos", "created_at": "2026-03-02T09:15:30-05:00"}
+
+
+def handed_over(at: str) -> dict[str, Any]:
+    return {**COUNTER, "fulfillments": [{"id": 5, "status": "success", "created_at": at, "line_items": []}]}
+
+
+@pytest.mark.parametrize("topic", ["orders/updated", "orders/cancelled"])
+def test_nothing_waits_for_an_order_that_the_shop_handed_over_at_the_counter(topic: str) -> None:
+    sale = handed_over("2026-03-02T09:15:31-05:00")
+    assert not shopify(**sale).messages
+    later = shopify(topic, updated_at="2026-03-03T10:00:00-05:00", cancelled_at="2026-03-03T10:00:00-05:00", **sale)
+    assert not later.messages
+    assert [note.code for note in later.notes] == ["shopify.already-fulfilled"]
+
+
+def test_news_of_an_order_that_was_shipped_later_are_heard() -> None:
+    shipped = handed_over("2026-03-02T16:00:00-05:00")
+    assert shopify("orders/updated", updated_at="2026-03-03T10:00:00-05:00", **shipped).messages
+
+
 # An address beyond any label
 
 

@@ -8,7 +8,8 @@ cancellations that it shows. Repeats do no harm, capture knows orders and cancel
 * Discounts: `discount_allocations` where there are any, else `total_discount`. What `total_discounts` holds beyond
   the lines is shared over the lines by their goods' price, if the order's total says that it was taken off.
 * Gift cards, tips and lines that need no shipping are left out with their money: the shop fulfills those itself.
-  An order of nothing else becomes no message. Duties and fees are added to the shipping.
+  An order of nothing else becomes no message, nor does one that the shop handed over as it was bought.
+* Duties and fees are added to the shipping.
 * Where `taxes_included`, Shopify's shipping holds its tax as the lines do; ours is without it.
 * Units go in three ways. A refund with restock type `cancel` calls them off; one of goods that were shipped
   (`return`) is the returns' affair; what an order edit took away shows in `current_quantity` alone. A refund without
@@ -26,7 +27,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Literal
 from uuid import UUID
@@ -153,6 +154,10 @@ def _messages(resource: Json, context: AdapterContext, found: Findings) -> Itera
         note = "no line is to be shipped: the shop fulfills it itself"
         found.note("nothing-to-ship", f"order {reader.external_id}", note)
         return
+    if topic not in (None, *_CREATED) and reader.handed_over():
+        text = "the shop handed all of it over as it was bought, so it was no order here: nothing to change"
+        found.note("already-fulfilled", f"order {reader.external_id}", text)
+        return
     if topic is None or topic in _CREATED:
         placed = reader.placed()
         if placed is None:
@@ -189,6 +194,15 @@ class _Order:
 
     def ships(self) -> bool:
         return any(map(_ships, self._lines))
+
+    def handed_over(self) -> bool:
+        """Whether all was fulfilled within a minute of being bought, as at a counter: nobody packs that fast."""
+        done = [one for one in _objects(self._order, "fulfillments") if one.get("status") == "success"]
+        times = [one.get("created_at") for one in (self._order, *done)]
+        if self._order.get("fulfillment_status") != "fulfilled" or not done or None in times:
+            return False
+        bought, *fulfilled = (instant_of(time, "created_at") for time in times)
+        return all(time - bought < timedelta(minutes=1) for time in fulfilled)
 
     def placed(self) -> OrderPlaced | None:
         """The order as it was bought, or None with a note if the shop has shipped it already."""
