@@ -113,7 +113,7 @@ class Intake:
     def _customer(self, message: ChannelMessage) -> str:
         """One person's orders over all channels share a key if they share an e-mail address."""
         ship_to: Address | None = getattr(message, "ship_to", None)
-        customer = message.customer if isinstance(message, OrderPlaced) else None
+        customer = message.customer if isinstance(message, OrderPlaced | OrderChanged) else None
         email = (customer.email if customer else "") or (ship_to.person.email if ship_to else "")
         if email:
             return self._keyring.customer_id("email", email)

@@ -773,6 +773,7 @@ def test_a_change_lists_the_quantities_from_now_on() -> None:
         external_id="NORTHWIND:4500012345",
         revision=units.revision + 1,
         changed_at=at,
+        customer=placed(sample("x12-850/po.edi")).customer,
         ship_to=placed(sample("x12-850/po.edi")).ship_to,
     )
     assert sample("x12-850/po-change.edi").messages == (units, address)

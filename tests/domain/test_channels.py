@@ -19,8 +19,9 @@ from ordermill.keyring import Keyring, MemoryKeyStore
 from ordermill.service.metrics import Metrics
 from ordermill.service.running import RunningService
 from ordermill.simulation.providers import MemoryPayments
+from services.capture.adapters import Adapted
 from services.capture.app import core
-from services.capture.domain import decide
+from services.capture.domain import ChangeOrder, decide
 from services.capture.domain.order import Order, fold
 from services.capture.handlers import Intake
 from services.capture.intake import Payloads, Taken
@@ -116,6 +117,41 @@ def test_nothing_waits_for_an_order_that_the_shop_handed_over_at_the_counter(top
 def test_news_of_an_order_that_was_shipped_later_are_heard() -> None:
     shipped = handed_over("2026-03-02T16:00:00-05:00")
     assert shopify("orders/updated", updated_at="2026-03-03T10:00:00-05:00", **shipped).messages
+
+
+# Forgetting
+
+ORDERED_BY_TELEPHONE: dict[str, Any] = {"email": None, "contact_email": None, "customer": {"id": 77, "email": None}}
+MAIL = ("N1*BY*ACME*92*0017", "PER*BD*ADA*EM*ada@example.com")
+
+
+@pytest.mark.parametrize(
+    ("create", "moved"),
+    [
+        (
+            shopify(**ORDERED_BY_TELEPHONE, financial_status="pending"),
+            shopify("orders/updated", **ORDERED_BY_TELEPHONE, shipping_address={"name": "Ada", "country_code": "JP"}),
+        ),
+        (
+            edi(*MAIL, *SHIP_TO, "PO1*1*1*EA*8.75**VP*MUG-A"),
+            edi(*MAIL, "N1*ST*ACME 17", "N4*PARIS**75001*FR", beg="BEG*04*SA*PO1**20260302"),
+        ),
+        (
+            edi("N1*BY*ACME*92*0017", *SHIP_TO, "PO1*1*1*EA*8.75**VP*MUG-A"),
+            edi("N1*BY*ACME*92*0017", "N1*ST*ACME 17", "N4*PARIS**75001*FR", beg="BEG*04*SA*PO1**20260302"),
+        ),
+    ],
+    ids=["shopify", "x12 with e-mail", "x12"],
+)
+def test_a_corrected_address_is_forgotten_with_its_customer(create: Adapted, moved: Adapted) -> None:
+    before, _ = taken(*create.messages)
+    (change,) = (one for one in moved.messages if isinstance(one, OrderChanged) and one.ship_to)
+    assert before.customer_id is not None
+    asyncio.run(INTAKE.prepare([change]))
+    command = INTAKE.command(change, MONDAY)
+    assert isinstance(command, ChangeOrder) and command.destination is not None
+    assert command.destination.addressee is not None
+    assert before.customer_id in command.destination.addressee
 
 
 # An address beyond any label

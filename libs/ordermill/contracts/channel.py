@@ -118,6 +118,9 @@ class OrderChanged(ChannelMessage):
     revision: Annotated[int, Field(ge=1, le=2**53, strict=True)]
     changed_at: Instant
     lines: Annotated[tuple[LineChange, ...], Field(max_length=1_000)] = ()
+    customer: Customer | None = Field(
+        None, description="Who bought, as the order said it: a new address is sealed under the same key as the first."
+    )
     ship_to: Address | None = None
     payment: Payment | None = None
 

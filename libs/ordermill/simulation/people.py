@@ -261,4 +261,5 @@ class People:
         person = order.ship_to.person.model_copy(
             update={"city": self._random.choice(("Elsewhere", "")) if was else "Found"}
         )
-        return changed.model_copy(update={"lines": (), "ship_to": order.ship_to.model_copy(update={"person": person})})
+        ship_to = order.ship_to.model_copy(update={"person": person})
+        return changed.model_copy(update={"lines": (), "customer": order.customer, "ship_to": ship_to})

@@ -261,7 +261,7 @@ class _Order:
         if payment.status == "pending":
             parts.reverse()
         if isinstance(self._order.get("shipping_address"), dict) and not self._order.get("fulfillment_status"):
-            parts.append({"ship_to": self._address()})
+            parts.append({"customer": self._customer(), "ship_to": self._address()})
         for number, part in enumerate(parts):
             yield OrderChanged(
                 channel=self._context.channel,

@@ -441,7 +441,8 @@ class _Order:
         if change.lines:
             yield change
         if "ST" in self._parties:
-            yield change.model_copy(update={"revision": change.revision + 1, "lines": (), "ship_to": self._ship_to()})
+            moved = {"lines": (), "customer": self._customer(), "ship_to": self._ship_to()}
+            yield change.model_copy(update={"revision": change.revision + 1, **moved})
         elif not change.lines:
             raise Unfit(
                 "no-lines", "a change without PO1 lines and without a ship-to changes nothing. Send what changes"
