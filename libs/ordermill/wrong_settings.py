@@ -100,7 +100,7 @@ def unreadable(error: Exception, service: str = "") -> str:
     """For a list or the like that can't be taken apart: pydantic-settings names the field in its text alone."""
     prefix = f"OMS_{service.upper()}_" if service else "OMS_"
     field = str(error).partition('field "')[2].partition('"')[0].upper()
-    return f'{prefix}{field or "…"}: expected JSON, as ["store", "web"] for a list'
+    return f'{prefix}{field or "…"}: expected JSON, as ["store", "web"] for a list, {{"store": "EUR"}} for a table'
 
 
 def faults_of(error: ValidationError, service: str = "") -> list[str]:

@@ -45,7 +45,7 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
     settings = CaptureSettings()
     keys = PostgresKeyStore(platform.keyring_url.get_secret_value())
     intake = Intake(Keyring(keys, b64decode(platform.master_key.get_secret_value())))
-    payloads = Payloads(intake, settings.trusted_channels)
+    payloads = Payloads(intake, settings.trusted_channels, settings.zones, settings.currencies)
     folder = Folder(settings.inbox, platform.member, payloads) if settings.inbox else None
     return replace(
         core(intake, http_payments(outbound)),

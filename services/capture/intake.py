@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
+from zoneinfo import ZoneInfo
 
 import orjson
 import structlog
@@ -21,6 +24,7 @@ from ordermill.service import deadletters
 from ordermill.service.running import RunningService, facts_of
 
 from .adapters import ADAPTERS, Adapted, AdapterContext, Reason, adapt
+from .adapters.base import USUAL_CURRENCY
 from .handlers import Intake, order_decision
 
 logger = structlog.get_logger(__name__)
@@ -60,9 +64,18 @@ class _Payload:
 class Payloads:
     """Takes in whole payloads. What is taken is committed when a call returns."""
 
-    def __init__(self, intake: Intake, trusted: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        trusted: frozenset[str] = frozenset(),
+        zones: Mapping[str, str] = MappingProxyType({}),
+        currencies: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`zones` by channel, or by channel/store; `currencies` by channel: what holds if a payload does not say it."""
         self._intake = intake
         self._trusted = trusted
+        self._zones = {name: ZoneInfo(zone) for name, zone in zones.items()}
+        self._currencies = currencies
 
     async def take(
         self, service: RunningService, name: str, payload: bytes, channel: str, topic: str | None = None
@@ -72,8 +85,7 @@ class Payloads:
         Raises what may pass by itself, after the rest was taken and what was turned away is kept: send it again.
         """
         now = service.engine.clock()
-        context = AdapterContext(channel, now, topic=topic, honors_extension=channel in self._trusted)
-        adapted = await asyncio.to_thread(adapt, name, payload, context)
+        adapted = await asyncio.to_thread(adapt, name, payload, self._context(channel, now, topic))
         await self._intake.prepare(adapted.messages)
         requests: list[tuple[list[Decision], str | None]] = [
             ([order_decision(self._intake.command(message, now))], None) for message in adapted.messages
@@ -87,6 +99,18 @@ class Payloads:
             if outcome.error is not None and not isinstance(outcome.error, Poison | Refused):
                 raise outcome.error
         return _taken(adapted, turned_away, outcomes)
+
+    def _context(self, channel: str, now: datetime, topic: str | None) -> AdapterContext:
+        of_stores = f"{channel}/"
+        return AdapterContext(
+            channel,
+            now,
+            currency=self._currencies.get(channel, USUAL_CURRENCY),
+            topic=topic,
+            zone=self._zones.get(channel),
+            zones={name.removeprefix(of_stores): z for name, z in self._zones.items() if name.startswith(of_stores)},
+            honors_extension=channel in self._trusted,
+        )
 
     async def _keep(
         self, service: RunningService, name: str, payload: bytes, channel: str, reasons: Sequence[Reason]

@@ -176,15 +176,11 @@ def test_an_order_to_the_longest_address_is_captured_and_held(letter: str) -> No
 # Whole payloads
 
 
-async def payload(*messages: ChannelOrder | bytes) -> tuple[list[Any], Taken]:
-    """What capture keeps of one payload of canonical messages, and what it answers."""
+async def kept_of(payloads: Payloads, name: str, payload: bytes, channel: str = "sample") -> tuple[list[Any], Taken]:
+    """What capture keeps of one payload, and what it answers."""
     service = core(INTAKE, MemoryPayments())
     running = RunningService(service, Engine(MemoryStore(), service.rules(), lambda: MONDAY), Metrics(), 1)
-    lines = [
-        one if isinstance(one, bytes) else orjson.dumps({"type": one.type, **orjson.loads(one.to_json())})
-        for one in messages
-    ]
-    answer = await Payloads(INTAKE).take(running, "canonical", b"\n".join(lines), "sample")
+    answer = await payloads.take(running, name, payload, channel)
     found: list[Any] = []
     async for _, rows in running.engine.store.all_streams():  # type: ignore[attr-defined]
         found += [decode(row.type, row.data) for row in rows]
@@ -195,10 +191,32 @@ async def test_what_one_order_is_turned_away_for_keeps_no_reason_of_its_neighbor
     """Sixty changes of an order that has not come, of which fifty may wait, a line that is no order, and an order."""
     changes = [OrderChanged(channel="sample", external_id="77", revision=n, changed_at=MONDAY) for n in range(1, 61)]
     (order,) = shopify().messages
-    kept, answer = await payload(*changes, b'{"type": "oms.channel.order-placed.v1", "channel": "sample"}', order)
+    lines = [orjson.dumps({"type": one.type, **orjson.loads(one.to_json())}) for one in (*changes, order)]
+    lines.append(b'{"type": "oms.channel.order-placed.v1", "channel": "sample"}')
+    kept, answer = await kept_of(Payloads(INTAKE), "canonical", b"\n".join(lines))
     assert [fact.external_id for fact in kept if isinstance(fact, OrderCaptured)] == [order.external_id]
     (letter,) = (fact for fact in kept if isinstance(fact, DeadLettered))
     assert letter.code == "capture.not-adapted"
     assert len(answer.rejected) == 11
     assert sum("capture.too-many-parked" in reason for reason in answer.rejected) == 10
     assert answer.rejected[0] in letter.reason
+
+
+ZONES = {"berlin": "Europe/Berlin", "tills/boston": "America/New_York"}
+
+
+@pytest.mark.parametrize(
+    ("channel", "placed_at", "currency"),
+    [("berlin", "2026-03-02T09:00", "EUR"), ("tills", "2026-03-02T15:00", "USD")],
+)
+async def test_a_file_of_local_times_and_bare_prices_is_read_as_its_channels_settings_say(
+    channel: str, placed_at: str, currency: str
+) -> None:
+    head = "receipt,store,sold_at,sku,qty,unit_price,tender,ship_name,ship_street1,ship_city,ship_country"
+    file = f"{head}\n7,boston,2026-03-02T10:00:00,MUG-A,1,10.00,card,Ada,1 Elm,Dublin,IE\n".encode()
+    payloads = Payloads(INTAKE, zones=ZONES, currencies={"berlin": "EUR"})
+    kept, _ = await kept_of(payloads, "pos-csv", file, channel)
+    (order,) = (fact for fact in kept if isinstance(fact, OrderCaptured))
+    assert (order.placed_at.isoformat()[:16], order.total.currency) == (placed_at, currency)
+    _, elsewhere = await kept_of(payloads, "pos-csv", file, "other")
+    assert "OMS_CAPTURE_ZONES" in elsewhere.rejected[0]

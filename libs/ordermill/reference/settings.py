@@ -21,7 +21,7 @@ HEAD = f"""# Settings
 Every process reads its settings once, at start, from variables of its environment; one that is missing or wrong
 stops the start with its name, what was expected and how to set it. On one machine `oms up` and `oms demo` make an
 installation with all of them, in the folder `.ordermill` or the one that `OMS_HOME` names. `oms doctor` shows those in
-force, secrets masked. Lists are JSON; spans of time are ISO 8601 (`PT4H`), or seconds.
+force, secrets masked. Lists and tables are JSON; spans of time are ISO 8601 (`PT4H`), or seconds.
 """
 ELSEWHERE = (
     ("OMS_HOME", "folder", "`.ordermill`", "Where this machine's installation lies; commands and `oms up` look there."),
@@ -107,6 +107,8 @@ def _kind(annotation: Any) -> str:
         return " or ".join(f"`{each}`" for each in arguments)
     if origin in (tuple, list, frozenset, set):
         return "list"
+    if origin is dict:
+        return "table"
     known = {
         "str": "text", "int": "whole number", "float": "number", "bool": "true or false", "SecretStr": "secret",
         "Path": "folder", "datetime": "instant", "timedelta": "span of time",
@@ -119,7 +121,7 @@ def default_of(field: FieldInfo) -> str:
     if field.is_required():
         return "**must be set**"
     default = field.get_default(call_default_factory=True)
-    if default is None or default == frozenset():
+    if default is None or default in (frozenset(), {}):
         return ""
     plain = TypeAdapter(Any).dump_python(default, mode="json")
     return f"`{plain if isinstance(plain, str) else json.dumps(plain)}`"

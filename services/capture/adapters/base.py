@@ -22,6 +22,7 @@ from ordermill.errors import Poison, Refused
 MEGABYTE = 2**20
 MAX_REASONS = 1_000
 """After so many rejections the rest of a payload is not read, and so many notes are kept: nobody reads more."""
+USUAL_CURRENCY = "USD"
 MAX_WHERE, MAX_TEXT = 300, 2_000
 """Characters of a reason: what it quotes may be as long as a stranger likes."""
 
@@ -32,7 +33,7 @@ class AdapterContext:
 
     channel: str
     received_at: datetime
-    currency: str = "USD"
+    currency: str = USUAL_CURRENCY
     """For formats or documents that name no currency."""
     topic: str | None = None
     """What kind of message it is, where that stands outside the bytes: Shopify's X-Shopify-Topic."""

@@ -124,7 +124,9 @@ def instant_of(text: object, what: str, zone: tzinfo | None = None) -> datetime:
     if moment.tzinfo is not None:
         return moment.astimezone(UTC)
     if zone is None:
-        raise Unfit("no-offset", f"{what} {text!r} has no offset. Send one, or set this channel's zone")
+        raise Unfit(
+            "no-offset", f"{what} {text!r} has no offset. Send one, or set the channel's zone (OMS_CAPTURE_ZONES)"
+        )
     instant = moment.replace(tzinfo=zone).astimezone(UTC)
     if instant.astimezone(zone).replace(tzinfo=None) != moment:
         raise Unfit("skipped-time", f"{what} {text!r} never was: clocks in {zone} skipped it. Send the offset with it")
