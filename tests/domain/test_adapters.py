@@ -751,6 +751,19 @@ def test_two_customers_may_use_one_order_number() -> None:
     assert orders_of == {"NORTHWIND:4500012352", "NORTHWIND:4500012353", "CONTOSO:A-77"}
 
 
+def test_releases_of_one_blanket_order_are_orders_of_their_own() -> None:
+    first, second = (edi(*SHIP_TO, ONE_MUG, beg=f"BEG*00*RL*PO1*{number}*20260302") for number in ("01", "02"))
+    assert (placed(first).external_id, placed(second).external_id) == ("ACME:PO1:01", "ACME:PO1:02")
+    (canceled,) = edi(beg="BEG*01*RL*PO1*02*20260302").messages
+    assert canceled.external_id == "ACME:PO1:02"
+
+
+def test_a_test_interchange_is_noted_and_taken() -> None:
+    adapted = edi(*SHIP_TO, ONE_MUG, usage="T")
+    assert codes(adapted.notes) == ["test-order"]
+    assert placed(adapted) == placed(edi(*SHIP_TO, ONE_MUG))
+
+
 def test_a_header_allowance_is_shared_and_charges_go_to_the_shipping() -> None:
     order = placed(sample("x12-850/po-header-allowance-and-freight.edi"))
     assert [line.discount.minor for line in order.lines] == [333, 333, 334]

@@ -11,12 +11,12 @@ cost what, as a 997 or TA1 would say it:
 
 Meaning: BEG01 00 places an order, 01 calls it off (the PO1 lines listed, or all of it), 04 and 05 change it to the
 quantities listed, each with its number (PO101). An order's id is the interchange's sender and the PO number,
-`sender:number`: two customers may count alike. It goes to one address, and on credit. Allowances (SAC A) are discounts,
-charges (SAC C) are added to the shipping; those of the header are shared over the lines by their price, like header
-taxes (TXI). What SAC12 settles elsewhere and taxes for information (TXI07 O) are noted. Included taxes (TXI07 I) are in
-charges as in prices; our shipping is without its tax. AMT*TT is the total; without it the total is the sum. DTM*004 is
-when it was placed, in the zone that DTM04 names, else the channel's, else UTC. A PO date alone is the start of that day
-in the channel's zone.
+`sender:number`, since two customers may count alike; releases of one blanket order have `:release` (BEG04) behind it.
+It goes to one address, and on credit. Allowances (SAC A) are discounts, charges (SAC C) are added to the shipping;
+those of the header are shared over the lines by their price, like header taxes (TXI). What SAC12 settles elsewhere and
+taxes for information (TXI07 O) are noted. Included taxes (TXI07 I) are in charges as in prices; our shipping is without
+its tax. AMT*TT is the total; without it the total is the sum. DTM*004 is when it was placed, in the zone that DTM04
+names, else the channel's, else UTC. A PO date alone is the start of that day in the channel's zone.
 """
 
 from __future__ import annotations
@@ -162,6 +162,8 @@ class X12Adapter:
                         raise Unfit(
                             "control-number-reused", "its ISA13 was used before for other content. Send it anew"
                         )
+                    if isa[15].strip() == "T":
+                        found.note("test-order", where, "marked as a test (ISA15 T), and taken like any other")
                     for transaction in _transactions(isa, segments, where, found):
                         inner = f"{where}, transaction {transaction.number}"
                         with found.item(inner) as messages:
@@ -393,7 +395,7 @@ class _Order:
             raise Unfit("no-sender", "ISA06 and GS02 are empty: whose order is it? Send the sender's id")
         self._beg = beg
         self.purpose = _at(beg, 1)
-        self.external_id = f"{transaction.sender}:{_at(beg, 3)}"
+        self.external_id = ":".join(part for part in (transaction.sender, _at(beg, 3), _at(beg, 4)) if part)
         self._currency = self._currency_code()
         self._check_totals()
 
