@@ -9,7 +9,13 @@ import orjson
 import pytest
 
 from ordermill.contracts.base import decode
-from ordermill.contracts.capture import Event, HoldReason, OrderCaptured, OrderChangeRefused
+from ordermill.contracts.capture import (
+    CancellationRefundRequested,
+    Event,
+    HoldReason,
+    OrderCaptured,
+    OrderChangeRefused,
+)
 from ordermill.contracts.channel import ChannelOrder, OrderChanged, OrderPlaced
 from ordermill.contracts.personal import Person
 from ordermill.contracts.service import DeadLettered
@@ -21,7 +27,7 @@ from ordermill.service.running import RunningService
 from ordermill.simulation.providers import MemoryPayments
 from services.capture.adapters import Adapted
 from services.capture.app import core
-from services.capture.domain import ChangeOrder, decide
+from services.capture.domain import ChangeOrder, Stage, decide
 from services.capture.domain.order import Order, fold
 from services.capture.handlers import Intake
 from services.capture.intake import Payloads, Taken
@@ -75,6 +81,27 @@ def test_a_line_can_be_voided_twice_and_each_void_sent_twice_counts_once() -> No
     both = till(void(11), void(15))
     order, _ = taken(*sale.messages, *first.messages, *second.messages, *both.messages, *first.messages)
     assert order.requested["1"] == 2
+
+
+# Money that the shop gives back by itself
+
+
+def test_what_the_shop_has_given_back_is_not_given_back_again() -> None:
+    document = orjson.loads((SAMPLES / "shopify" / "order-create.json").read_bytes())
+    bad = {**document["shipping_address"], "zip": "9"}  # held, so that the cancellation needs no answer of inventory
+    create = shopify(financial_status="paid", shipping_address=bad)
+    money = [
+        {"id": 5, "kind": "refund", "status": "success", "amount": "97.04"},
+        {"id": 6, "kind": "refund", "status": "failure", "amount": "97.04"},
+    ]
+    refund = {"id": 900, "created_at": "2026-03-03T12:00:00Z", "refund_line_items": [], "transactions": money}
+    canceled = shopify(
+        "orders/cancelled", cancelled_at="2026-03-03T12:00:00Z", financial_status="refunded", refunds=[refund]
+    )
+    order, events = taken(*create.messages, *canceled.messages, *canceled.messages)
+    assert order.stage is Stage.CANCELED
+    assert not [event for event in events if isinstance(event, CancellationRefundRequested)]
+    assert order.charged_minor == order.refund_minor == 9704
 
 
 # Edits in the shop

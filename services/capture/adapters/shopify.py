@@ -14,6 +14,7 @@ cancellations that it shows. Repeats do no harm, capture knows orders and cancel
 * Units go in three ways. A refund with restock type `cancel` calls them off; one of goods that were shipped
   (`return`) is the returns' affair; what an order edit took away shows in `current_quantity` alone. A refund without
   restock may be of either kind: it calls off what is neither in the `fulfillments` nor in `fulfillable_quantity`.
+* What a refund's `transactions` gave back is told with what it calls off, or with the cancellation of the whole order.
   Two updates of one second have one revision, as `updated_at` counts no finer; the later of them is taken for a repeat.
 """
 
@@ -26,7 +27,7 @@ import hmac
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Literal
@@ -166,7 +167,9 @@ def _messages(resource: Json, context: AdapterContext, found: Findings) -> Itera
     if topic == _CANCELED and not whole:
         raise Unfit("not-canceled", "topic orders/cancelled, and cancelled_at is empty. Send the order as it is now")
     if whole:
-        yield reader.canceled()
+        canceled = list(reader.partly_canceled())
+        yield from canceled
+        yield reader.canceled({each.cancellation_id for each in canceled})
     elif topic not in _CREATED:
         canceled = list(reader.partly_canceled())
         yield from canceled
@@ -298,14 +301,17 @@ class _Order:
             return bought
         return min(_count(line, "current_quantity", line_id) + self._refunded[line_id], bought)
 
-    def canceled(self) -> OrderCanceled:
+    def canceled(self, told: Collection[str]) -> OrderCanceled:
+        """All of it; with what was given back by refunds of which no cancellation has `told`."""
         order = self._order
+        refunds = [each for each in _objects(order, "refunds") if _cancellation_id(each) not in told]
         return OrderCanceled(
             channel=self._context.channel,
             external_id=self.external_id,
             cancellation_id=f"cancel-{self.external_id}",
             canceled_at=instant_of(order.get("cancelled_at"), "cancelled_at"),
             reason=clean(order.get("cancel_reason")),
+            refunded=_given_back(refunds, self.currency),
         )
 
     def partly_canceled(self) -> Iterator[OrderCanceled]:
@@ -315,7 +321,7 @@ class _Order:
             if _ships(line)
         }
         for refund in sorted(_objects(self._order, "refunds"), key=lambda refund: str(refund.get("created_at") or "")):
-            yield from _canceled_by(refund, self.external_id, off, self._context)
+            yield from _canceled_by(refund, self.external_id, off, self._context, self.currency)
 
     def _off_unsaid(self, line: Json, line_id: str) -> int:
         """How many of the units that were refunded without saying whether they had shipped are called off.
@@ -524,7 +530,7 @@ def _refunded_alone(refund: Json, context: AdapterContext, found: Findings) -> I
             untouched = line.get("fulfillment_status") not in ("partial", "fulfilled")
             line_id = _id_of(entry.get("line_item_id"), "line_item_id")
             off[line_id] = off.get(line_id, 0) + (_count(entry, "quantity", line_id) if untouched else 0)
-    canceled = list(_canceled_by(refund, external_id, off, context))
+    canceled = list(_canceled_by(refund, external_id, off, context, context.currency))
     if not canceled:
         note = "gives money back and calls no unit off: returned goods are the returns' affair"
         found.note("money-only", f"refund {refund.get('id')}", note)
@@ -532,7 +538,7 @@ def _refunded_alone(refund: Json, context: AdapterContext, found: Findings) -> I
 
 
 def _canceled_by(
-    refund: Json, external_id: str, off: dict[str, int], context: AdapterContext
+    refund: Json, external_id: str, off: dict[str, int], context: AdapterContext, currency: str
 ) -> Iterator[OrderCanceled]:
     """The units that `refund` calls off: restocked as canceled, or unsaid and still in `off`, which it uses up."""
     units: Counter[str] = Counter()
@@ -546,11 +552,32 @@ def _canceled_by(
         yield OrderCanceled(
             channel=context.channel,
             external_id=external_id,
-            cancellation_id=f"refund-{_id_of(refund.get('id'), 'the refund id')}",
+            cancellation_id=_cancellation_id(refund),
             canceled_at=instant_of(refund.get("created_at") or refund.get("processed_at"), "the refund's created_at"),
             lines=tuple(LineChange(line_id=line_id, quantity=count) for line_id, count in units.items()),
             reason=clean(refund.get("note")),
+            refunded=_given_back([refund], currency),
         )
+
+
+def _cancellation_id(refund: Json) -> str:
+    return f"refund-{_id_of(refund.get('id'), 'the refund id')}"
+
+
+def _given_back(refunds: Iterable[Json], currency: str) -> Money | None:
+    """What the shop itself has paid back, None for nothing. A transaction that names no currency is in `currency`."""
+    by_currency: Counter[str] = Counter()
+    for refund in refunds:
+        for entry in _objects(refund, "transactions"):
+            if entry.get("kind") == "refund" and entry.get("status") == "success":
+                named = entry.get("currency")
+                of = named if isinstance(named, str) and named else currency
+                amount = _amount(entry.get("amount"), of, "a refund's amount")
+                by_currency[of] += amount.minor if amount else 0
+    if len(by_currency) > 1:
+        found = ", ".join(sorted(by_currency))
+        raise Unfit("several-currencies", f"refunds in {found}. Send each refund by itself", "refunds")
+    return next((Money(minor=minor, currency=of) for of, minor in by_currency.items() if minor), None)
 
 
 def _refunded_units(refund: Json) -> Iterator[tuple[str, int, str | None]]:
