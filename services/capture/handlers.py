@@ -99,6 +99,7 @@ class Intake:
                     lines=message.lines,
                     reason=message.reason,
                     refunded=message.refunded,
+                    by_channel=True,
                 )
 
     def _destination(self, customer_id: str, address: Address) -> Destination:

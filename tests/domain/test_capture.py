@@ -216,7 +216,12 @@ def requested(
     cancellation_id: str, *lines: LineQuantity, reason: str = "", revision: int | None = None
 ) -> CancellationRequested:
     return CancellationRequested(
-        order_id=ORDER, cancellation_id=cancellation_id, lines=lines, reason=reason, revision=revision
+        order_id=ORDER,
+        cancellation_id=cancellation_id,
+        lines=lines,
+        reason=reason,
+        revision=revision,
+        by_channel=revision is not None,
     )
 
 
@@ -432,6 +437,7 @@ class TestChanges:
                 lines=(line, line_of(CUPS)),
                 total=usd(3289),
                 payment=PAID,
+                wanted=(changed("1", 2),),
             ),
             refund(4340 - 3289, "revision", "1"),
         )
@@ -470,6 +476,7 @@ class TestChanges:
                 lines=(line, line_of(CUPS)),
                 total=usd(4340 + 2000 + 166),
                 payment=PAID,
+                wanted=(changed("1", 5),),
             )
         )
 
@@ -545,10 +552,26 @@ class TestChanges:
         given(*past, no).when(no_good).then()
 
     def test_a_canceled_line_does_not_come_back(self) -> None:
-        past = history(RISKY, cancel("c1", changed("2", 1)))
+        past = history(RISKY, replace(cancel("c1", changed("2", 1)), by_channel=True))
         given(*past).when(change(1, changed("2", 1))).then(
             refused("revision:1", "line 2: canceled, it does not come back; order it anew")
         )
+
+    @pytest.mark.parametrize("placed", [RISKY, PLACED])
+    def test_what_was_called_off_here_stays_off_when_the_channel_says_again_what_it_said(self, placed: Any) -> None:
+        """A shop tells all of its order with each update, and knows nothing of a customer's telephone call."""
+        order = orders.fold(history(placed, cancel("by-phone", changed("1", 1))))
+        left = order.cancelable_of(order.lines[0])
+        assert left == 2
+        for revision, told, wanted in ((1, 3, left), (2, 2, left), (3, 1, 1)):
+            events = decide(order, change(revision, changed("1", told)))
+            assert not [event for event in events if isinstance(event, OrderChangeRefused)]
+            order = orders.fold(events, order)
+            assert order.cancelable_of(order.lines[0]) == wanted
+
+    def test_the_channel_that_wants_more_than_it_did_gets_so_many_more(self) -> None:
+        order = orders.fold(history(RISKY, cancel("by-phone", changed("1", 1)), change(1, changed("1", 5))))
+        assert order.open_of(order.lines[0]) == 4
 
     def test_fewer_units_after_release_are_called_off(self) -> None:
         fewer = requested("revision:1", units("1", 2), reason="changed by the channel", revision=1)
@@ -564,6 +587,7 @@ class TestChanges:
                 lines=(line_of(TEAPOTS), line_of(CUPS)),
                 total=usd(4340),
                 payment=PAID,
+                wanted=(changed("1", 1),),
             )
         )
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 from .base import Fact
-from .channel import Payment, ServiceLevel
+from .channel import LineChange, Payment, ServiceLevel
 from .fields import (
     ChannelId,
     Destination,
@@ -126,6 +126,8 @@ class OrderRevised(Fact):
     payment: Payment
     unpaid: Money | None = None
     """What is owed for what is not canceled, and not paid. Where it is not told: all of it while payment is pending."""
+    wanted: tuple[LineChange, ...] = ()
+    """What the channel wants of the lines that it named. Units that were called off without it are among them."""
 
 
 class OrderChangeRefused(Fact):
@@ -184,6 +186,8 @@ class CancellationRequested(Fact):
     reason: Text
     revision: int | None = None
     """Set where it was a change by the channel that asked for fewer units."""
+    by_channel: bool = False
+    """Whether the channel knows of it."""
 
 
 class CancellationDeclined(Fact):
@@ -213,6 +217,8 @@ class OrderLinesCanceled(Fact):
     """The event by which inventory let these units go; none where nothing was claimed yet."""
     unpaid: Money | None = None
     """As in OrderRevised."""
+    by_channel: bool = False
+    """Whether the channel called these units off, here and now."""
 
 
 class ChannelRefunded(Fact):

@@ -103,7 +103,7 @@ class OrderPlaced(ChannelMessage):
 
 
 class LineChange(Part):
-    """The line's quantity from now on; 0 drops the line."""
+    """The line's quantity from now on, without what the channel canceled; 0 drops it. Said again, it is no news."""
 
     line_id: Id
     quantity: Annotated[int, Field(ge=0, le=1_000_000, strict=True)]

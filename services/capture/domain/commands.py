@@ -52,7 +52,10 @@ class CaptureExchange:
 
 @dataclass(frozen=True, slots=True)
 class ChangeOrder:
-    """The channel's change. A line's quantity counts the units still wanted: canceled ones are not among them."""
+    """The channel's change. A line's quantity is what the channel wants of it; said again, it is no news.
+
+    Units that the channel canceled are not among them. What was canceled here it need not know of.
+    """
 
     order_id: str
     revision: int
@@ -74,6 +77,8 @@ class CancelOrder:
     reason: str = ""
     refunded: Money | None = None
     """What the channel has given back by itself."""
+    by_channel: bool = False
+    """Whether the channel says so, and not a person here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,18 +227,30 @@ def _change_released(order: Order, command: ChangeOrder, wanted: dict[str, int])
     for line_id, quantity in wanted.items():
         line = order.lines[order.places[line_id]]
         wanted_so_far = order.open_of(line) - order.requested.get(line_id, 0)
-        if quantity > wanted_so_far:
+        if quantity > order.wanted.get(line_id, line.quantity):
             more = f"line {line_id}: {quantity} wanted, {wanted_so_far} ordered; no more can be had after release"
             return [_refused(order, change_id, more)]
-        fewer.append((line_id, wanted_so_far - quantity))
+        fewer.append((line_id, wanted_so_far - _wanted_of(order, line, wanted_so_far, quantity)))
     events: list[Event] = []
     if any(units for _, units in fewer):
-        events = _request(order, change_id, fewer, "changed by the channel", command.revision)
+        events = _request(order, change_id, fewer, "changed by the channel", command.revision, by_channel=True)
         if not events:
             return [_refused(order, change_id, "the units to take off have shipped; they can be returned")]
     if not events or _payment(order, command) != order.payment:
         events.append(_revised(order, command, order.lines))
     return events
+
+
+def _wanted_of(order: Order, line: OrderLine, now: int, told: int | None) -> int:
+    """How many of a line's `now` units are wanted after the channel told a number, or none.
+
+    It tells whole numbers, over and over, and need not know what was called off here: only a number other than its last
+    one is news, and a greater one asks for so many more than it did.
+    """
+    before = order.wanted.get(line.line_id, line.quantity)
+    if told is None or told == before:
+        return now
+    return now + told - before if told > before else min(now, told)
 
 
 def _same_place(known: Destination | None, told: Destination) -> bool:
@@ -254,7 +266,7 @@ def _revise(order: Order, command: ChangeOrder, wanted: dict[str, int]) -> list[
     left = 0
     for line in order.lines:
         now = order.open_of(line)
-        units = wanted.get(line.line_id, now)
+        units = _wanted_of(order, line, now, wanted.get(line.line_id))
         left += units
         if units < (shipped := order.shipped.get(line.line_id, 0)):
             gone = f"line {line.line_id}: {shipped} units have shipped; they can be returned"
@@ -308,6 +320,7 @@ def _revised(order: Order, command: ChangeOrder, lines: tuple[OrderLine, ...]) -
         lines=lines,
         total=Money.sum(amounts, _currency(order)),
         payment=_payment(order, command),
+        wanted=command.lines,
     )
     after = fold(order, [revised])
     unpaid = after.unpaid_minor if after.charged else max(0, after.owed_minor - _paid(order, command))
@@ -405,15 +418,21 @@ def _cancel(order: Order, command: CancelOrder) -> list[Event]:
         return [_refused(order, cancellation_id, f"the order has no line {', '.join(unknown)}")]
     wanted = [(change.line_id, change.quantity) for change in command.lines] or _all_lines(order)
     if order.stage is Stage.HELD:
-        return _cancel_now(order, cancellation_id, _clip(order, wanted, order.here_of), command.reason)
-    events = _request(order, cancellation_id, wanted, command.reason)
+        lines = _clip(order, wanted, order.here_of)
+        return _cancel_now(order, cancellation_id, lines, command.reason, by_channel=command.by_channel)
+    events = _request(order, cancellation_id, wanted, command.reason, by_channel=command.by_channel)
     if not events and any(units and order.shipped.get(line_id, 0) for line_id, units in wanted):
         return [_refused(order, cancellation_id, "these units have shipped; they can be returned")]
     return events
 
 
 def _cancel_now(
-    order: Order, cancellation_id: str, lines: tuple[LineQuantity, ...], reason: str, source_id: str | None = None
+    order: Order,
+    cancellation_id: str,
+    lines: tuple[LineQuantity, ...],
+    reason: str,
+    source_id: str | None = None,
+    by_channel: bool = False,
 ) -> list[Event]:
     if not lines:
         return []
@@ -428,6 +447,7 @@ def _cancel_now(
         refund=refund,
         source_id=source_id,
         unpaid=_unpaid(order, max(0, owed - order.held_minor), order.charged),
+        by_channel=by_channel,
     )
     return [canceled, *_refunds(order, ("cancellation", cancellation_id, source_id or ""), refund.minor)]
 
@@ -446,10 +466,15 @@ def _refunds(order: Order, cause: tuple[str, ...], minor: int) -> list[Cancellat
 
 
 def _request(
-    order: Order, cancellation_id: str, wanted: Iterable[tuple[str, int]], reason: str, revision: int | None = None
+    order: Order,
+    cancellation_id: str,
+    wanted: Iterable[tuple[str, int]],
+    reason: str,
+    revision: int | None = None,
+    by_channel: bool = False,
 ) -> list[Event]:
     lines = _clip(order, wanted, order.cancelable_of)
-    return _requested(order, cancellation_id, lines, reason, revision)
+    return _requested(order, cancellation_id, lines, reason, revision, by_channel)
 
 
 def _call_off_unroutable(order: Order, command: RecordUnroutable) -> list[Event]:
@@ -461,13 +486,23 @@ def _call_off_unroutable(order: Order, command: RecordUnroutable) -> list[Event]
 
 
 def _requested(
-    order: Order, cancellation_id: str, lines: tuple[LineQuantity, ...], reason: str, revision: int | None = None
+    order: Order,
+    cancellation_id: str,
+    lines: tuple[LineQuantity, ...],
+    reason: str,
+    revision: int | None = None,
+    by_channel: bool = False,
 ) -> list[Event]:
     if not lines or cancellation_id in order.cancellations:
         return []
     return [
         CancellationRequested(
-            order_id=order.order_id, cancellation_id=cancellation_id, lines=lines, reason=reason, revision=revision
+            order_id=order.order_id,
+            cancellation_id=cancellation_id,
+            lines=lines,
+            reason=reason,
+            revision=revision,
+            by_channel=by_channel,
         )
     ]
 

@@ -119,6 +119,8 @@ class Order:
     revision: int = 0
     parked: tuple[Parked, ...] = ()
     refused: PMap[str, bool] = field(default_factory=Map)
+    wanted: PMap[str, int] = field(default_factory=Map)
+    """By line, the units that the channel last said it wants. It need not know what was called off here."""
     canceled: PMap[str, int] = field(default_factory=Map)
     """Units by line, as are the next two."""
     requested: PMap[str, int] = field(default_factory=Map)
@@ -291,6 +293,7 @@ def evolve(order: Order, event: Event) -> Order:
                 destination=event.destination,
                 lines=event.lines,
                 places=_places(event.lines),
+                wanted=Map((line.line_id, line.quantity) for line in event.lines),
                 shipping=event.shipping,
                 shipping_tax=event.shipping_tax,
                 tax_included=event.tax_included,
@@ -332,6 +335,7 @@ def evolve(order: Order, event: Event) -> Order:
             order = replace(
                 order,
                 requested=_add(order.requested, event.lines),
+                wanted=_wanted_less(order.wanted, event.lines) if event.by_channel else order.wanted,
                 cancellations=order.cancellations.set(event.cancellation_id, asked),
                 revision=max(order.revision, event.revision or 0),
             )
@@ -388,6 +392,7 @@ def _with_revision(before: Order, event: OrderRevised) -> Order:
         destination=event.destination,
         lines=event.lines,
         places=_places(event.lines),
+        wanted=before.wanted.update({change.line_id: change.quantity for change in event.wanted}),
         total=event.total,
         payment=event.payment,
     )
@@ -433,6 +438,7 @@ def _with_canceled_lines(order: Order, event: OrderLinesCanceled) -> Order:
         stage=Stage.CANCELED if event.whole_order else order.stage,
         holds=() if event.whole_order else order.holds,
         canceled=_add(order.canceled, event.lines),
+        wanted=_wanted_less(order.wanted, event.lines) if event.by_channel else order.wanted,
         open_units=order.open_units - sum(part.quantity for part in event.lines),
         cancellations=order.cancellations.set(event.cancellation_id, asked),
     )
@@ -470,6 +476,10 @@ def _add(units: Map[str, int], lines: Iterable[LineQuantity]) -> Map[str, int]:
     for part in lines:
         units = units.set(part.line_id, units.get(part.line_id, 0) + part.quantity)
     return units
+
+
+def _wanted_less(wanted: Map[str, int], lines: Iterable[LineQuantity]) -> Map[str, int]:
+    return wanted.update({part.line_id: max(0, wanted.get(part.line_id, 0) - part.quantity) for part in lines})
 
 
 def _less(units: Map[str, int], line_id: str, by: int) -> Map[str, int]:
