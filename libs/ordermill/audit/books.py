@@ -100,7 +100,8 @@ class CaptureBook(Book):
                     self.exchange_orders.add(event.order_id)
             case OrderRevised():
                 self.simple[event.order_id] = False
-                if event.revision <= state.revision:
+                asked_for = f"revision:{event.revision}" in state.cancellations  # its fewer units, the moment before
+                if event.revision < state.revision + (not asked_for):
                     text = f"revision {event.revision} is applied after revision {state.revision}"
                     self.wrong("lines", stream, text, seq)
             case OrderReleased():
@@ -392,7 +393,7 @@ class ReturnsBook(Book):
                 if not self._tax_included[event.order_id]:
                     worth += range_of_units(line.tax, start, stop, line.quantity).minor
         count_units(self.taken, event.order_id, event.lines)
-        self._worth[event.return_id] = worth
+        self._worth[event.return_id] = worth - (event.set_off.minor if event.set_off else 0)
 
     def _refund(self, seq: int, stream: str, event: RefundRequested) -> None:
         if not self.refunds.ask(event.refund_id, stream, seq, event.amount):

@@ -15,7 +15,7 @@ from ordermill.contracts.capture import (
     CancellationRefundFailed,
     OrderCaptured,
 )
-from ordermill.contracts.channel import LineChange, OrderCanceled, OrderChanged, OrderPlaced
+from ordermill.contracts.channel import LineChange, OrderCanceled, OrderChanged, OrderPlaced, Payment
 from ordermill.contracts.fields import Money
 from ordermill.contracts.fulfillment import (
     FulfillmentCreated,
@@ -233,8 +233,10 @@ class People:
             await self._doors.go("letters", [letter])
 
     def _cancellation(self, channel: str, external_id: str, lines: Sequence[Any]) -> OrderCanceled:
-        """Of all of it, or of one unit."""
-        one = (LineChange(line_id=self._random.choice(lines).line_id, quantity=1),)
+        """Of all of it, or of one unit; for some the channel has given money back by itself, never mind how much."""
+        line = self._random.choice(lines)
+        one = (LineChange(line_id=line.line_id, quantity=1),)
+        given_back = Money(minor=self._random.randrange(1, 4_000), currency=line.unit_price.currency)
         return OrderCanceled(
             channel=channel,
             external_id=external_id,
@@ -242,17 +244,20 @@ class People:
             canceled_at=self._clock(),
             lines=() if self._random.random() < 0.3 else one,
             reason="changed their mind",
+            refunded=given_back if self._random.random() < 0.4 else None,
         )
 
     def _revision(self, order: OrderPlaced, revision: int) -> OrderChanged:
-        """Of how many units of a line; or of where it goes, once: the world lets go of a bad address once."""
+        """Of how many units of a line, how it is paid, or where it goes; that once: a bad address is let go of once."""
         line = self._random.choice(order.lines)
+        another = Payment(status="paid", reference=f"pay-{order.external_id}-{revision}")
         changed = OrderChanged(
             channel=order.channel,
             external_id=order.external_id,
             revision=revision,
             changed_at=self._clock(),
             lines=(LineChange(line_id=line.line_id, quantity=self._random.randrange(line.quantity + 2)),),
+            payment=another if self._random.random() < 0.2 else None,
         )
         if order.external_id in self._moved or self._random.random() < 0.6:
             return changed
