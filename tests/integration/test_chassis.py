@@ -11,7 +11,7 @@ import subprocess
 import sys
 from base64 import b64decode, b64encode
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -25,12 +25,15 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from ordermill.clock import system_clock
-from ordermill.contracts.base import decode
-from ordermill.contracts.inventory import StockReceived
+from ordermill.contracts.base import BY_TYPE, decode
+from ordermill.contracts.inventory import StockAdjusted, StockReceived
 from ordermill.contracts.location import StockCorrected
 from ordermill.contracts.service import DeadLettered
+from ordermill.decider import Decision
 from ordermill.embedded.ports import choose_ports
+from ordermill.eventlog.memory import MemoryStore
 from ordermill.eventlog.records import SequencedRow
+from ordermill.eventlog.store import Changes, Effect, Timer
 from ordermill.service import consuming, kafka, publisher
 from ordermill.service.consuming import Subscriptions
 from ordermill.service.deadletters import LetterNotWaiting
@@ -39,7 +42,7 @@ from ordermill.service.run import until
 from ordermill.service.surface import application
 from tests import brokers
 from tests.integration.kafka import MONDAY, STOCK, Broker, arrived
-from tests.integration.shelf_service import SECRET, Shelves
+from tests.integration.shelf_service import SECRET, Instance, Shelves
 from tests.integration.shelves import received, rows_of
 from tests.integration.stand import Log, Open, eventually
 
@@ -536,6 +539,58 @@ async def test_a_timer_rings_once_with_two_instances(shelf_log: Log, instance: O
     assert Counter(await shelf_log.references()) == {"r": 20, "counted": 20}
     later = await instance(wall=in_a_minute)
     assert await later.running.fire_timers() == 0
+
+
+async def test_a_timer_of_another_release_stops_no_other_timer() -> None:
+    one = Instance(MemoryStore(), Shelves())
+    await one.running.execute(one.shelves.arrived(arrived("ring-1", reference="r"), None), "user:test")  # type: ignore[arg-type]
+    async with one.store.transaction() as transaction:
+        of_another = Timer("shelf-ring-1", "weigh:1", MONDAY)
+        await transaction.commit(Changes(timers={(of_another.stream, of_another.name): of_another}))
+    await one.running.fire_timers()
+    assert [row.type for row in await one.store.read_stream("shelf-ring-1")] == [StockReceived.type, StockAdjusted.type]
+    assert (await one.store.counts())["timers"] == 1  # for the release that knows it
+
+
+async def test_a_timer_whose_handler_fails_stops_no_other_timer() -> None:
+    class Failing(Shelves):
+        def ring(self, timer: Timer) -> Iterable[Decision]:
+            if timer.stream.endswith("bad"):
+                raise ZeroDivisionError(SECRET)
+            return super().ring(timer)
+
+    one = Instance(MemoryStore(), Failing())
+    for sku in ("ring-bad", "ring-good"):
+        await one.running.execute(one.shelves.arrived(arrived(sku, reference="r"), None), "user:test")  # type: ignore[arg-type]
+    await one.running.fire_timers()
+    assert len(await one.store.read_stream("shelf-ring-good")) == 2
+    assert len(await one.store.read_stream("shelf-ring-bad")) == 1
+
+
+@pytest.mark.parametrize("kind", ["oms.inventory.stock-weighed.v1", StockReceived.type, StockAdjusted.type[:-1] + "9"])
+async def test_an_effect_of_another_release_stops_no_other_effect(kind: str) -> None:
+    one = Instance(MemoryStore(), Shelves())
+    await one.running.execute(one.shelves.corrected(correct("pot", "found"), None), "user:test")  # type: ignore[arg-type]
+    async with one.store.transaction() as transaction:
+        data = received(1).to_json()
+        await transaction.commit(Changes(effects=[Effect("of-another", "shelf-pot", kind, data, "c-1")]))
+    assert await one.running.effects.perform() == 1
+    assert one.shelves.acted == ["tell-pot-found"]
+    assert (await one.store.counts())["effects"] == 1  # for the release that knows it
+
+
+async def test_an_effect_asked_for_by_an_older_version_of_its_event_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Instance(MemoryStore(), Shelves())
+    await one.running.execute(one.shelves.corrected(correct("pot", "found"), None), "user:test")  # type: ignore[arg-type]
+    monkeypatch.delitem(BY_TYPE, StockAdjusted.type)
+    monkeypatch.setattr(StockAdjusted, "type", StockAdjusted.type[:-1] + "2")
+    monkeypatch.setattr(StockAdjusted, "class_version", 2)
+    monkeypatch.setattr(StockAdjusted, "upcast_v1_v2", staticmethod(lambda state: None), raising=False)
+    monkeypatch.setitem(BY_TYPE, StockAdjusted.type, StockAdjusted)
+    upgraded = Instance(one.store, Shelves())
+    assert await upgraded.running.effects.perform() == 1
+    assert upgraded.shelves.acted == ["tell-pot-found"]
+    assert (await one.store.counts())["effects"] == 0
 
 
 # What a record may do to the client

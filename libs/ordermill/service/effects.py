@@ -19,7 +19,7 @@ from prometheus_client import Counter as Counted
 from ordermill.clock import Clock
 from ordermill.contracts.base import Message, decode
 from ordermill.decider import Decision
-from ordermill.errors import Transient
+from ordermill.errors import Poison, Transient
 from ordermill.eventlog.engine import Cause, Engine, Outcome, Task
 from ordermill.eventlog.store import Changes, Effect, LogUnavailable
 from ordermill.tracing import Span, within
@@ -72,7 +72,7 @@ class EffectWorker:
         self._wall = wall
         self._attempts = attempts
         self._chance = chance or SystemRandom()
-        self._declared = {effect.event.type: effect for effect in service.effects}
+        self._declared: dict[type[Message], EffectOf] = {effect.event: effect for effect in service.effects}
         self._in_hand: dict[str, tuple[Effect, asyncio.Task[None]]] = {}
         self._stopping = False
         engine.on_commit.append(self._notice)
@@ -88,17 +88,36 @@ class EffectWorker:
         now = self._wall()
         lanes = Counter(effect.lane for effect, _ in self._in_hand.values())
         due = await self._engine.store.due_effects(now, IN_HAND, now + LEASE, lanes)
-        fresh = [(effect, decode(effect.type, effect.data)) for effect in due if effect.effect_id not in self._in_hand]
+        fresh = [
+            (effect, *asked)
+            for effect in due
+            if effect.effect_id not in self._in_hand and (asked := self._asked_for(effect)) is not None
+        ]
         prepared = {
-            type_name: asyncio.create_task(
-                self._declared[type_name].prepare([event for effect, event in fresh if effect.type == type_name])
+            kind: asyncio.create_task(
+                self._declared[kind].prepare([event for _, _, event in fresh if type(event) is kind])
             )
-            for type_name in {effect.type for effect, _ in fresh}
+            for kind in {type(event) for _, _, event in fresh}
         }
-        for effect, event in fresh:
-            task = asyncio.create_task(self._do(self._declared[effect.type], effect, event, prepared[effect.type]))
+        for effect, declared, event in fresh:
+            task = asyncio.create_task(self._do(declared, effect, event, prepared[type(event)]))
             self._in_hand[effect.effect_id] = (effect, task)
         return len(fresh)
+
+    def _asked_for(self, effect: Effect) -> tuple[EffectOf, Message] | None:
+        """The event, as this release has it, and what it asks for. None where this release does not know that: the claim
+        runs out, and it is due again.
+        """
+        try:
+            event = decode(effect.type, effect.data)
+        except Poison as error:
+            logger.error("an effect can't be read here", effect_id=effect.effect_id, error=str(error))
+            return None
+        declared = self._declared.get(type(event))
+        if declared is None:
+            logger.error("no such effect here: it is of another release", effect_id=effect.effect_id, type=effect.type)
+            return None
+        return declared, event
 
     async def perform(self) -> int:
         """Do all that is due now, to the end; how many there were."""

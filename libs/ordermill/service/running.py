@@ -348,20 +348,28 @@ class RunningService:
         """Turn timers that are due into decisions; how many there were."""
         now = self._wall()
         due = await self.engine.store.due_timers(self.engine.clock(), 500, now, now + _LEASE)
-        tasks = [
-            Task(
-                self._timer_cause(timer),
-                tuple(self.service.timers[timer.name.partition(":")[0]](timer)),
-                timer=timer,
-                span=spans.of_timer(timer),
-            )
-            for timer in due
-        ]
-        for timer, task, outcome in zip(due, tasks, await self._run(tasks), strict=True):
+        ringing = [(timer, task) for timer in due if (task := self._rung(timer)) is not None]
+        outcomes = await self._run([task for _, task in ringing])
+        for (timer, task), outcome in zip(ringing, outcomes, strict=True):
             spans.close(task.span, outcome)
             if outcome.error is not None:
                 logger.error("a timer failed", stream=timer.stream, timer=timer.name, error=str(outcome.error))
         return len(due)
+
+    def _rung(self, timer: Timer) -> Task | None:
+        """What a timer asks for. None where this release does not know it, or fails at it: its claim runs out, and it is
+        due again.
+        """
+        ring = self.service.timers.get(timer.name.partition(":")[0])
+        if ring is None:
+            logger.error("no such timer here: it is of another release", stream=timer.stream, timer=timer.name)
+            return None
+        try:
+            decisions = tuple(ring(timer))
+        except Exception:
+            logger.exception("a timer failed", stream=timer.stream, timer=timer.name)
+            return None
+        return Task(self._timer_cause(timer), decisions, timer=timer, span=spans.of_timer(timer))
 
     def _timer_cause(self, timer: Timer) -> Cause:
         causation = f"timer:{timer.name}:{timer.stream}"
