@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -511,6 +512,20 @@ def assert_whole(rows: list[Row]) -> None:
         last[row.stream] = (row.version, row.hash)
 
 
+class Beaten:
+    """A transaction that another is always ahead of where it writes to `stream`."""
+
+    def __init__(self, inner: Any, stream: str) -> None:
+        self.look_up, self.lock = inner.look_up, inner.lock
+        self._inner = inner
+        self._stream = stream
+
+    async def commit(self, changes: Changes) -> None:
+        if any(row.stream == self._stream for row in changes.rows):
+            raise VersionConflict
+        await self._inner.commit(changes)
+
+
 class TestEngine:
     async def test_a_batch_decides_in_order_each_upon_the_events_before(self, store: Store) -> None:
         engine = engine_on(store)
@@ -586,6 +601,25 @@ class TestEngine:
         )
         assert errors(outcomes) == [NotEnough, WaitsItsTurn, None, None]
         assert await units(engine, "shelf-a") == 5
+
+    async def test_it_waits_too_where_others_write_first_and_the_batch_is_halved(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        engine, begin = engine_on(store), store.transaction
+
+        @asynccontextmanager
+        async def transaction() -> AsyncIterator[Any]:
+            async with begin() as inner:
+                yield Beaten(inner, "shelf-a")
+
+        monkeypatch.setattr(store, "transaction", transaction)
+        tasks = [
+            task(receive("shelf-a", 1), key="a"),
+            task(receive("bin-b", 1), key="b"),
+            task(receive("bin-a", 1), key="a"),
+            task(receive("bin-a", 1)),
+        ]
+        assert errors(await engine.run(tasks)) == [VersionConflict, None, WaitsItsTurn, None]
 
     async def test_one_decision_over_several_streams_is_whole_or_not_at_all(self, store: Store) -> None:
         engine = engine_on(store)

@@ -188,7 +188,10 @@ class Engine:
         if len(tasks) == 1:
             return [Outcome(error=stopped)]
         half = len(tasks) // 2
-        return await self.run(tasks[:half]) + await self.run(tasks[half:])
+        first = await self.run(tasks[:half])
+        waiting = {task.key for task, outcome in zip(tasks, first, strict=False) if outcome.error is not None} - {""}
+        rest = iter(await self.run([task for task in tasks[half:] if task.key not in waiting]))
+        return first + [_waits(task) if task.key in waiting else next(rest) for task in tasks[half:]]
 
     async def state(self, stream: str) -> Aggregate:
         """A stream as it is now."""
@@ -285,6 +288,10 @@ class Engine:
         return uuid7(at, self._random_bytes)
 
 
+def _waits(task: Task) -> Outcome:
+    return Outcome(error=WaitsItsTurn(f"waits behind an earlier message of {task.key}"))
+
+
 def _tell_defects(tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> None:
     """Only now: what a decision failed at may have been old news in memory, and it is decided again."""
     for task, outcome in zip(tasks, outcomes, strict=True):
@@ -316,7 +323,7 @@ class _Batch:
                 outcome.repeated = True
                 continue
             if task.key and task.key in waiting:
-                outcome.error = WaitsItsTurn(f"waits behind an earlier message of {task.key}")
+                self.outcomes[-1] = _waits(task)
                 continue
             self.states.task = {}
             try:

@@ -105,7 +105,7 @@ class EffectWorker:
         return len(fresh)
 
     def _asked_for(self, effect: Effect) -> tuple[EffectOf, Message] | None:
-        """The event, as this release has it, and what it asks for. None where this release does not know that: the claim
+        """What it asks for, and the event as this release has it. None where this release does not know them: the claim
         runs out, and it is due again.
         """
         try:

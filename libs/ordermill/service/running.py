@@ -357,8 +357,8 @@ class RunningService:
         return len(due)
 
     def _rung(self, timer: Timer) -> Task | None:
-        """What a timer asks for. None where this release does not know it, or fails at it: its claim runs out, and it is
-        due again.
+        """What a timer asks for. None where this release does not know it, or fails at it: the claim runs out, and it
+        is due again.
         """
         ring = self.service.timers.get(timer.name.partition(":")[0])
         if ring is None:
