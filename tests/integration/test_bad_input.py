@@ -17,7 +17,7 @@ import orjson
 import pytest
 
 from ordermill.clock import system_clock
-from ordermill.contracts.base import Message, decode
+from ordermill.contracts.base import Malformed, Message, decode
 from ordermill.contracts.capture import OrderCaptured, OrderRejected, OrderReleased
 from ordermill.contracts.carrier import ParcelScanned
 from ordermill.contracts.channel import Address, ChannelLine, OrderCanceled, OrderPlaced, Payment
@@ -34,12 +34,14 @@ from ordermill.eventlog.store import Changes, Store, VersionConflict
 from ordermill.installation import builder
 from ordermill.keyring import MemoryKeyStore
 from ordermill.service.consuming import Subscriptions
-from ordermill.service.deadletters import LETTER_VIEW
+from ordermill.service.deadletters import LETTER_VIEW, body_of, whole
+from ordermill.service.deadletters import record_of as kept_record
 from ordermill.service.messages import MAX_MESSAGE_BYTES, Headers
 from ordermill.service.metrics import Metrics
 from ordermill.service.running import RunningService
 from ordermill.service.settings import PlatformSettings
 from ordermill.service.surface import MAX_BODY_BYTES, application
+from ordermill.service.topics import LARGEST_REQUEST
 from services.capture.adapters import render
 from tests.conftest import LogDatabase
 from tests.integration.kafka import MONDAY, Broker
@@ -276,6 +278,31 @@ async def test_a_bad_record_ends_in_a_dead_letter_and_its_neighbors_are_handled(
     assert len(later) > handled
     text = b"".join(fact.to_json() for fact in later if not isinstance(fact, DeadLettered)).decode()
     assert all(number in text for number in ("1111", "3333", "4444")) and "ZZBAD" not in text
+
+
+ENVELOPES: dict[str, Spoil] = {
+    "a huge header": lambda r, _: r.header("note", b"x" * 3_500_000),
+    "many headers": lambda r, _: replace(r, headers=[*r.headers, *[("n", b"")] * 500_000]),
+    "a huge key": lambda r, _: replace(r, key=b"k" * 3_500_000),
+}
+
+
+@pytest.mark.parametrize("spoil", ENVELOPES.values(), ids=ENVELOPES)
+async def test_what_surrounds_a_bad_record_may_be_as_large_as_a_broker_takes_and_the_letter_still_goes_out(
+    services: Callable[..., RunningService], spoil: Spoil
+) -> None:
+    door = DOORS["stock"]
+    bad = spoil(replace(record_of(stocked("r-1"), "1"), value=b"{not json"), door)
+    running = services(door.service)
+    await running.handle([bad])
+    (letter,) = await facts(running)
+    assert isinstance(letter, DeadLettered)
+    assert len(letter.to_json()) < LARGEST_REQUEST / 2
+    kept = await whole(running.engine.store, letter)
+    again = kept_record(kept, await body_of(running.engine.store, kept))
+    assert (again.key, again.headers, again.value) == (bad.key, bad.headers, bad.value)
+    with pytest.raises(Malformed):
+        await running.redrive(letter.letter_id, "user:test")
 
 
 @pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)

@@ -143,7 +143,7 @@ def show(
 
 async def _find(letter_id: str) -> tuple[str, str, DeadLettered, bytes] | None:
     from ordermill.contracts.base import decode
-    from ordermill.service.deadletters import LETTERS, body_of
+    from ordermill.service.deadletters import LETTERS, body_of, whole
 
     stream = LETTERS.stream(letter_id)
     for service in chosen(None):
@@ -151,7 +151,7 @@ async def _find(letter_id: str) -> tuple[str, str, DeadLettered, bytes] | None:
             rows = await store.read_stream(stream)
             state = LETTERS.fold(decode(row.type, row.data) for row in rows)
             if state.letter is not None:
-                return service, state.status, state.letter, await body_of(store, state.letter)
+                return service, state.status, await whole(store, state.letter), await body_of(store, state.letter)
     return None
 
 

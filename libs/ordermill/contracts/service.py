@@ -36,6 +36,8 @@ class DeadLettered(Fact):
     sha256: str
     value_base64: str | None
     """None where the body is too large for an event; `oms dlq show` has it."""
+    headers_sha256: str | None = None
+    """Set where key and headers are too large for an event, and left out of it; `oms dlq show` has them."""
 
 
 class LetterRedriven(Fact):

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from ordermill.contracts.base import Fact
+from ordermill.contracts.fields import Part
 from ordermill.contracts.service import DeadLettered, Header, LetterDropped, LetterRedriven
 from ordermill.decider import Decider, Decision, decision
 from ordermill.errors import Refused
@@ -93,20 +94,38 @@ def summary(state: Letter) -> dict[str, Any]:
         return {"status": state.status}
     return {
         "status": state.status,
-        **state.letter.model_dump(mode="json", exclude={"value_base64", "headers", "key_base64"}),
+        **state.letter.model_dump(mode="json", exclude={"value_base64", "headers", "key_base64", "headers_sha256"}),
     }
 
 
 LETTER_VIEW = View("dead_letters", "letter", summary, indexed=("status",))
 
 
+class _Envelope(Part):
+    """A record's key and headers."""
+
+    key_base64: str | None
+    headers: tuple[Header, ...]
+
+
 def letter_of(
     record: Any, letter_id: str, error: Exception, attempts: int, message_type: str, message_id: str
 ) -> tuple[DeadLettered, dict[bytes, bytes]]:
-    """The letter for a record, and its body if that is too large for an event."""
+    """The letter for a record, and what of it is too large for an event: the body, or key and headers."""
     value: bytes = record.value or b""
     digest = sha256(value).digest()
-    large = len(value) > LARGEST_IN_EVENT
+    envelope = _Envelope(
+        key_base64=None if record.key is None else b64encode(record.key).decode(),
+        headers=tuple(
+            Header(name=name, value_base64=b64encode(value or b"").decode()) for name, value in record.headers
+        ),
+    )
+    beside = {digest: value} if len(value) > LARGEST_IN_EVENT else {}
+    headers_sha256 = None
+    if len(written := envelope.model_dump_json().encode()) > LARGEST_IN_EVENT:
+        of_headers = sha256(written)
+        beside[of_headers.digest()] = written
+        envelope, headers_sha256 = _Envelope(key_base64=None, headers=()), of_headers.hexdigest()
     letter = DeadLettered(
         letter_id=letter_id,
         source_topic=record.topic,
@@ -119,15 +138,14 @@ def letter_of(
         if hasattr(error, "code")
         else f"unexpected {type(error).__name__}: a defect of ours",
         attempts=attempts,
-        key_base64=None if record.key is None else b64encode(record.key).decode(),
-        headers=tuple(
-            Header(name=name, value_base64=b64encode(value or b"").decode()) for name, value in record.headers
-        ),
+        key_base64=envelope.key_base64,
+        headers=envelope.headers,
         size=len(value),
         sha256=digest.hex(),
-        value_base64=None if large else b64encode(value).decode(),
+        value_base64=None if digest in beside else b64encode(value).decode(),
+        headers_sha256=headers_sha256,
     )
-    return letter, {digest: value} if large else {}
+    return letter, beside
 
 
 def _plain(text: str, length: int) -> str:
@@ -172,6 +190,13 @@ async def body_of(store: Store, letter: DeadLettered) -> bytes:
     if letter.value_base64 is not None:
         return b64decode(letter.value_base64)
     return await store.blob(bytes.fromhex(letter.sha256)) or b""
+
+
+async def whole(store: Store, letter: DeadLettered) -> DeadLettered:
+    """The letter with its key and headers, from the event or from beside the log."""
+    if letter.headers_sha256 is None or (written := await store.blob(bytes.fromhex(letter.headers_sha256))) is None:
+        return letter
+    return letter.model_copy(update=dict(_Envelope.model_validate_json(written)))
 
 
 def record_of(letter: DeadLettered, body: bytes) -> Redriven:

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel
 
 from ordermill.contracts.base import decode
-from ordermill.contracts.fields import Text
-from ordermill.contracts.service import DeadLettered, LetterDropped
+from ordermill.contracts.fields import Id, Part, Text
+from ordermill.contracts.service import Header, LetterDropped
 from ordermill.errors import OrdermillError
 from ordermill.eventlog.engine import Outcome
 from ordermill.eventlog.records import Row
@@ -37,12 +37,31 @@ class LetterEnd(BaseModel):
     note: str = ""
 
 
+class LetterContent(Part):
+    """What was kept, with key and headers wherever they rest; `value_base64` is left out."""
+
+    letter_id: Id
+    source_topic: str
+    partition: int
+    offset: int
+    message_type: str
+    message_id: str
+    code: str
+    reason: str
+    attempts: int
+    key_base64: str | None
+    headers: tuple[Header, ...]
+    size: int
+    sha256: str
+    value_base64: str | None
+
+
 class LetterShown(BaseModel):
     """One dead letter, the reason and the headers whole, of its body the first 64 KiB."""
 
     status: Literal["waiting", "redriven", "dropped"]
     kept_at: datetime
-    letter: DeadLettered
+    letter: LetterContent
     body_base64: str
     end: LetterEnd | None = None
 
@@ -88,7 +107,8 @@ async def listrouter(
 async def show_letter(letter_id: LetterId, service: Running, _: Actor) -> LetterShown:
     rows, state = await _letter(service, letter_id)
     assert state.letter is not None
-    body = await deadletters.body_of(service.engine.store, state.letter)
+    letter = await deadletters.whole(service.engine.store, state.letter)
+    body = await deadletters.body_of(service.engine.store, letter)
     end = None
     if state.status != "waiting":
         ended = decode(rows[-1].type, rows[-1].data)
@@ -97,7 +117,7 @@ async def show_letter(letter_id: LetterId, service: Running, _: Actor) -> Letter
     return LetterShown(
         status=state.status,
         kept_at=rows[0].recorded_at,
-        letter=state.letter.model_copy(update={"value_base64": None}),
+        letter=LetterContent(**letter.model_dump(exclude={"headers_sha256"}) | {"value_base64": None}),
         body_base64=b64encode(body[:LETTER_BYTES_SHOWN]).decode(),
         end=end,
     )

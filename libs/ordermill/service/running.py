@@ -386,7 +386,9 @@ class RunningService:
         if aggregate.state.status != "waiting":
             raise deadletters.LetterNotWaiting(letter_id, aggregate.state.status)
         deadletters.check_redrivable(letter)
-        item = self._look_at(deadletters.record_of(letter, await deadletters.body_of(self.engine.store, letter)))
+        store = self.engine.store
+        kept = deadletters.record_of(await deadletters.whole(store, letter), await deadletters.body_of(store, letter))
+        item = self._look_at(kept)
         decisions: tuple[Decision, ...] = ()
         if item is not None:
             await self._prepare([item])
