@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
+from ordermill.service import outbound
 from ordermill.service.guard import is_public
 from ordermill.service.outbound import (
     Outbound,
@@ -359,6 +360,7 @@ async def test_what_failed_fast_is_asked_again_within_the_call_under_the_same_ke
         ("Retry-After: soon", None, None),
         ("Retry-After: -5", None, None),
         ("Retry-After: Fri, 99 Foo 2026", None, None),
+        ("Retry-After: Fri, 31 Dec 9999 23:59:59 -0100", None, None),
     ],
 )
 async def test_how_long_a_provider_wants_to_be_left_alone_is_passed_on(
@@ -381,6 +383,21 @@ async def test_a_provider_that_fails_is_left_alone_and_that_costs_no_try(server:
         True, True, False, False,
     ]  # fmt: skip
     assert len(server.heard) == 2
+
+
+async def test_a_defect_of_ours_in_a_probe_does_not_shut_the_circuit_for_good(
+    server: Server, provider: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answers = [says(500), says(200, b"{}"), says(200, b"{}")]
+    failing = provider(circuit_failures=1, circuit_pause_s=0.02)
+    await unavailable(failing.post("/labels", {}, "F1.1"))
+    await asyncio.sleep(0.05)
+    with monkeypatch.context() as defect:
+        defect.setattr(outbound, "_object", lambda body: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            await failing.post("/labels", {}, "F1.1")
+    await asyncio.sleep(0.05)
+    assert await failing.post("/labels", {}, "F1.1") == {}
 
 
 async def test_refusals_and_a_busy_provider_open_no_circuit(server: Server, provider: Make) -> None:

@@ -256,6 +256,9 @@ class Provider:
             else:
                 self._circuit.failed()
             raise
+        except Exception:
+            self._circuit.failed()
+            raise
         self._circuit.succeeded()
         return answer
 
@@ -345,10 +348,10 @@ def _retry_after(headers: Mapping[bytes, bytes]) -> float | None:
     if text.isascii() and text.isdigit():
         return float(text[:9])
     try:
-        at = parsedate_to_datetime(text)
-    except ValueError:
+        at = parsedate_to_datetime(text).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, (at.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+    return max(0.0, (at - datetime.now(UTC)).total_seconds())
 
 
 def _kind(error: Exception) -> str:
