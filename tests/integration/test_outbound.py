@@ -182,7 +182,7 @@ def test_what_is_public_is_global_whatever_carries_it(address: IPv4Address | IPv
     [
         "127.0.0.1", "10.2.3.4", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
         "255.255.255.255", "::1", "::", "fe80::1", "fc00::1", "ff02::1", "::ffff:10.0.0.1", "2002:7f00:1::",
-        "64:ff9b::7f00:1",
+        "64:ff9b::7f00:1", "64:ff9b:1::7f00:1", "::7f00:1", "::ffff:0:7f00:1", "fec0::1", "5f00::1",
     ],
 )  # fmt: skip
 def test_no_address_inside_is_public(text: str) -> None:

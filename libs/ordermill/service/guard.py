@@ -14,6 +14,8 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 import httpcore
 
 _NAT64 = IPv6Network("64:ff9b::/96")
+_UNICAST = IPv6Network("2000::/3")
+"""All that is given out of IPv6: https://www.iana.org/assignments/ipv6-address-space"""
 SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 
 
@@ -36,8 +38,10 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
             carried.append(IPv4Address(address.packed[-4:]))
         if any(inner is not None and not is_public(inner) for inner in carried):
             return False
-        if address.ipv4_mapped is not None:
+        if address.ipv4_mapped is not None or address in _NAT64:
             return True
+        if address not in _UNICAST:
+            return False
     return address.is_global and not address.is_multicast
 
 
