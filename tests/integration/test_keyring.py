@@ -137,6 +137,31 @@ class TestRing:
         assert ring.seal("c-ada", ADA) is None
         assert await Keyring(keys, MASTER).open([token]) == {token: None}
 
+    async def test_who_is_forgotten_while_an_order_of_theirs_is_worked_on_is_forgotten_there_too(
+        self, keys: KeyStore
+    ) -> None:
+        ring = Keyring(keys, MASTER)
+        await ring.ensure(["c-ada"])
+        await ring.forget("c-ada")
+        assert ring.seal("c-ada", ADA) is None
+
+    async def test_a_key_that_was_at_hand_stays_so_for_who_works_with_it_however_many_there_are(self) -> None:
+        time, keys = Time(), MemoryKeyStore()
+        ring = Keyring(keys, MASTER, now_s=time)
+        ada, grace = await sealed(ring, "c-ada"), await sealed(Keyring(keys, MASTER), "c-grace")
+        await ring.ensure([f"c-{number}" for number in range(20_000)])
+
+        class Late(Slow):
+            async def get(self, key_ids: Collection[str]) -> dict[str, bytes | None]:
+                time.now_s = CACHED_FOR_S + 1
+                return await super().get(key_ids)
+
+        setattr(ring, "_store", Late(keys))  # noqa: B010
+        time.now_s = CACHED_FOR_S
+        await ring.ensure(["c-ada"])
+        assert await ring.open([ada, grace]) == {ada: ADA, grace: ADA}
+        assert ring.seal("c-ada", ADA) is not None
+
     async def test_another_process_forgets_when_its_cache_runs_out(self, keys: KeyStore) -> None:
         time = Time()
         ring = Keyring(keys, MASTER, now_s=time)

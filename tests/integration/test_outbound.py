@@ -104,8 +104,8 @@ async def provider(server: Server) -> AsyncIterator[Make]:
         return made[-1].provider("carrier", url or f"http://127.0.0.1:{server.port}/v1", SECRET)
 
     yield make
-    for outbound in made:
-        await outbound.close()
+    for each in made:
+        await each.close()
 
 
 async def unavailable(call: Awaitable[Any]) -> ProviderUnavailable:

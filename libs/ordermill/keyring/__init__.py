@@ -24,6 +24,8 @@ from ordermill.errors import Poison
 from ordermill.eventlog.postgres import keep_as_it_is, statement, translated
 
 CACHED_FOR_S = 300.0
+_WORKED_WITH_FOR_S = 600.0
+"""So long a key that was made sure of may be worked with: what it is for may wait for a database meanwhile."""
 _NONCE = 12
 
 
@@ -129,7 +131,7 @@ class Keyring:
     async def forget(self, key_id: str) -> None:
         """Destroy the key: what was sealed under it can never be read again."""
         await self._store.destroy(key_id)
-        self._cache.pop(key_id, None)
+        self._keep({key_id: None})
 
     def _open(self, token: str) -> Person | None:
         key_id, body = _parts(token)
@@ -150,7 +152,8 @@ class Keyring:
     def _keep(self, wrapped: Mapping[str, bytes | None]) -> None:
         until = self._now_s() + CACHED_FOR_S
         if len(self._cache) > 20_000:
-            self._cache = {k: entry for k, entry in self._cache.items() if entry[1] >= self._now_s()}
+            over = self._now_s() - _WORKED_WITH_FOR_S
+            self._cache = {k: entry for k, entry in self._cache.items() if entry[1] >= over}
         for key_id, key in wrapped.items():
             self._cache[key_id] = (None if key is None else AESGCM(self._unwrap(key_id, key)), until)
 
