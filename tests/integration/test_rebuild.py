@@ -216,6 +216,23 @@ class TestRebuild:
         assert told[-1] == report.events
 
 
+def busy(engine: Engine, look: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """A look into the log after which it has two events more, the first time."""
+    waiting = True
+
+    async def looked(*asked: Any) -> Any:
+        nonlocal waiting
+        seen = await look(*asked)
+        if not waiting:
+            return seen
+        waiting = False
+        await engine.run([task(receive("bin-new", 1)) for _ in range(2)])
+        await engine.store.sequence()
+        return seen
+
+    return looked
+
+
 def found(violations: list[Violation]) -> set[tuple[str, str]]:
     return {(violation.what, violation.where) for violation in violations}
 
@@ -321,6 +338,38 @@ class TestVerify:
             assert await verify_store(store, RULES) == []
         done.set()
         await working
+
+    async def test_nor_over_a_snapshot_made_this_moment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = MemoryStore()
+        engine = Engine(store, RULES, lambda: MONDAY)
+        await engine.run([task(receive("shelf-001", 1)) for _ in range(9)])
+        snapshots = store.snapshots
+
+        async def after_one_more(*asked: Any) -> Any:
+            await engine.run([task(receive("shelf-001", 1))])
+            return await snapshots(*asked)
+
+        monkeypatch.setattr(store, "snapshots", after_one_more)
+        assert await verify_store(store, RULES) == []
+
+    async def test_what_is_written_meanwhile_hides_nothing(
+        self, log: LogDatabase, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        engine = await fill(store)
+        await engine.run([task(receive("bin-004", 1))])
+        await tamper(log, "UPDATE events SET tx = 1 WHERE stream = 'bin-004' AND version = 2")
+        monkeypatch.setattr(store, "head", busy(engine, store.head))
+        assert found(await verify_store(store, RULES)) == {("never-numbered", "1 events")}
+
+    async def test_nor_in_several_passes(
+        self, log: LogDatabase, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("ordermill.eventlog.verify._STREAMS_A_PASS", 10)
+        engine = await fill(store)
+        (number,) = [each.seq for each in await store.read(0, 1_000) if each.row.stream == "bin-004"]
+        await tamper(log, f"DELETE FROM sequenced WHERE seq = {number}")
+        monkeypatch.setattr(store, "read", busy(engine, store.read))
+        assert {what for what, _ in found(await verify_store(store, RULES))} == {"missing-number"}
 
     async def test_many_streams_take_several_passes_and_the_same_is_found(
         self, log: LogDatabase, store: PostgresStore, monkeypatch: pytest.MonkeyPatch

@@ -181,6 +181,9 @@ class MemoryStore:
         async with self._leaders.setdefault(name, asyncio.Lock()):
             yield _always
 
+    async def passed_over(self) -> int:
+        return 0
+
     async def backlog(self, due: datetime) -> Backlog:
         overdue = [timer.due_at for timer, _ in self._timers.values() if timer.due_at <= due]
         letters = (orjson.loads(document) for document in self._documents.get("dead_letters", {}).values())

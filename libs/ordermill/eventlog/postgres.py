@@ -70,6 +70,11 @@ SELECT (SELECT count(*) FROM timers) AS timers, (SELECT count(*) FROM effects) A
            WHERE (tx, position) > ((SELECT tx FROM last), (SELECT position FROM last))) AS events,
        (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'inbox'::regclass) AS inbox
 """
+_PASSED_OVER = """
+SELECT coalesce((
+    SELECT (SELECT count(*) FROM events WHERE (tx, position) <= (last.tx, last.position)) - last.seq
+    FROM (SELECT seq, tx, position FROM sequenced ORDER BY seq DESC LIMIT 1) AS last), 0)
+"""
 _READ = f"SELECT seq, {COLUMNS} FROM read_events($1, $2, $3, $4)"
 _NEXT_PAGE = f"SELECT seq, {COLUMNS}, topic, key, revision FROM next_page($1, $2, $3, $4, $5)"
 
@@ -391,6 +396,10 @@ class PostgresStore:
             yield still_leads
         finally:
             connection.terminate()
+
+    async def passed_over(self) -> int:
+        async with self._connection() as connection:
+            return max(0, int(await connection.fetchval(_PASSED_OVER)))
 
     async def backlog(self, due: datetime) -> Backlog:
         async with self._connection() as connection:

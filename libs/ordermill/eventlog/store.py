@@ -256,6 +256,10 @@ class Store(Protocol):
         """Be the only holder of `name` over all instances; waits for it. Ask now and then whether it still is so."""
         ...
 
+    async def passed_over(self) -> int:
+        """How many committed events have no number though later ones have one, so that no reader will see them."""
+        ...
+
     async def backlog(self, due: datetime) -> Backlog:
         """What waits longer than it should, for metrics. `due`: the time by which timers should have rung."""
         ...

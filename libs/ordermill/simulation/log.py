@@ -158,6 +158,9 @@ class FaultyStore:
     async def republish_all(self) -> None:
         await self.write_to("have all states sent", self.log.republish_all)
 
+    async def passed_over(self) -> int:
+        return await self.log.passed_over()
+
     async def backlog(self, due: datetime) -> Backlog:
         return await self.log.backlog(due)
 
