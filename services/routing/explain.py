@@ -258,7 +258,10 @@ class _Weighing:
 
     def _with(self, number: int) -> Alternative:
         search = self._search(self.sources)
-        found = search.best_with(number) or self._all_it_holds(number)
+        found = search.best_with(number)
+        if found is None or len(found.ways) > self.policy.max_shipments:
+            whole = self._all_it_holds(number)
+            found = whole if found is None or len(whole.ways) <= self.policy.max_shipments else found
         return self._made(found, search.proven_best)
 
     def _without(self, number: int) -> Alternative | None:
@@ -272,7 +275,8 @@ class _Weighing:
     def _all_it_holds(self, number: int) -> Chosen:
         """All it holds from there, by its cheapest way, and the rest from others at the least cost.
 
-        Not called for a source that holds everything: that one ships alone.
+        The rest may make one parcel less than the policy wants at most. Not called for a source that holds everything:
+        that one ships alone.
         """
         source = self.sources[number]
         left = [want - held for want, held in zip(self.order.wanted, source.holds, strict=True)]
@@ -281,8 +285,9 @@ class _Weighing:
             for n, each in enumerate(self.sources)
             if n != number
         ]
-        rest = Search([each for each in others if any(each.holds)], left, self.order.weights, self.order.day_milli,
-                      self.policy).best()  # fmt: skip
+        others = [each for each in others if any(each.holds)]
+        one_less = self.policy.model_copy(update={"max_shipments": max(1, self.policy.max_shipments - 1)})
+        rest = Search(others, left, self.order.weights, self.order.day_milli, one_less).best()
         grams = sum(held * weight for held, weight in zip(source.holds, self.order.weights, strict=True))
         way = min(source.ways, key=lambda way: way.fixed + way.per_kg * grams + way.days * self.order.day_milli)
         parts = [(source, way, source.holds), *zip(rest.sources, rest.ways, rest.units, strict=True)]

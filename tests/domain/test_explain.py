@@ -138,6 +138,48 @@ def test_what_was_deferred_or_given_up_is_explained_too():
     assert (found.decision, of(found, "edison").verdict) == ("unroutable", "waits")
 
 
+FREE = (
+    POLICY.replace("shipment = 250 ", "shipment = 0 ")
+    .replace("warehouse = 60", "warehouse = 0")
+    .replace("standard = 75", "standard = 0")
+)
+SERVICE = """
+[[carriers.services]]
+id = "{id}"
+name = ""
+levels = ["standard"]
+base_minor = {base}
+per_kg_minor = {per_kg}
+transit_days = [1, 1, 1, 1, 1, 1, 1, 1]
+delivers_until = {until}
+"""
+
+
+def explained_by(services, available, *lines, policy=FREE) -> Explanation:
+    """With these services only, under a policy by which nothing but postage costs."""
+    network = NETWORK.partition("[[carriers]]")[0] + '[[carriers]]\nid = "cedar"\nname = ""\n'
+    network += "".join(SERVICE.format(**service) for service in services)
+    rules = read_rules(policy, network)
+    seen = inputs(available, *lines, policy_hash=rules.hash)
+    found = plan(seen, "o.1", rules)
+    assert isinstance(found, Plan), found
+    event = OrderRouted(
+        order_id="o", plan_id="o.1", cause="reserved", shipments=found.shipments, cost=found.cost, inputs=seen
+    )
+    return explain(event, policy, network)
+
+
+def test_a_location_needs_no_more_parcels_than_the_fewest_in_which_it_could_ship_its_part():
+    ground = {"id": "ground", "base": 590, "per_kg": [60, 70, 85, 105, 140, 175, 215, 260], "until": "20:00:00"}
+    stock = {"edison": {"anvil": 2}, "groveport": {"anvil": 2, "mug": 2}, "sparks": {"anvil": 1}}
+    two_parcels = FREE.replace("max_shipments = 3 ", "max_shipments = 2 ")
+    found = explained_by([ground], stock, MUG, ANVIL, policy=two_parcels)
+    assert found.chosen is not None and found.chosen.locations == ("edison", "groveport")
+    far = of(found, "sparks")
+    assert far.alternative is not None and far.alternative.locations == ("groveport", "sparks")
+    assert far.verdict == "costs-more"
+
+
 def test_a_decision_is_not_explained_under_another_policy():
     with pytest.raises(PolicyMismatch, match=r"o\.1"):
         explain(routed(inputs({"edison": BOTH})), POLICY.replace("shipment = 250", "shipment = 251"), NETWORK)
