@@ -223,8 +223,7 @@ class _Weighing:
 
     def _as_source(self, number: int) -> tuple[Verdict, str, Alternative | None]:
         if not self.enough:
-            lacks = self._lacks(self.sources[number].site.id)
-            return "not-enough", f"has too little of {_named([one.sku for one in lacks])}, as others do", None
+            return "not-enough", self._not_enough(self.sources[number].site.id), None
         here = self.sources[number].site.id
         if self.chosen is not None and here in self.chosen.locations:
             other = self._without(number)
@@ -243,6 +242,18 @@ class _Weighing:
         if other.more.total.minor < 0:
             less = str(other.more.total).lstrip("-")
             return "not-looked-at", f"would have cost {less} less, but the search ended at the policy's limit before it"
+    def _not_enough(self, location: str) -> str:
+        missing = [
+            sku
+            for number, (sku, wanted) in enumerate(zip(self.order.skus, self.order.wanted, strict=True))
+            if sum(source.holds[number] for source in self.sources) < wanted
+        ]
+        barred = [sku for sku in missing if (location, sku) in self.order.barred_pairs]
+        too_little = [sku for sku in missing if sku not in barred]
+        told = [f"has too little of {_named(too_little)}, as others do"] if too_little else []
+        told += [f"ruled out for {_named(barred)}, of which others have too little"] if barred else []
+        return "; ".join(told)
+
         if not other.more.total.minor:
             return "costs-the-same", _tie(other, chosen)
         parts = [

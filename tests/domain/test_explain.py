@@ -138,6 +138,16 @@ def test_what_was_deferred_or_given_up_is_explained_too():
     assert (found.decision, of(found, "edison").verdict) == ("unroutable", "waits")
 
 
+def test_of_goods_that_a_location_has_and_may_not_ship_it_is_not_said_that_it_has_too_few():
+    seen = inputs({"edison": BOTH, "sparks": {"mug": 1}}, excluded=(("edison", "pot"),))
+    waits = OrderDeferred(
+        order_id="o", plan_id="o.1", cause="reserved", reason="too little", retry_at=MONDAY, inputs=seen
+    )
+    found = explain(waits, POLICY, NETWORK)
+    assert of(found, "edison").reason == "ruled out for pot, of which others have too little"
+    assert of(found, "sparks").reason == "has too little of pot, as others do"
+
+
 FREE = (
     POLICY.replace("shipment = 250 ", "shipment = 0 ")
     .replace("warehouse = 60", "warehouse = 0")
