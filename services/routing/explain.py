@@ -7,6 +7,7 @@ or, where it adds nothing to any set of others, the plan that takes all it holds
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import date
 from typing import Literal
 
 from ordermill.contracts.capture import ReleasedLine
@@ -38,6 +39,14 @@ Verdict = Literal[
 NODES = 2_000
 """Combinations looked at for each other plan, at most; `proven_best` says where that was too few."""
 SHOWN = 6
+
+_TIES = (
+    "costs more",
+    "costs the same in more parcels",
+    "costs the same and arrives later",
+    "costs the same from farther away",
+    "costs the same; its name comes later in the alphabet",
+)
 
 
 class Lack(Part):
@@ -233,15 +242,6 @@ class _Weighing:
             return "waits", "could ship, but was not asked to", other
         return (*self._compared(other, self.chosen), other)
 
-    def _compared(self, other: Alternative, chosen: Alternative) -> tuple[Verdict, str]:
-        assert other.more is not None
-        if other.beyond_max and not chosen.beyond_max:
-            return "too-many-parcels", (
-                f"needs {len(other.shipments)} parcels, the policy wants at most {self.rules.policy.max_shipments}"
-            )
-        if other.more.total.minor < 0:
-            less = str(other.more.total).lstrip("-")
-            return "not-looked-at", f"would have cost {less} less, but the search ended at the policy's limit before it"
     def _not_enough(self, location: str) -> str:
         missing = [
             sku
@@ -254,8 +254,17 @@ class _Weighing:
         told += [f"ruled out for {_named(barred)}, of which others have too little"] if barred else []
         return "; ".join(told)
 
-        if not other.more.total.minor:
-            return "costs-the-same", _tie(other, chosen)
+    def _compared(self, other: Alternative, chosen: Alternative) -> tuple[Verdict, str]:
+        assert other.more is not None
+        if other.beyond_max and not chosen.beyond_max:
+            return "too-many-parcels", (
+                f"needs {len(other.shipments)} parcels, the policy wants at most {self.rules.policy.max_shipments}"
+            )
+        if not chosen.proven_best and self._rank(other) < self._rank(chosen):
+            cost = f"{str(other.more.total).lstrip('-')} less" if other.more.total.minor else "the same"
+            return "not-looked-at", f"would have cost {cost}, but the search ended at the policy's limit before it"
+        if other.more.total.minor <= 0:
+            return "costs-the-same", self._tie(other, chosen)
         parts = [
             f"{name} {'+' if amount.minor > 0 else '−'}{str(amount).lstrip('-')}"
             for name, amount in (
@@ -266,6 +275,23 @@ class _Weighing:
             if amount.minor
         ]
         return "costs-more", f"costs {other.more.total} more: {', '.join(parts)}"
+
+    def _rank(self, plan: Alternative) -> tuple[int, int, date, int, list[str]]:
+        """As the search compares plans, but for costs: here they are rounded."""
+        return (
+            plan.cost.total.minor,
+            len(plan.shipments),
+            plan.deliver_by.astimezone(self.order.zone).date(),
+            sum(one.distance_km for one in plan.shipments),
+            sorted(plan.locations),
+        )
+
+    def _tie(self, other: Alternative, chosen: Alternative) -> str:
+        """The first rule that decides between plans of equal cost."""
+        theirs, ours = self._rank(other), self._rank(chosen)
+        if theirs < ours:
+            return "costs no less before postage is rounded up, parcel by parcel"
+        return next(why for one, two, why in zip(theirs, ours, _TIES, strict=True) if one != two)
 
     def _with(self, number: int) -> Alternative:
         search = self._search(self.sources)
@@ -335,17 +361,6 @@ def _minus(cost: CostParts, other: CostParts) -> CostParts:
         delay=cost.delay - other.delay,
         total=cost.total - other.total,
     )
-
-
-def _tie(other: Alternative, chosen: Alternative) -> str:
-    """The first rule that decides between plans of equal cost."""
-    if len(other.shipments) != len(chosen.shipments):
-        return "costs the same in more parcels"
-    if other.deliver_by != chosen.deliver_by:
-        return "costs the same and arrives later"
-    if sum(one.distance_km for one in other.shipments) != sum(one.distance_km for one in chosen.shipments):
-        return "costs the same from farther away"
-    return "costs the same; its name comes later in the alphabet"
 
 
 def _named(skus: Sequence[str]) -> str:

@@ -190,6 +190,29 @@ def test_a_location_needs_no_more_parcels_than_the_fewest_in_which_it_could_ship
     assert far.verdict == "costs-more"
 
 
+def test_what_arrives_two_hours_earlier_is_not_said_to_arrive_later():
+    evening = {"id": "evening", "base": 500, "per_kg": [0, 0, 0, 90, 90, 90, 90, 90], "until": "20:00:00"}
+    noon = {"id": "noon", "base": 500, "per_kg": [90, 90, 90, 0, 0, 0, 0, 0], "until": "12:00:00"}
+    found = explained_by([evening, noon], {"edison": BOTH, "groveport": BOTH})
+    assert found.chosen is not None and found.chosen.locations == ("edison",)
+    far = of(found, "groveport")
+    assert far.alternative is not None and far.alternative.deliver_by < found.chosen.deliver_by
+    assert (far.verdict, far.reason) == ("costs-the-same", "costs the same from farther away")
+
+
+def test_what_only_looks_cheaper_because_postage_is_rounded_up_by_parcel_was_looked_at():
+    by_weight = {"id": "x", "base": 100, "per_kg": [60, 60, 60, 60, 60, 60, 60, 6730], "until": "20:00:00"}
+    lines = [ReleasedLine(line_id=sku, sku=sku, quantity=1, weight_g=10) for sku in ("mug", "pot", "pan")]
+    near = {"edison": {"mug": 1}, "groveport": {"pot": 1}, "fairburn": {"pan": 1}}
+    found = explained_by([by_weight], {**near, "sparks": {"mug": 1, "pot": 1, "pan": 1}}, *lines)
+    assert found.proven_best and found.chosen is not None and len(found.chosen.shipments) == 3
+    far = of(found, "sparks")
+    assert far.alternative is not None and far.alternative.more is not None
+    assert far.alternative.more.total.minor == -1
+    assert far.verdict == "costs-the-same"
+    assert far.reason == "costs no less before postage is rounded up, parcel by parcel"
+
+
 def test_a_decision_is_not_explained_under_another_policy():
     with pytest.raises(PolicyMismatch, match=r"o\.1"):
         explain(routed(inputs({"edison": BOTH})), POLICY.replace("shipment = 250", "shipment = 251"), NETWORK)
