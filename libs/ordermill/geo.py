@@ -83,14 +83,24 @@ class _Table:
         return Point(self.lat[row] / 10_000, self.lon[row] / 10_000), self.zones[self.zone[row]]
 
     def middle(self, rows: Sequence[int]) -> tuple[Point, str] | None:
-        """The mean of these rows and the time zone that most of them have."""
+        """The mean of these rows and the time zone that most of them have.
+
+        Longitudes are reckoned from the first row's, the shorter way round: some states lie across 180 degrees.
+        """
         if not rows:
             return None
         lat = sum(self.lat[row] for row in rows) / len(rows) / 10_000
-        lon = sum(self.lon[row] for row in rows) / len(rows) / 10_000
+        first = self.lon[rows[0]]
+        east = sum(_around(self.lon[row] - first) for row in rows) / len(rows)
+        lon = _around(first + east) / 10_000
         common = Counter(self.zone[row] for row in rows).most_common()
         zone = min(zone for zone, count in common if count == common[0][1])
         return Point(round(lat, 4), round(lon, 4)), self.zones[zone]
+
+
+def _around(lon: float) -> float:
+    """The same longitude, from -180 up to 180 degrees, in ten-thousandths."""
+    return (lon + 1_800_000) % 3_600_000 - 1_800_000
 
 
 @cache

@@ -100,6 +100,13 @@ def test_an_unknown_postal_code_falls_back_to_prefix_then_region_then_country_an
     assert (place.zone, place.found_by) == (zone, found_by)
 
 
+def test_the_middle_of_places_on_both_sides_of_the_date_line_is_between_them_not_half_the_earth_away():
+    place = locate("US", "", "96999")  # Guam, the Marianas, Palau, and one code east of 180 degrees
+    assert place is not None
+    assert place.found_by == "prefix"
+    assert great_circle_km(Point(place.lat, place.lon), Point(13.4443, 144.7937)) < 700
+
+
 @settings(max_examples=100)
 @given(st.text(max_size=12))
 def test_any_postal_code_lies_somewhere(code):
