@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 from uuid import uuid4
 
 import pytest
@@ -15,9 +16,11 @@ from ordermill.contracts.fields import Destination, Money
 from ordermill.contracts.personal import Person
 from ordermill.errors import Refused, Transient
 from ordermill.network import default_network_text, read_network
+from ordermill.service.outbound import Provider, ProviderRefused
 from ordermill.simulation.providers import MemoryCarrier, memory_carriers
 from ordermill.simulator.carriers import check_digit, tracking_number, valid_tracking_number
 from services.fulfillment.adapters.base import Carrier, LabelRequest
+from services.fulfillment.adapters.http import HttpCarrier
 from services.fulfillment.addresses import PostalAddress, address_of, address_of_location
 from services.fulfillment.errors import CarrierRefused, CarrierUnavailable
 
@@ -192,6 +195,37 @@ def test_the_check_digit_is_luhn_s_as_in_securities_numbers() -> None:
 @pytest.mark.parametrize("number", ["", "CE5568", "ce568182351023107678", "CE56818235102310767x", "٣" * 20])
 def test_what_no_simulated_carrier_gives_is_not_valid(number: str) -> None:
     assert not valid_tracking_number(number)
+
+
+# Refusals
+
+
+class Refusing:
+    """A provider that refuses everything, in these words."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    async def post(self, path: str, body: object, idempotency_key: str) -> dict[str, object]:
+        raise ProviderRefused("cedar", self.reason)
+
+
+@pytest.mark.parametrize(
+    ("quoted", "told"),
+    [
+        ("Zoë Ångström has moved", "… has moved"),
+        ("can't deliver to ZOË ÅNGSTRÖM, 1200 SW MORRISON ST", "can't deliver to …, …"),
+        ("no 1200 SW Morrison St in PORTLAND 97205", "no … in … 97205"),
+        ("too heavy", "too heavy"),
+    ],
+)
+async def test_a_refusal_names_nobody_in_whatever_case_the_carrier_writes_who_it_is(quoted: str, told: str) -> None:
+    recipient = replace(PORTLAND, name="Zoë Ångström ")
+    with pytest.raises(CarrierRefused) as refused:
+        await HttpCarrier("cedar", cast(Provider, Refusing(quoted))).buy_label(
+            replace(REQUEST, recipient=recipient), "F1.1"
+        )
+    assert str(refused.value) == str(CarrierRefused("cedar", told))
 
 
 # Addresses

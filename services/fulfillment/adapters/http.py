@@ -12,6 +12,7 @@ talks through `Provider` too and passes the suite in `tests/domain/test_carriers
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict
 
@@ -68,9 +69,9 @@ def http_carriers(names: Iterable[str], settings: FulfillmentSettings, outbound:
 
 
 def _without_names(reason: str, request: LabelRequest) -> str:
-    """A reason is kept and shown; carriers like to quote whom they could not serve."""
+    """A reason is kept and shown; carriers like to quote whom they could not serve, often in capitals."""
     recipient = request.recipient
-    for private in sorted((recipient.name, recipient.company, *recipient.street), key=len, reverse=True):
-        if private.strip():
-            reason = reason.replace(private, "…")
+    private = (each.strip() for each in (recipient.name, recipient.company, *recipient.street, recipient.city))
+    for words in sorted(filter(None, private), key=len, reverse=True):
+        reason = re.sub(re.escape(words), "…", reason, flags=re.IGNORECASE)
     return reason
