@@ -278,6 +278,29 @@ def test_a_correction_to_less_than_nothing_is_rejected() -> None:
     )
 
 
+def test_more_than_a_count_could_ever_put_right_is_rejected() -> None:
+    typo = CorrectStock("TEAPOT", "east", 1_000_000_000, "found", "fix-1", KNOWN)
+    Given(received(5)).when(typo).then(
+        StockRejected(
+            sku="TEAPOT",
+            location="east",
+            reference="fix-1",
+            reason="+1000000000 would leave more than can be counted: 5 on hand, at most 1000000000",
+        )
+    )
+    Given(typo).when(received(5)).then(
+        StockRejected(
+            sku="TEAPOT",
+            location="east",
+            reference="po-1",
+            reason="+5 would leave more than can be counted: 1000000000 on hand, at most 1000000000",
+        )
+    )
+    Given(typo).when(counted(5)).then(
+        StockCountRecorded(sku="TEAPOT", location="east", counted=5, delta=-999_999_995, reference="count-1")
+    )
+
+
 def test_units_found_or_lost_change_what_is_on_hand() -> None:
     Given(received(5)).when(CorrectStock("TEAPOT", "east", -5, "broken", "fix-1", KNOWN)).then(
         StockAdjusted(sku="TEAPOT", location="east", delta=-5, reason="broken", reference="fix-1")

@@ -73,6 +73,9 @@ from .reservation import RESERVATION, Held, answer_mark, cancellation_mark, plan
 from .stock import STOCK, claim_key, rejected_mark, taken_mark
 from .work import ByLine, Events, Work, part_of, units_of
 
+MOST_ON_HAND = 1_000_000_000
+"""At one location: the most that a count can say, and so can put right."""
+
 
 def decision(command: Command) -> Decision:
     """`command` bound to the streams it is known to touch; those of other orders are looked up on the way."""
@@ -151,8 +154,13 @@ def _feed(work: Work, command: StockCommand) -> None:
     on_hand = stock.shelf(location).on_hand
     if location not in command.locations:
         return _reject(work, command, "no location of ours")
-    if isinstance(command, CorrectStock) and on_hand + command.delta < 0:
-        return _reject(work, command, f"{command.delta:+} would leave less than nothing: {on_hand} on hand")
+    match command:
+        case CorrectStock(delta=added) | ReceiveStock(quantity=added):
+            if on_hand + added < 0:
+                return _reject(work, command, f"{added:+} would leave less than nothing: {on_hand} on hand")
+            if on_hand + added > MOST_ON_HAND:
+                told = f"{added:+} would leave more than can be counted: {on_hand} on hand, at most {MOST_ON_HAND}"
+                return _reject(work, command, told)
     if isinstance(command, ReceiveStock):
         work.record(StockReceived(sku=sku, location=location, quantity=command.quantity, reference=reference))
     elif isinstance(command, CountStock):
