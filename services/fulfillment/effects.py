@@ -28,10 +28,14 @@ def labels(carriers: Mapping[str, Carrier], network: Network, keyring: Keyring) 
         carrier = carriers.get(event.carrier)
         if carrier is None:
             return _failed(event, f"no carrier {event.carrier!r}; there are {', '.join(carriers)}", answered=True)
+        location = network.by_id.get(event.location)
+        if location is None:
+            reason = f"no location {event.location!r} in the network any more: its address would be on the label"
+            return _failed(event, reason, answered=True)
         request = LabelRequest(
             service=event.service,
             weight_g=event.weight_g,
-            sender=address_of_location(network.by_id[event.location]),
+            sender=address_of_location(location),
             recipient=address_of(person, event.destination),
             reference=event.order_id,
         )

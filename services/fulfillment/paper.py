@@ -35,7 +35,7 @@ class Paper:
         slip = PackingSlip(
             order_reference=created.external_id,
             fulfillment_id=fulfillment_id,
-            sender=address_of_location(self._network.by_id[created.location]),
+            sender=self._sender(created),
             recipient=await self._recipient(created),
             package=package,
             packages=len(order.packages),
@@ -50,7 +50,7 @@ class Paper:
         if not packed.tracking_number:
             raise NotHere("label yet for package", f"{fulfillment_id}.{package}")
         return ParcelLabel(
-            sender=address_of_location(self._network.by_id[created.location]),
+            sender=self._sender(created),
             recipient=await self._recipient(created),
             carrier=packed.carrier,
             service=packed.service,
@@ -69,6 +69,12 @@ class Paper:
         if order.created is None or packed is None:
             raise NotHere("package", f"{fulfillment_id}.{package}")
         return order.created, order, packed
+
+    def _sender(self, created: FulfillmentCreated) -> PostalAddress:
+        location = self._network.by_id.get(created.location)
+        if location is None:
+            raise NotHere("location", created.location)
+        return address_of_location(location)
 
     async def _recipient(self, created: FulfillmentCreated) -> PostalAddress:
         addressee = created.destination.addressee

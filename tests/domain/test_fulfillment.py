@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -32,6 +32,9 @@ from ordermill.contracts.fulfillment import (
     ShippedPackage,
 )
 from ordermill.errors import Refused
+from ordermill.keyring import Keyring
+from ordermill.network import default_network_text, read_network
+from ordermill.simulation.providers import memory_carriers
 from services.fulfillment.domain import (
     FULFILLMENT,
     Accept,
@@ -51,6 +54,7 @@ from services.fulfillment.domain import (
     fulfillment_summary,
     status_of,
 )
+from services.fulfillment.effects import labels
 from services.fulfillment.errors import (
     FulfillmentIdTaken,
     FulfillmentNotCreated,
@@ -430,6 +434,18 @@ def test_what_is_labeled_is_handed_over_once() -> None:
     FULFILL.given(*TO_PACKED, *LABELED).when(HandOver("F1", SHIPPED_AT)).then(SHIPPED)
     later = HandOver("F1", SHIPPED_AT + timedelta(minutes=1))
     FULFILL.given(*TO_PACKED, *LABELED, SHIPPED).when(later).then()
+
+
+async def test_a_label_from_a_location_that_the_network_has_no_more_fails_at_once_and_says_so() -> None:
+    network = read_network(default_network_text().replace('id = "edison"', 'id = "newark"'))
+    asked = requested(1, "F1.1").model_copy(update={"destination": Destination(country="US")})
+    effect = labels(memory_carriers(network), network, cast(Keyring, None))
+    answer = await effect.perform(asked, asked.label_id, MONDAY)
+    packed = FulfillmentPacked(**IDS, packages=(box(1, teapots(2), cups(3)),))
+    state = FULFILLMENT.fold([CREATED, ACCEPTED, FulfillmentPicked(**IDS, lines=(teapots(2), cups(3))), packed, asked])
+    ((_, failed),) = answer.decide({"fulfillment-F1": state})
+    reason = "no location 'edison' in the network any more: its address would be on the label"
+    assert failed == LabelFailed(**IDS, label_id="F1.1", package=1, reason=reason, answered=True)
 
 
 def test_nothing_leaves_without_all_its_labels() -> None:
