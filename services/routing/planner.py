@@ -5,9 +5,9 @@ each unit by kind of location) and, for the order once, delay: days from the dec
 are weighed, splits included, by branch and bound, so the result is the cheapest one unless the search
 reached its limit.
 
-Between plans of equal cost the order of preference is: fewer shipments; earlier last delivery; fewer kilometers in
-all; the locations' ids, then the services' ids, in alphabetical order. Within a plan, units whose cost is equal
-come from the nearest location. Costs are compared exactly; postage is rounded up to the minor unit per shipment.
+Between plans of equal cost the order of preference is: fewer shipments; earlier day of the last delivery; fewer
+kilometers in all; the locations' ids, then the services' ids, in alphabetical order. Within a plan, units whose cost is
+equal come from the nearest location. Costs are compared exactly; postage is rounded up to the minor unit per shipment.
 """
 
 from __future__ import annotations
