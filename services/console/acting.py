@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -74,11 +74,11 @@ async def act(request: Request, me: Me, this: This, order_id: OrderId, do: Do, f
 def _time(text: str) -> datetime:
     try:
         seen = datetime.fromisoformat(text)
-    except ValueError:
-        seen = None
-    if seen is None or seen.tzinfo is None:
-        raise HTTPException(422, "the form does not say what it was made from: load the page again")
-    return seen
+        if seen.tzinfo is not None:
+            return seen.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise HTTPException(422, "the form does not say what it was made from: load the page again")
 
 
 def _others(acts: list[Act], zone: ZoneInfo) -> str:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -145,8 +145,9 @@ def _place(text: str) -> tuple[str, str] | None:
     at, _, key = text.partition("_")
     try:
         if at != "infinity":
-            at = datetime.fromisoformat(at).isoformat()
-    except ValueError:
+            found = datetime.fromisoformat(at)
+            at = (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):
         return None
     return (at, key) if key else None
 

@@ -180,16 +180,24 @@ def minor(value: int | None, currency: str) -> str:
     return f"{value / 10**digits:,.{digits}f} {currency}"
 
 
+def local(at: datetime, zone: ZoneInfo) -> datetime:
+    """On the reader's clock; in UTC at the ends of the calendar, where there is no such time on that clock."""
+    try:
+        return at.astimezone(zone)
+    except OverflowError:
+        return at.astimezone(UTC)
+
+
 def moment(at: datetime | None, zone: ZoneInfo, now: datetime) -> Markup:
     """An instant on the reader's clock; the date only where it is not today's."""
     if at is None:
         return Markup("–")
-    local = at.astimezone(zone)
-    same_day = local.date() == now.astimezone(zone).date()
-    text = f"{local:%H:%M:%S}" if same_day else f"{local:%b} {local.day}, {local:%H:%M}"
+    here = local(at, zone)
+    same_day = here.date() == now.astimezone(zone).date()
+    text = f"{here:%H:%M:%S}" if same_day else f"{here:%b} {here.day}, {here:%H:%M}"
     if abs(now - at) > timedelta(days=300):
-        text = f"{local:%b} {local.day} {local:%Y}, {local:%H:%M}"
-    return _time(at.astimezone(UTC).isoformat(), text, f"{local:%Y-%m-%d %H:%M:%S} {zone.key}")
+        text = f"{here:%b} {here.day} {here:%Y}, {here:%H:%M}"
+    return _time(at.astimezone(UTC).isoformat(), text, f"{here:%Y-%m-%d %H:%M:%S} {here.tzinfo}")
 
 
 def _time(iso: str, text: str, title: str = "") -> Markup:
@@ -203,8 +211,8 @@ def day(at: datetime | None, zone: ZoneInfo) -> Markup:
     """The reader's calendar day of an instant."""
     if at is None:
         return Markup("–")
-    local = at.astimezone(zone)
-    return _time(at.astimezone(UTC).isoformat(), f"{local:%a, %b} {local.day}")
+    here = local(at, zone)
+    return _time(at.astimezone(UTC).isoformat(), f"{here:%a, %b} {here.day}")
 
 
 def distance(at: datetime | None, now: datetime) -> str:

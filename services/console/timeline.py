@@ -12,6 +12,7 @@ import asyncpg
 from ordermill.contracts.base import BY_TYPE, FAMILIES, Message, decode
 from ordermill.errors import Poison
 
+from .pages import local
 from .sentences import NOISE, Day, sentence
 
 MOST = 600
@@ -34,8 +35,8 @@ class Entry:
 
 def day_in(zone: ZoneInfo) -> Day:
     def day(at: datetime) -> str:
-        local = at.astimezone(zone)
-        return f"{local:%a, %b} {local.day}"
+        here = local(at, zone)
+        return f"{here:%a, %b} {here.day}"
 
     return day
 
