@@ -83,6 +83,16 @@ async def test_an_order_tells_what_was_bought_where_each_unit_is_and_what_happen
     await expect(page.locator(".acts")).to_contain_text("all its units are packed or gone")
 
 
+async def test_an_order_that_was_partly_paid_tells_what_is_unpaid(open_page, stand: Stand) -> None:
+    sku = stand.sku()
+    await stand.receive(sku, "edison", 5)
+    placed = await stand.order([(sku, 2)], payment={"status": "pending", "paid": {"minor": 1000, "currency": "USD"}})
+    page = await open_page("/")
+    await page.get_by_role("link", name=placed.external_id).click()
+    await expect(page.locator("dl.sums")).to_contain_text("Charged10.00 USD pending")
+    await expect(page.locator("dl.sums")).to_contain_text("Unpaid15.00 USD")
+
+
 async def test_a_hold_and_its_release_are_told_in_the_name_of_the_person(open_page, stand: Stand) -> None:
     placed = await on_hold(stand)
     page = await open_page(f"/orders/{placed.order_id}", name="Hanna")

@@ -248,6 +248,7 @@ async def check_against_services(story: Story, order: Order) -> None:
     assert balance is not None
     back = await story.life.services["returns"].engine.store.documents("returns", {"order_id": story.order_id})
     assert balance.charged == captured["charged"]["minor"]
+    assert balance.unpaid == captured["unpaid"]["minor"]
     assert balance.canceled == sum(
         captured[name]["minor"] for name in ("refunded", "refunds_pending", "refunds_failed")
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,12 +11,13 @@ import pytest
 from ordermill.contracts.channel import LineChange
 from ordermill.contracts.fields import Money
 from ordermill.contracts.inventory import StockAdjusted, StockReceived, StockShippedOut
+from ordermill.contracts.returns import UnitsTakenBack
 from ordermill.service.messages import event_headers
 from services.console.pictures import PICTURES
 from services.console.pictures.orders import ORDERS, Order
 from services.console.sums import on_hand, order_faults, stock_fault
 from services.console.told import told
-from tests.cli.life import Life, Record
+from tests.cli.life import MONDAY, Life, Record, usd
 
 WANTED = frozenset().union(*(picture.messages for picture in PICTURES))
 
@@ -85,6 +87,32 @@ def test_what_does_not_add_up_in_an_order_is_told(
 ) -> None:
     wrong(partly_canceled)
     assert fault in order_faults(partly_canceled)
+
+
+def test_an_order_that_was_partly_paid_tells_what_is_unpaid(partly_canceled: Order) -> None:
+    paid = partly_canceled.balance()
+    assert paid is not None
+    assert paid.unpaid == 0
+    partly_canceled.payment, partly_canceled.unpaid = "pending", usd(700)
+    partly = partly_canceled.balance()
+    assert partly is not None
+    assert (partly.charged, partly.unpaid) == (paid.charged - 700, 700)
+    partly_canceled.unpaid = None
+    unpaid = partly_canceled.balance()
+    assert unpaid is not None
+    assert (unpaid.charged, unpaid.unpaid) == (unpaid.canceled, paid.charged - paid.canceled)
+
+
+def test_what_came_back_unpaid_is_not_owed_any_more(partly_canceled: Order) -> None:
+    partly_canceled.payment, partly_canceled.unpaid = "pending", usd(700)
+    back = UnitsTakenBack(
+        order_id=partly_canceled.order_id, return_id="r-1", lines=(), our_fault=False, set_off=usd(600)
+    )
+    item: Any = SimpleNamespace(message=back, is_state=False, happened_at=MONDAY)
+    ORDERS.draw(partly_canceled, partly_canceled.order_id, item)
+    balance = partly_canceled.balance()
+    assert balance is not None
+    assert balance.unpaid == 100
 
 
 def test_nobody_gets_back_more_than_was_charged(partly_canceled: Order) -> None:

@@ -120,6 +120,8 @@ class Balance:
 
     currency: str
     charged: int
+    unpaid: int
+    """Owed for what is neither canceled nor back, and not paid."""
     canceled: int
     """What goes back, or went, for units that were canceled."""
     returned: int
@@ -159,6 +161,8 @@ class Order(Document):
     payment_reference: str = ""
     unpaid: Money | None = None
     """What is owed and not paid; where capture did not tell, all while payment is pending."""
+    set_off: int = 0
+    """What of it came back: it is not owed any more. In minor units, by the word of returns."""
     holds: dict[str, str] = Field(default_factory=dict)
     """By reason, the note."""
     released: bool = False
@@ -273,6 +277,7 @@ class Order(Document):
         return Balance(
             currency=self.total.currency,
             charged=charged,
+            unpaid=max(0, self._owed() - self._held() - self.set_off),
             canceled=canceled,
             returned=sum(_minor(refund.amount) for refund in by_return),
             refunded=sum(_minor(refund.amount) for refund in self.refunds.values() if refund.paid),

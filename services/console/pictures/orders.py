@@ -23,7 +23,7 @@ from ordermill.contracts.capture import (
     OrderReleased,
     OrderRevised,
 )
-from ordermill.contracts.fields import LineQuantity
+from ordermill.contracts.fields import LineQuantity, Money
 from ordermill.contracts.fulfillment import (
     FulfillmentAccepted,
     FulfillmentCancellationDeclined,
@@ -63,6 +63,7 @@ from ordermill.contracts.returns import (
     ReturnRequested,
     UnitsClaimed,
     UnitsGivenBack,
+    UnitsTakenBack,
 )
 from ordermill.contracts.routing import (
     OrderDeferred,
@@ -299,6 +300,8 @@ def _returns(order: Order, fact: Message | None) -> None:
         case UnitsGivenBack():
             for each in fact.lines:
                 order.line_units(each.line_id).claimed -= each.quantity
+        case UnitsTakenBack(set_off=Money() as set_off):
+            order.set_off += set_off.minor
         case ReturnRequested():
             order.returning(fact.return_id).lines = fact.lines
         case ReturnAuthorized():
@@ -399,7 +402,7 @@ MESSAGES: frozenset[type[Message]] = frozenset({
     FulfillmentCreated, FulfillmentAccepted, FulfillmentRejected, FulfillmentPicked, FulfillmentShortPicked,
     FulfillmentPacked, PackageLabeled, LabelFailed, FulfillmentShipped, FulfillmentLinesCanceled,
     FulfillmentCancellationDeclined,
-    PurchaseDelivered, UnitsClaimed, UnitsGivenBack,
+    PurchaseDelivered, UnitsClaimed, UnitsGivenBack, UnitsTakenBack,
     ReturnRequested, ReturnAuthorized, ReturnDeclined, ReturnReceived, ReturnInspected, ReturnExpired, ReturnClosed,
     RefundRequested, RefundPaid, RefundFailed,
     OrderStatus,
