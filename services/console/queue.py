@@ -33,6 +33,7 @@ WHAT_NEEDS = {
     "short-pick": "a picker found less than there should be",
     "late": "the promised day is over",
     "lost": "the carrier has not seen the parcel for long",
+    "came-back": "a parcel could not be delivered and is back at its sender",
     "failed-effect": "a label or a refund was refused",
 }
 

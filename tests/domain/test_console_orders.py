@@ -15,13 +15,15 @@ from ordermill.contracts.channel import LineChange
 from ordermill.contracts.fields import LineQuantity
 from ordermill.contracts.fulfillment import RejectReason
 from ordermill.contracts.returns import Disposition, ExchangeLine, InspectedLine, ReturnReason
-from ordermill.contracts.tracking import OrderStatus
+from ordermill.contracts.tracking import Milestone, OrderStatus, ParcelStatus
 from ordermill.errors import Refused
 from ordermill.service.messages import event_headers
 from services.capture.domain import CancelOrder
 from services.capture.handlers import order_decision
 from services.console.pictures import PICTURES
+from services.console.pictures.order import NEEDS
 from services.console.pictures.orders import ORDERS, Order
+from services.console.queue import WHAT_NEEDS
 from services.console.told import Told, told
 from services.fulfillment.domain import Accept, Pick, Reject
 from services.fulfillment.handlers import work_decision
@@ -29,7 +31,7 @@ from services.inventory.domain import RerouteUnits
 from services.inventory.domain import decision as stock_decision
 from services.returns.domain import InspectReturn, ReceiveReturn, RequestReturn, to_decision
 from services.returns.policy import read_policy
-from tests.cli.life import Life, Record, usd
+from tests.cli.life import MONDAY, Life, Record, usd
 
 WANTED = frozenset().union(*(picture.messages for picture in PICTURES))
 LINES = {"1": ("TEA", 3, 501), "2": ("MUG", 2, 1_299), "3": ("POT", 1, 4_000)}
@@ -99,6 +101,37 @@ def test_an_order_partly_returned_still_needs_a_person_for_what_has_not_arrived(
         units.delivered += 1
     assert order.ended
     assert order.needs() == []
+
+
+def parcel(milestone: Milestone, number: str = "CED1") -> ParcelStatus:
+    return ParcelStatus(
+        shipment_id=number, carrier="cedar", tracking_number=number, milestone=milestone, late=False, updated_at=MONDAY
+    )
+
+
+def test_an_order_whose_parcel_came_back_needs_a_person_until_its_goods_are_taken_back(facts: list[Told]) -> None:
+    order = drawn(facts)
+    order.parcels = (parcel(Milestone.RETURNED), parcel(Milestone.IN_TRANSIT, "CED2"))
+    for status in ("shipped", "partially_delivered", "delivered", "partially_returned"):
+        order.status = status
+        assert order.needs() == [("came-back", "cedar CED1")]
+    order.status = "returned"
+    assert order.needs() == []
+    order.status, order.parcels = "shipped", (parcel(Milestone.RETURNING), parcel(Milestone.DELIVERED, "CED2"))
+    assert order.needs() == []
+
+
+def test_a_late_order_tells_that_its_parcel_came_back_not_that_it_is_on_its_way(facts: list[Told]) -> None:
+    order = drawn(facts)
+    order.status, order.late, order.parcels = "shipped", True, (parcel(Milestone.RETURNED),)
+    for units in order.units.values():
+        units.allocated, units.shipped = 0, 2
+    order.allocations = {}
+    assert dict(order.needs())["late"] == "cedar: returned"
+
+
+def test_what_needs_a_person_is_told_in_words() -> None:
+    assert list(WHAT_NEEDS) == list(NEEDS)
 
 
 @settings(deadline=None)

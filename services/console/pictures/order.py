@@ -15,9 +15,11 @@ from ordermill.contracts.tracking import Milestone, ParcelStatus
 from ordermill.money import first_units, goods_of
 from services.console.picture import Document
 
-Need = Literal["rejected", "held", "refused", "unroutable", "short-pick", "late", "lost", "failed-effect"]
+Need = Literal[
+    "rejected", "held", "refused", "unroutable", "short-pick", "late", "lost", "came-back", "failed-effect"
+]
 NEEDS: tuple[Need, ...] = (
-    "rejected", "held", "refused", "unroutable", "short-pick", "late", "lost", "failed-effect",
+    "rejected", "held", "refused", "unroutable", "short-pick", "late", "lost", "came-back", "failed-effect",
 )  # fmt: skip
 """What a person should look at first, most pressing first."""
 ENDED = frozenset({"delivered", "canceled", "returned"})
@@ -330,10 +332,11 @@ class Order(Document):
                 reasons["short-pick"] = self._short()
             if self.late:
                 reasons["late"] = self.stuck()
-        if any(parcel.lost for parcel in self.parcels):
-            reasons["lost"] = ", ".join(
-                f"{parcel.carrier} {parcel.tracking_number}" for parcel in self.parcels if parcel.lost
-            )
+        if lost := [parcel for parcel in self.parcels if parcel.lost]:
+            reasons["lost"] = _numbers(lost)
+        back = [parcel for parcel in self.parcels if parcel.milestone is Milestone.RETURNED]
+        if back and self.status not in ("canceled", "returned"):
+            reasons["came-back"] = _numbers(back)
         if failures := self._failures():
             reasons["failed-effect"] = "; ".join(failures)
         return [(need, reasons[need]) for need in NEEDS if need in reasons]
@@ -345,7 +348,7 @@ class Order(Document):
             for place in self.whereabouts(line):
                 if place.state not in ("delivered", "returned", "canceled"):
                     found[_waits(place)] = None
-        moving = [p for p in self.parcels if p.milestone not in (Milestone.DELIVERED, Milestone.RETURNED)]
+        moving = [p for p in self.parcels if p.milestone is not Milestone.DELIVERED]
         if _waits(Whereabouts("on its way", 1)) in found and moving:
             found.pop(_waits(Whereabouts("on its way", 1)))
             found |= {f"{p.carrier}: {p.milestone.value.replace('_', ' ')}": None for p in moving}
@@ -394,6 +397,10 @@ _AT_WORK = {
     "rejected": "given back",
     "canceled": "given back",
 }
+
+
+def _numbers(parcels: Iterable[ParcelStatus]) -> str:
+    return ", ".join(f"{parcel.carrier} {parcel.tracking_number}" for parcel in parcels)
 
 
 def _waits(place: Whereabouts) -> str:
