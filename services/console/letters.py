@@ -143,12 +143,11 @@ async def _each(
 ) -> Response:
     """One after the other, oldest first: messages of one key must keep their order."""
     wanted = [key for key in keys if re.fullmatch(r"[a-z]+:[A-Za-z0-9][A-Za-z0-9._:-]{0,119}", key)][:PAGE]
-    rows = await this.pool.fetch("SELECT doc FROM letters WHERE key = ANY ($1) ORDER BY kept_at, key", wanted)
+    rows = await this.pool.fetch("SELECT doc FROM letters WHERE key = ANY ($1)", wanted)
     if not rows:
         raise NothingTicked
     done, stays = 0, []
-    for row in rows:
-        letter = Letter.model_validate_json(row[0])
+    for letter in sorted((Letter.model_validate_json(row[0]) for row in rows), key=lambda letter: letter.turn):
         try:
             told = await this.doors.post(letter.service, f"/letters/{quote(letter.letter_id)}/{do}", body, me)
             fault = None if told["code"] is None else f"{told['detail']} [{told['code']}]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -340,6 +341,22 @@ async def test_letters_are_chosen_by_status_code_and_id() -> None:
     assert await chosen() == ["a", "b", "c"]
     assert await chosen(status="waiting", code="x") == ["a"]
     assert await chosen(letter_id="b") == ["b"]
+
+
+async def test_letters_kept_at_one_moment_are_ended_in_the_order_of_their_topic() -> None:
+    later = MONDAY + timedelta(minutes=1)
+
+    class Kept:
+        async def read_stream(self, stream: str) -> list[Any]:
+            return [SimpleNamespace(recorded_at=later if stream.endswith("first") else MONDAY)]
+
+    places = {"first": ("t", 0, 1), "b": ("t", 0, 7), "c": ("t", 0, 2), "a": ("t", 1, 9), "z": ("s", 3, 9)}
+    letters: list[tuple[str, dict[str, Any]]] = [
+        (key, {"source_topic": topic, "partition": partition, "offset": offset})
+        for key, (topic, partition, offset) in places.items()
+    ]
+    store: Any = Kept()
+    assert [key for key, _ in await dlq._oldest_first(store, letters)] == ["z", "c", "b", "a", "first"]
 
 
 async def test_a_large_body_is_found_beside_the_log() -> None:

@@ -230,7 +230,12 @@ async def _oldest_first(store: Store, letters: list[tuple[str, dict[str, Any]]])
     from ordermill.service.deadletters import LETTERS
 
     kept = {key: (await store.read_stream(LETTERS.stream(key)))[0].recorded_at for key, _ in letters}
-    return sorted(letters, key=lambda item: (kept[item[0]], item[0]))
+
+    def place(letter: tuple[str, dict[str, Any]]) -> tuple[Any, ...]:
+        key, shown = letter
+        return kept[key], shown["source_topic"], shown["partition"], shown["offset"], key
+
+    return sorted(letters, key=place)
 
 
 async def _end(running: RunningService, letter_id: str, note: str | None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from ordermill.contracts.service import DeadLettered, LetterDropped, LetterRedriven
@@ -21,6 +21,8 @@ class Letter(Document):
     code: str = ""
     reason: str = ""
     source_topic: str = ""
+    partition: int = -1
+    offset: int = -1
     message_type: str = ""
     attempts: int = 0
     size: int = 0
@@ -28,6 +30,12 @@ class Letter(Document):
     ended_at: datetime | None = None
     ended_by: str = ""
     note: str = ""
+
+    @property
+    def turn(self) -> tuple[datetime, str, int, int, str]:
+        """Those with a smaller one come first: messages of one key must keep their order, also if kept together."""
+        kept_at = self.kept_at or datetime.max.replace(tzinfo=UTC)
+        return kept_at, self.source_topic, self.partition, self.offset, self.letter_id
 
 
 def keys(item: Told) -> Iterable[str]:
@@ -41,6 +49,7 @@ def draw(letter: Letter, key: str, item: Told) -> None:
         case DeadLettered() as kept:
             letter.status = letter.status or "waiting"
             letter.code, letter.reason, letter.source_topic = kept.code, kept.reason, kept.source_topic
+            letter.partition, letter.offset = kept.partition, kept.offset
             letter.message_type, letter.attempts, letter.size = kept.message_type, kept.attempts, kept.size
             letter.kept_at = made_at(item.message_id)
         case LetterRedriven() | LetterDropped() as end:
