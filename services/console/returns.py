@@ -336,7 +336,7 @@ async def ask(request: Request, me: Me, form: Once, this: This, order_id: OrderI
         "wanted": "exchange" if exchange else "refund",
         "exchange_for": exchange,
         "by": "agent",
-        "note": form["note"][:500],
+        "note": " ".join(form["note"].split())[:500],
     }
     made = await this.doors.post("returns", "/returns", body, me)
     await document_when(this, RETURNS, return_id, lambda back: back.state != "asked")

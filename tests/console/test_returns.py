@@ -55,7 +55,7 @@ async def test_a_return_goes_from_the_request_to_the_refund(open_page, stand: St
     page = await open_page(f"/returns/new/{placed.order_id}")
     await page.get_by_label(f"Units of {mug} that come back").fill("2")
     await page.get_by_label("Arrived damaged").check()
-    await page.get_by_label("Note").fill(HOSTILE)
+    await page.get_by_label("Note").fill(f"{HOSTILE}\nand the lid")
     await page.get_by_role("button", name="Ask for the return").click()
     await expect(page.get_by_text("Authorized: RMA R-")).to_be_visible()
     await expect(page.get_by_text("{{7*7}}").first).to_be_visible()
