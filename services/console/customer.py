@@ -136,9 +136,11 @@ async def start_return(token: str, request: Request, this: This) -> Response:
     try:
         asked = await _asked(request, order, await _story(this, order))
         told = await this.doors.post_for_customer("returns", "/returns", asked)
-    except OrdermillError as error:
-        status = 409 if isinstance(error, Refused) else 503
-        return await _shown(request, this, token, order, status, refusal=str(error))
+    except Refused as error:
+        return await _shown(request, this, token, order, 409, refusal=str(error))
+    except OrdermillError as error:  # it may have been done all the same: sent again, it must be the same form
+        same = Fields(await request.form()).form_id
+        return await _shown(request, this, token, order, 503, refusal=str(error), same_form=same)
     await _until_heard(this, order.order_id, asked["return_id"])
     if told["status"] == "declined":
         notice = Notice("refused", " ".join(told["declined_for"]))
