@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import get_args
 
 from ordermill.contracts.base import Message
-from ordermill.contracts.capture import CancellationRefunded
+from ordermill.contracts.capture import CancellationRefunded, ChannelRefunded
 from ordermill.contracts.fields import LineQuantity, Money
 from ordermill.contracts.returns import (
     PurchaseDelivered,
@@ -45,7 +45,7 @@ TOLD: tuple[type[Message], ...] = (
     ShipmentAnnounced, ShipmentScanned, ShipmentDelivered,
     PurchaseDelivered, UnitsClaimed, UnitsGivenBack,
     ReturnRequested, ReturnAuthorized, ReturnDeclined, ReturnReceived, ReturnExpired, ReturnClosed,
-    RefundPaid, CancellationRefunded,
+    RefundPaid, CancellationRefunded, ChannelRefunded,
 )  # fmt: skip
 """The facts that a story is told from, beside the picture of the order."""
 
@@ -217,7 +217,7 @@ def tell(order: Order, facts: Iterable[Message]) -> Story:
                 _count(units, fact.lines, 1)
             case UnitsClaimed():
                 _count(units, fact.lines, -1)
-            case CancellationRefunded():
+            case CancellationRefunded() | ChannelRefunded():
                 story.refunds.append(fact.amount)
             case ReturnRequested():
                 returns[fact.return_id] = Return(fact.return_id, _contents(items, fact.lines))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ordermill.contracts.base import Fact
-from ordermill.contracts.capture import OrderLine
+from ordermill.contracts.capture import CancellationRefunded, ChannelRefunded, OrderLine
 from ordermill.contracts.fields import LineQuantity, Money
 from ordermill.contracts.returns import (
     PurchaseDelivered,
@@ -87,6 +87,15 @@ DELIVERED = ShipmentDelivered(
 def test_what_was_bought_is_told_by_title_and_quantity() -> None:
     told = story(canceled={"1": 1})
     assert [(item.title, item.quantity, item.canceled) for item in told.items] == [("Thing 1", 3, 1), ("Thing 2", 1, 0)]
+
+
+def test_all_that_went_back_for_what_was_canceled_is_told_whoever_sent_it() -> None:
+    ids = {"order_id": "o-1", "refund_id": "f-1"}
+    told = story(
+        ChannelRefunded(**ids, cancellation_id="c-1", amount=usd(400), unpaid=usd(0)),
+        CancellationRefunded(**ids, amount=usd(600), provider_reference="p-1", refunded_at=MONDAY),
+    )
+    assert told.refunds == [usd(400), usd(600)]
 
 
 def test_a_promise_that_changed_tells_why_in_plain_words() -> None:
