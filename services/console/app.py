@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from ordermill.errors import NotFound, OrdermillError, Refused, Transient
 from ordermill.service.metrics import CommonMetrics
-from ordermill.service.observe import ObserveRequests
+from ordermill.service.observe import ObserveRequests, route_of
 from ordermill.service.openapi import allowed_methods
 from ordermill.service.surface import CONNECTION_ENDS, Alive, LimitBody, problem
 
@@ -211,5 +211,5 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    logger.error("a request failed", path=request.url.path, exc_info=error)
+    logger.error("a request failed", route=route_of(request.scope), exc_info=error)
     return HTMLResponse("<h1>A defect of ours</h1><p>The console's log has it.</p>", 500, CONNECTION_ENDS)

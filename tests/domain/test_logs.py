@@ -6,11 +6,17 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import structlog
+from starlette.requests import Request
+from structlog.testing import capture_logs
 
+from ordermill.service import surface
 from ordermill.service.logs import configure_logging
+from services.console import app as console
 
 
 @contextmanager
@@ -52,3 +58,13 @@ def test_of_what_others_say_nothing_is_held_back(capsys: pytest.CaptureFixture[s
         for _ in range(3):
             say("part %s failed", 1, 100, "ordermill.parts")
     assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+@pytest.mark.parametrize("pages", [surface, console])
+async def test_a_request_that_failed_is_told_by_its_route_for_a_path_may_hold_a_customers_link(pages: Any) -> None:
+    scope = {"type": "http", "path": "/track/o-1.proof", "route": SimpleNamespace(path="/track/{token}")}
+    with capture_logs() as said:
+        await pages._unexpected(Request(scope), ValueError())
+        await pages._unexpected(Request(scope | {"route": None}), ValueError())
+    assert [each["route"] for each in said] == ["/track/{token}", "unmatched"]
+    assert "proof" not in str(said)

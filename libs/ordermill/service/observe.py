@@ -19,11 +19,15 @@ UNMATCHED = "unmatched"
 """The route of requests that fit none: what strangers ask for names no series."""
 
 
+def route_of(scope: Scope) -> str:
+    """What a request is told by: a path may hold a secret (a customer's link)."""
+    return getattr(scope.get("route"), "path", UNMATCHED)
+
+
 class ObserveRequests:
     """Counts and times each request by its route, and is the span that its work goes on in.
 
-    Only a caller who shows the API token may say which trace it is a part of; others begin one. A path may hold a
-    secret (a customer's link), so only the route is told.
+    Only a caller who shows the API token may say which trace it is a part of; others begin one.
     """
 
     def __init__(self, app: ASGIApp, metrics: CommonMetrics, api_token: str) -> None:
@@ -51,7 +55,7 @@ class ObserveRequests:
             with within([span]):
                 await self.app(scope, receive, noting)
         finally:
-            route = getattr(scope.get("route"), "path", UNMATCHED)
+            route = route_of(scope)
             self._metrics.requests.labels(method, route, str(status)).inc()
             self._metrics.request_seconds.labels(method, route).observe(perf_counter() - began)
             if span.recording:

@@ -17,7 +17,7 @@ from ordermill.errors import NotFound, OrdermillError, Poison, Refused, Transien
 
 from .http import Running
 from .letters import router as letters
-from .observe import ObserveRequests
+from .observe import ObserveRequests, route_of
 from .openapi import allowed_methods, describe
 from .running import RunningService
 
@@ -141,7 +141,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    logger.error("a request failed", path=request.url.path, exc_info=error)
+    logger.error("a request failed", route=route_of(request.scope), exc_info=error)
     answer = problem(500, "Unexpected", "a defect of ours; the log has it", "http.unexpected")
     answer.headers.update(CONNECTION_ENDS)
     return answer
