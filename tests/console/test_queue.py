@@ -59,6 +59,37 @@ async def test_an_order_appears_and_moves_on_without_a_reload(open_page, stand: 
     await expect(row(page, placed)).to_contain_text("shipped")
 
 
+async def hidden(page: Page, hide: bool) -> None:
+    """As where another tab is before it; a browser without a screen shows all of them."""
+    await page.evaluate(
+        """(hide) => {
+            Object.defineProperty(document, "hidden", { value: hide, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hide,
+    )
+
+
+async def test_any_number_of_pages_may_be_open_and_one_that_is_seen_again_shows_how_things_are(
+    open_page, stand: Stand
+) -> None:
+    channel = f"tabs-{uuid4().hex[:6]}"
+    sku = stand.sku()
+    await stand.receive(sku, "edison", 5)
+    first = await open_page(f"/?channel={channel}")
+    pages = [first]
+    for _ in range(7):
+        page = await first.context.new_page()
+        await hidden(pages[-1], True)
+        await page.goto(stand.url("console", f"/?channel={channel}"))
+        pages.append(page)
+    placed = await stand.order([(sku, 1)], channel=channel)
+    await expect(row(pages[-1], placed)).to_have_count(1)
+    await expect(row(first, placed)).to_have_count(0)
+    await hidden(first, False)
+    await expect(row(first, placed)).to_have_count(1)
+
+
 async def watched(page: Page) -> None:
     """`html[data-came="…"]` is the latest news that came over the live connection, whether or not it is shown yet."""
     await page.evaluate(

@@ -1,5 +1,8 @@
 // Small conveniences; every page works without them.
 import { unfold, unfolded } from "./unfolded.js";
+import { NewsWhileSeen } from "./while-seen.js";
+
+htmx.createEventSource = (url) => new NewsWhileSeen(url);
 
 // The server writes times on the reader's clock once it knows which that is.
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
