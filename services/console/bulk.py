@@ -95,25 +95,32 @@ async def act(request: Request, me: Me, this: This, form: Once) -> Response:
 
 
 async def _do(this: Console, me: Session, order: Order, do: BulkDo, note: str, form_id: str) -> str:
-    """Why it was not done; empty if it was."""
+    """Why it was not done; empty if it was. Of several parts (holds, locations) each is tried."""
     possible, why = _plan(order, do)
     if not possible:
         return why
-    try:
-        for each in possible:
-            match do:
-                case "hold":
-                    await acting.hold(this, me, order, note)
-                case "release":
-                    await acting.release(this, me, order, each.of, note)
-                case "reroute":
-                    await acting.reroute(this, me, order, each.of, True, form_id)
-                case "cancel":
-                    units = {line.line_id: order.cancelable(line) for line in order.lines}
-                    await acting.cancel(this, me, order, units, note, form_id)
-    except OrdermillError as error:
-        return str(error)
-    return ""
+    faults: list[str] = []
+    for each in possible:
+        try:
+            await _do_one(this, me, order, each, note, form_id)
+        except OrdermillError as error:
+            faults.append(str(error))
+    told = "; ".join(dict.fromkeys(faults))
+    done = len(possible) - len(faults)
+    return f"{done} of {len(possible)} done; the rest: {told}" if done and faults else told
+
+
+async def _do_one(this: Console, me: Session, order: Order, wanted: Action, note: str, form_id: str) -> None:
+    match wanted.do:
+        case "hold":
+            await acting.hold(this, me, order, note)
+        case "release":
+            await acting.release(this, me, order, wanted.of, note)
+        case "reroute":
+            await acting.reroute(this, me, order, wanted.of, True, form_id)
+        case "cancel":
+            units = {line.line_id: order.cancelable(line) for line in order.lines}
+            await acting.cancel(this, me, order, units, note, form_id)
 
 
 def summary(do: BulkDo, results: Sequence[Result]) -> str:

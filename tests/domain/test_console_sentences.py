@@ -20,7 +20,7 @@ from ordermill.contracts.capture import CancellationDeclined, HoldReason, OrderH
 from ordermill.contracts.fields import LineQuantity
 from ordermill.contracts.inventory import AllocationRecalled, CancellationTooLate
 from ordermill.contracts.tracking import OrderProgressed, Step
-from services.console import acting
+from services.console import acting, bulk
 from services.console.order import _pretty
 from services.console.pages import Notice
 from services.console.pictures.order import Order, Refund
@@ -216,3 +216,20 @@ async def test_what_cannot_be_done_is_said_to_be_done_already_only_by_who_did_th
     await acting.act(Request({"type": "http", "headers": []}), Session("Ann", ""), console, "o", do, form)
     assert [notice.kind for notice in told] == [kind]
     assert told[0].text.startswith(says)
+
+
+async def test_an_order_of_which_a_part_was_done_is_told_so_and_what_can_be_done_is() -> None:
+    released: list[str] = []
+
+    class Doors:
+        async def post(self, service: str, path: str, body: dict[str, str], me: Session) -> None:
+            if body["reason"] == "fraud-risk":
+                raise acting.WorkRefused("not just now")
+            released.append(body["reason"])
+
+    order = Order(order_id="o", holds={"bad-address": "", "fraud-risk": "", "manual": ""})
+    console: Any = SimpleNamespace(doors=Doors())
+    why = await bulk._do(console, Session("Ann", ""), order, "release", "", "form")
+    assert released == ["bad-address", "manual"]
+    assert why == "2 of 3 done; the rest: not just now"
+    assert bulk.summary("release", [bulk.Result(order, why)]) == f"1 not: {why}"

@@ -15,9 +15,7 @@ from ordermill.contracts.tracking import Milestone, ParcelStatus
 from ordermill.money import first_units, goods_of
 from services.console.picture import Document
 
-Need = Literal[
-    "rejected", "held", "refused", "unroutable", "short-pick", "late", "lost", "came-back", "failed-effect"
-]
+Need = Literal["rejected", "held", "refused", "unroutable", "short-pick", "late", "lost", "came-back", "failed-effect"]
 NEEDS: tuple[Need, ...] = (
     "rejected", "held", "refused", "unroutable", "short-pick", "late", "lost", "came-back", "failed-effect",
 )  # fmt: skip
