@@ -381,6 +381,12 @@ def test_the_doctor_judges_a_service_by_its_own_answers(status: int, unpublished
     assert [each.verdict for each in judged("capture", answers)] == [*verdicts, "ok"]
 
 
+@pytest.mark.parametrize("page", ["", "Internal Server Error", '{"status": 500}'])
+def test_the_doctor_calls_nothing_well_that_it_was_told_nothing_of(page: str) -> None:
+    found = {each.what: each.verdict for each in judged("capture", Answers("http://x", 200, "", series(page)))}
+    assert found == {"capture service": "ok", "capture metrics": "bad"}
+
+
 def test_nothing_that_a_terminal_would_obey_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cell("a\x1b[2Jb\nc") == "a [2Jb c"
     assert cell({"minor": -150, "currency": "USD"}) == "-1.50 USD"

@@ -8,7 +8,7 @@ import shutil
 import socket
 import threading
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
@@ -21,8 +21,9 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from ordermill.contracts.carrier import ParcelScanned
-from ordermill.doctor import Finding, examine, machine
+from ordermill.doctor import Finding, databases, examine, machine
 from ordermill.service.topics import policy_of
+from tests.conftest import LogDatabase
 from tests.operations.place import Place, eventually
 
 Found = dict[str, dict[str, str]]
@@ -214,6 +215,23 @@ async def test_a_transaction_left_open_that_holds_back_every_reader(place: Place
         finally:
             await connection.execute("ROLLBACK")
     eventually(lambda: doctor(place)[1] == {})
+
+
+async def test_a_database_that_is_locked_up_keeps_the_doctor_no_longer_than_one_that_is_away(
+    make_log: Callable[..., Awaitable[LogDatabase]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await make_log(())
+    monkeypatch.setenv("OMS_CAPTURE_DATABASE_URL", log.dsn)
+    monkeypatch.setattr(databases, "TIMEOUT_S", 0.5)
+    locking = await asyncpg.connect(log.owner_dsn)
+    try:
+        await locking.execute("BEGIN; LOCK TABLE timers")
+        async with asyncio.timeout(20):
+            *_, last = [finding async for finding in databases.database("capture", (), None)]
+    finally:
+        await locking.close()
+    assert (last.what, last.verdict) == ("capture database", "bad")
+    assert "0.5 s" in last.text and "pg_stat_activity" in last.remedy
 
 
 def _line(batch: int, number: int) -> dict[str, Any]:

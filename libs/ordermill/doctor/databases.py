@@ -41,7 +41,7 @@ async def _connected(what: str, variable: str) -> AsyncIterator[Any]:
     if not url:
         raise _Away(Finding("bad", what, "no address", f"set {variable}"))
     try:
-        connection = await asyncpg.connect(url, timeout=TIMEOUT_S)
+        connection = await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
     except asyncpg.exceptions.InvalidAuthorizationSpecificationError as error:
         raise _Away(
             Finding("bad", what, f"lets nobody in: {error}", f"correct role and password in {variable}")
@@ -57,11 +57,14 @@ async def _connected(what: str, variable: str) -> AsyncIterator[Any]:
         raise _Away(Finding("bad", what, f"not set up: {error}", "run `oms migrate`")) from None
     except asyncpg.exceptions.UndefinedColumnError as error:
         raise _Away(Finding("bad", what, f"set up by an older release: {error}", "run `oms migrate`")) from None
+    except TimeoutError:
+        text = f"does not answer a question within {TIMEOUT_S:g} s"
+        raise _Away(Finding("bad", what, text, "look for who holds locks there (pg_stat_activity)")) from None
     except (OSError, asyncpg.exceptions.PostgresError) as error:
         remedy = "see PostgreSQL's log; `oms migrate` sets rights anew"
         raise _Away(Finding("bad", what, f"refuses: {error}", remedy)) from None
     finally:
-        await connection.close()
+        connection.terminate()
 
 
 def view_tables(service: str, platform: PlatformSettings | None) -> list[str]:

@@ -58,11 +58,17 @@ async def _asked(name: str) -> Answers | Finding:
     try:
         async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as http:
             ready = await http.get(f"{url}/readyz")
-            metrics = (await http.get(f"{url}/metrics")).text
+            metrics = await http.get(f"{url}/metrics")
     except httpx.HTTPError as error:
         remedy = f"start it: `oms run {name}`, or `oms up`"
         return Finding("bad", what, f"{url} does not answer: {error or type(error).__name__}", remedy)
-    return Answers(url, ready.status_code, ready.text, series(metrics), _clock(ready.headers.get("date")))
+    return Answers(
+        url,
+        ready.status_code,
+        ready.text,
+        series(metrics.text if metrics.is_success else ""),
+        _clock(ready.headers.get("date")),
+    )
 
 
 def _clock(date: str | None) -> float | None:
@@ -98,6 +104,10 @@ def judged(name: str, answers: Answers) -> Iterator[Finding]:
     if answers.clock_s is not None and answers.clock_s > CLOCK_WARN_S:
         text = f"{answers.clock_s:.0f} s from this machine's"
         yield Finding("warn", f"{name} clock", text, "let NTP set both machines' clocks")
+    if not answers.metrics:
+        text = f"{answers.url}/metrics tells nothing: whether it is behind is not known"
+        yield Finding("bad", f"{name} metrics", text, f"see the log of {name}")
+        return
     if name != CONSOLE:
         yield _relay(name, answers)
     yield _consumer(name, answers)
