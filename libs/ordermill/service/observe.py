@@ -21,7 +21,7 @@ UNMATCHED = "unmatched"
 
 def route_of(scope: Scope) -> str:
     """What a request is told by: a path may hold a secret (a customer's link)."""
-    return getattr(scope.get("route"), "path", UNMATCHED)
+    return str(getattr(scope.get("route"), "path", UNMATCHED))
 
 
 class ObserveRequests:
@@ -60,7 +60,7 @@ class ObserveRequests:
             self._metrics.request_seconds.labels(method, route).observe(perf_counter() - began)
             if span.recording:
                 span.rename(f"{method} {route}")
-                told = {"http.route": route, "http.response.status_code": status}
+                told: dict[str, str | int] = {"http.route": route, "http.response.status_code": status}
                 span.end(told, str(status) if status >= 500 else None)
 
     def _trace_of(self, scope: Scope) -> str | None:
