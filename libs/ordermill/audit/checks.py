@@ -219,9 +219,9 @@ class Books:
             if asked != capture.due_minor[order_id]:
                 text = f"{capture.due_minor[order_id]} minor units were held beyond what is owed, {asked} are refunded"
                 capture.wrong("money", stream, text)
-            if given + order.refund_minor > capture.charged_minor[order_id]:
-                back, charged = given + order.refund_minor, capture.charged_minor[order_id]
-                capture.wrong("money", stream, f"charged {charged}, {back} minor units went back")
+            if asked + given > capture.charged_minor[order_id]:
+                text = f"charged {capture.charged_minor[order_id]}, {asked + given} minor units went back"
+                capture.wrong("money", stream, text)
             kept = order.owed_minor - given
             if kept < 0:
                 text = f"{order.owed_minor} minor units are owed for what was not canceled, {given} of it went back"
