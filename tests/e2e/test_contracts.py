@@ -43,6 +43,7 @@ BY_CHANCE = {
     "oms.returns.units-given-back.v1",
     "oms.routing.order-deferred.v1",  # routing's picture was behind, or no location may ship it
     "oms.routing.order-unroutable.v1",
+    "oms.routing.waiting-units-gone.v1",  # units that were given up while routing looked for a location
     "oms.service.letter-redriven.v1",  # what was wrong must be mended first
     "oms.tracking.shipment-lost.v1",  # one parcel in hundreds
 }

@@ -33,6 +33,13 @@ def queries() -> Iterator[Any]:
                 yield pytest.param(target["expr"], id=f"{name}: {panel['title']} {target['refId']}")
 
 
+def composes() -> bool:
+    """Whether Docker's compose plugin is here; an engine is not needed."""
+    if shutil.which("docker") is None:
+        return False
+    return subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
+
+
 @pytest.fixture(scope="module")
 async def prometheus(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Over an installation that has taken an order, sent it out, and turned a message away."""
@@ -113,7 +120,7 @@ def test_dashboards_name_the_data_source_that_is_provided() -> None:
     assert f"./deploy/grafana/dashboards:{provider['options']['path']}:ro" in mounted
 
 
-@pytest.mark.skipif(shutil.which("docker") is None, reason="no `docker`: apt install docker-cli docker-compose")
+@pytest.mark.skipif(not composes(), reason="no `docker compose`: apt install docker-cli docker-compose")
 def test_compose_takes_prometheus_and_grafana_beside_the_services() -> None:
     """As the head of deploy/compose.seeing.yml has it; needs no engine."""
     files = ["-f", "docker-compose.yml", "-f", "deploy/compose.seeing.yml"]

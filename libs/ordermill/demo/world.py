@@ -245,6 +245,7 @@ class World:
                 canceled_at=at,
                 lines=lines,
                 reason="customer",
+                refunded=fact.lines[0].unit_price,  # a part that the shop has paid back by itself
             )
             wait = rules.CANCEL_AFTER * between(0.1, 6, "cancel", fact.external_id) * self._delays
             self._once(f"cancel-{fact.order_id}", at + wait, Step("channel", canceled))

@@ -84,6 +84,12 @@ class Letter:
     note: str | None = None
 
 
+class FailedInside(OrdermillError):
+    """A service answered with an error of its own."""
+
+    code = "simulation.failed-inside"
+
+
 class SimulatedDoors:
     """Sends what the world does, and some of it twice or late. What was sent to a broker that forgot is sent again."""
 
@@ -259,7 +265,12 @@ class SimulatedDoors:
 
     async def _letter(self, letter: Letter, at: Instance) -> None:
         if letter.note is None:
-            await at.running.redrive(letter.letter_id, ACTOR)
+            try:
+                await at.running.redrive(letter.letter_id, ACTOR)
+            except OrdermillError:
+                raise
+            except Exception as defect:
+                raise FailedInside(letter.service) from defect  # what it logged is a finding of the run
         else:
             await self._execute(at, [(drop(letter.letter_id, letter.note), None)])
 
