@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import inspect
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
+from ordermill.contracts.base import Message
 from ordermill.contracts.channel import LineChange
 from ordermill.contracts.fields import LineQuantity
 from ordermill.contracts.fulfillment import RejectReason
@@ -20,6 +23,7 @@ from ordermill.errors import Refused
 from ordermill.service.messages import event_headers
 from services.capture.domain import CancelOrder
 from services.capture.handlers import order_decision
+from services.console.picture import Picture
 from services.console.pictures import PICTURES
 from services.console.pictures.order import NEEDS
 from services.console.pictures.orders import ORDERS, Order
@@ -66,6 +70,16 @@ def drawn(facts: Sequence[Told]) -> Order:
     return order
 
 
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.table)
+def test_a_picture_is_told_of_all_that_it_draws(picture: Picture[Any]) -> None:
+    module = inspect.getmodule(picture.draw)
+    drawn = {node.cls.id for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.MatchClass)
+             and isinstance(node.cls, ast.Name)}  # fmt: skip
+    kinds = {found for name in drawn if isinstance(found := getattr(module, name, None), type)}
+    messages = {kind for kind in kinds if issubclass(kind, Message) and "type" in vars(kind)}
+    assert messages - picture.messages == set()
+
+
 async def at_work() -> Life:
     """A life with one order that is reserved, routed to two locations and at work."""
     life = Life()
@@ -88,6 +102,18 @@ def test_an_order_is_drawn_from_the_facts_of_several_services(facts: list[Told])
     assert {line.sku for line in order.lines} == {"teapot", "cup"}
     assert sum(units.allocated for units in order.units.values()) == 4
     assert {part.location for part in order.work.values()} == {"edison", "sparks"}
+
+
+async def test_money_that_the_channel_gave_back_by_itself_is_in_the_balance() -> None:
+    life = await at_work()
+    (order_id,) = await facts_of(life)
+    lines = (LineChange(line_id="2", quantity=1),)
+    await life.do("capture", order_decision(CancelOrder(order_id, "c-1", life.now, lines, refunded=usd(200))))
+    captured = await life.services["capture"].engine.store.document("orders", order_id)
+    balance = drawn((await facts_of(life))[order_id]).balance()
+    assert captured is not None and balance is not None
+    assert balance.charged == captured["charged"]["minor"]
+    assert (balance.refunded, balance.unpaid) == (330, captured["unpaid"]["minor"])  # 130 of it by us
 
 
 def test_an_order_partly_returned_still_needs_a_person_for_what_has_not_arrived(facts: list[Told]) -> None:
@@ -218,7 +244,8 @@ class Story:
 
     async def _cancel_under_an_id(self) -> None:
         lines = (LineChange(line_id="2", quantity=1),)
-        command = CancelOrder(self.order_id, f"c-{self.number}", self.life.now, lines=lines)
+        given_back = usd(700) if self.number % 2 else None
+        command = CancelOrder(self.order_id, f"c-{self.number}", self.life.now, lines, refunded=given_back)
         await self.life.do("capture", order_decision(command))
 
     async def _send_an_empty_box(self) -> None:

@@ -394,7 +394,7 @@ def _skus(lines: Sequence[OrderLine]) -> Iterable[tuple[str, str]]:
 
 MESSAGES: frozenset[type[Message]] = frozenset({
     OrderCaptured, OrderRejected, OrderRevised, OrderHeld, HoldReleased, OrderReleased, OrderLinesCanceled,
-    CancellationRequested, CancellationDeclined,
+    CancellationRequested, CancellationDeclined, ChannelRefunded,
     CancellationRefundRequested, CancellationRefunded, CancellationRefundFailed,
     OrderReserved, OrderBackordered, OrderBackorderFilled, OrderRefused, OrderAllocated, OrderDeallocated, OrderLetGo,
     OrderShippedOut, AllocationRecalled,
