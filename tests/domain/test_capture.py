@@ -1008,6 +1008,17 @@ class TestExchange:
         assert [(each.payment_reference, each.amount) for each in back] == [("pay-2", usd(1300)), ("pay-1", usd(500))]
         assert len({each.refund_id for each in back}) == 2
 
+    def test_no_payment_gives_back_more_than_it_brought_however_the_units_are_called_off(self) -> None:
+        second = Payment(status="paid", reference="pay-2")
+        doubtful = HoldOrder(ORDER, HoldReason.MANUAL)
+        order = orders.fold(history(replace(self.WANTED, credit=usd(500)), doubtful, change(1, payment=second)))
+        back: list[tuple[str, int]] = []
+        for cancellation_id in ("c1", "c2"):
+            events = decide(order, cancel(cancellation_id, changed("1", 1)))
+            order = orders.fold(events, order)
+            back += [(each.payment_reference, each.amount.minor) for each in events[1:]]
+        assert back == [("pay-2", 900), ("pay-2", 400), ("pay-1", 500)]
+
     def test_an_exchange_for_nothing_is_rejected(self) -> None:
         (rejected,) = history(replace(self.WANTED, lines=()))
         assert isinstance(rejected, OrderRejected)
