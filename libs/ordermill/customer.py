@@ -57,6 +57,8 @@ def in_words(status: OrderStatus) -> str:
             return "Your order has been canceled."
         case "partially_returned":
             text = f"We have {status.returned} of {left} items of your order back."
+        case "returned" if not status.delivered:
+            return "Your order did not reach you, and we have made up for it."
         case "returned":
             text = "We have everything you sent back."
     if status.status in ("partially_shipped", "partially_delivered") and left <= 0:
@@ -103,7 +105,7 @@ def _promise(status: OrderStatus) -> str:
     under_way = still_comes(status)
     rest = status.status == "partially_returned" or any(parcel.milestone in _BACK for parcel in status.parcels)
     what = "The rest" if rest else "It"
-    if any(parcel.lost for parcel in status.parcels):
+    if status.status != "returned" and any(parcel.lost for parcel in status.parcels):
         return " A parcel seems to be lost; we are looking into it."
     if status.late and under_way:
         return f" {what} is late, and we are sorry."

@@ -10,8 +10,10 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import Response
 
+from ordermill.contracts.capture import OrderLine
 from ordermill.contracts.returns import ReturnReason
 from ordermill.errors import Refused
+from ordermill.money import total_of
 
 from .described import form
 from .order import OrderId, load
@@ -36,7 +38,8 @@ async def ask(request: Request, me: Me, this: This, order_id: OrderId, do: Do, o
         order=order,
         action=action(order, do, of),
         seen=seen.isoformat() if seen else "",
-        reasons=[reason.value for reason in ReturnReason],
+        reasons=[reason.value for reason in ReturnReason if reason is not ReturnReason.NOT_DELIVERED],
+        lost=any(parcel.lost for parcel in order.parcels),
         carriers=[(carrier.id, service.id) for carrier in this.network.carriers for service in carrier.services],
     )
 
@@ -51,6 +54,8 @@ async def ask(request: Request, me: Me, this: This, order_id: OrderId, do: Do, o
         note="Kept with what is done.",
         elsewhere="`no`: the same location may be chosen again.",
         reason="Why goods come back.",
+        wanted="`again`: the same goods are sent once more, instead of the money.",
+        goods="`awaited`: they are on their way to us, so they are received and inspected first.",
         carrier="`carrier/service` of a label; empty: as before.",
         others="`units-<line id>`: how many units of that line.",
     ),
@@ -104,6 +109,9 @@ async def perform(this: Console, me: Session, order: Order, wanted: Action, form
         case "return":
             units = {line.line_id: number(form[f"units-{line.line_id}"]) for line in order.lines}
             return await start_return(this, me, order, units, form)
+        case "make-up":
+            units = {line.line_id: number(form[f"units-{line.line_id}"]) for line in order.lines}
+            return await make_up(this, me, order, units, form)
         case "label":
             return await label(this, me, wanted.of, form["carrier"])
         case "refund":
@@ -191,6 +199,41 @@ async def start_return(this: Console, me: Session, order: Order, units: Mapping[
     if made["status"] == "declined":
         raise Declined("; ".join(made["declined_for"]))
     return f"the customer may send {sum(units.values())} units back under {made.get('rma')}"
+
+
+async def make_up(this: Console, me: Session, order: Order, units: Mapping[str, int], form: Fields) -> str:
+    """A return of what never arrived. Lost goods are waived at once, so that it settles without them."""
+    _check(order, units, {line.line_id: order.astray_units(line) for line in order.lines})
+    again = form["wanted"] == "again"
+    lines = [line for line in order.lines if units[line.line_id]]
+    body = {
+        "return_id": f"r-{form.form_id}",
+        "order_id": order.order_id,
+        "lines": [{"line_id": line.line_id, "sku": line.sku, "quantity": units[line.line_id]} for line in lines],
+        "reason": ReturnReason.NOT_DELIVERED.value,
+        "wanted": "exchange" if again else "refund",
+        "exchange_for": [_the_same(order, line, units[line.line_id]) for line in lines] if again else [],
+        "by": "agent",
+        "note": _text(form["note"]),
+    }
+    made = await this.doors.post("returns", "/returns", body, me)
+    if made["status"] == "declined":
+        raise Declined("; ".join(made["declined_for"]))
+    what = "the same goods are sent again" if again else "the money goes back"
+    if form["goods"] == "awaited":
+        return f"{what} once the parcel was received and inspected, under {made['rma']}"
+    work = [{"do": "waive", "return_id": body["return_id"]}]
+    (done,) = await this.doors.post("returns", "/returns/work", work, me)
+    if done["code"]:
+        raise WorkRefused(done["detail"])
+    return f"{sum(units.values())} units count as lost: {what}"
+
+
+def _the_same(order: Order, line: OrderLine, units: int) -> dict[str, Any]:
+    """At the price that the lost ones were paid with, tax included and rounded down, so that nothing is left to pay."""
+    paid = total_of(line, order.tax_included)
+    price = {"minor": paid.minor // line.quantity, "currency": paid.currency}
+    return {"sku": line.sku, "title": line.title, "quantity": units, "unit_price": price}
 
 
 class Declined(Refused):

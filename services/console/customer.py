@@ -15,7 +15,6 @@ from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import Response
 
 from ordermill.contracts.base import decode
-from ordermill.contracts.returns import ReturnReason
 from ordermill.customer import order_of_token
 from ordermill.errors import OrdermillError, Refused
 from ordermill.geo import locate
@@ -170,7 +169,7 @@ async def _asked(request: Request, order: Order, story: Story) -> dict[str, Any]
     if not lines:
         raise NothingChosen
     reason = fields["reason"]
-    if reason not in set(ReturnReason):
+    if reason not in REASONS:
         raise HTTPException(422, "say why it comes back")
     return {"return_id": return_id, "order_id": order.order_id, "lines": lines, "reason": reason, "wanted": "refund"}
 

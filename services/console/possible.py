@@ -21,12 +21,13 @@ from ordermill.contracts.returns import RefundRequested, ReturnRequested
 from .pictures.order import BEFORE_PACKING, Order, Work
 from .sentences import hold
 
-Do = Literal["hold", "release", "cancel", "reroute", "return", "label", "refund"]
+Do = Literal["hold", "release", "cancel", "reroute", "make-up", "return", "label", "refund"]
 TITLES: Mapping[Do, str] = {
     "hold": "Hold",
     "release": "Release",
     "cancel": "Cancel units",
     "reroute": "Route again",
+    "make-up": "Make up for what never arrived",
     "return": "Start a return",
     "label": "Ask for the label again",
     "refund": "Try the refund again",
@@ -59,6 +60,7 @@ def actions(order: Order) -> list[Action]:
         *_reroute(order),
         *_labels(order),
         *_refunds(order),
+        _make_up(order),
         _cancel(order),
         _return(order),
     ]
@@ -74,7 +76,7 @@ def action(order: Order, do: Do, of: str) -> Action:
 def did(do: Do, of: str, fact: Message | None) -> bool:
     """Whether this fact is what comes of that action."""
     match do, fact:
-        case ("hold", OrderHeld()) | ("return", ReturnRequested()):
+        case ("hold", OrderHeld()) | ("return" | "make-up", ReturnRequested()):
             return True
         case "cancel", CancellationRequested() | OrderLinesCanceled():
             return True
@@ -206,6 +208,20 @@ def cancels(order: Order, units: Mapping[str, int]) -> str:
     back = order.worth(units)
     money = "No money goes back: none was charged." if back is None else f"Up to {back} go back to the customer."
     return f"Up to {_units_of(number)} will not be shipped. {told} {money}"
+
+
+def _make_up(order: Order) -> Action:
+    number = sum(order.astray_units(line) for line in order.lines)
+    if number:
+        does = (
+            f"{_units_of(number)} never reached the customer. Send the same again, or give the money back: at once if "
+            "they are lost, or once they are back with us and inspected."
+        )
+        return Action("make-up", TITLES["make-up"], does)
+    reason = _over(order)
+    if not reason and order.astray:
+        reason = "a return speaks for all of it"
+    return Action("make-up", TITLES["make-up"], "", reason or "no parcel of it is lost or back at its sender")
 
 
 def _return(order: Order) -> Action:

@@ -31,6 +31,7 @@ REASONS = {
     ReturnReason.WRONG_ITEM: "Wrong item came",
     ReturnReason.NOT_AS_DESCRIBED: "Not as described",
     ReturnReason.LATE: "Came too late",
+    ReturnReason.NOT_DELIVERED: "Never arrived: lost, or back at its sender",
     ReturnReason.OTHER: "Another reason",
 }
 DISPOSITIONS = {
@@ -247,6 +248,17 @@ async def inspect(request: Request, me: Me, form: Once, this: This, return_id: R
     last = sum(line.asked - line.inspected for line in back.lines) <= sum(line["quantity"] for line in lines)  # type: ignore[misc]
     done = "Inspected. That was all of it: it is settled now." if last else "Inspected. The rest is still to come."
     return answer(request, await _work(this, me, form, back, body, done), f"/returns/{return_id}")
+
+
+@router.post(
+    "/returns/{return_id}/waive", summary="What has not come need not: credit it", openapi_extra=form(seen=SEEN)
+)
+async def waive(request: Request, me: Me, form: Once, this: This, return_id: ReturnId) -> Response:
+    back = await _known(this, return_id)
+    units = f"{back.to_come} unit{'s' if back.to_come != 1 else ''}"
+    done = f"{units} {'are' if back.to_come != 1 else 'is'} credited without coming back."
+    notice = await _work(this, me, form, back, {"do": "waive"}, done)
+    return answer(request, notice, f"/returns/{return_id}")
 
 
 @router.post("/returns/{return_id}/close", summary="Nothing more will come", openapi_extra=form(seen=SEEN))

@@ -183,6 +183,7 @@ SENTENCES: dict[type[Message], Callable[[Any, Day], str]] = {
     tracking.ShipmentDelivered: lambda f, day: f"{_parcel(f)} was delivered{_at(f.place)}",
     tracking.ShipmentFellLate: lambda f, day: f"{_parcel(f)} is late: not delivered by {day(f.due_at)}",
     tracking.ShipmentLost: lambda f, day: f"{_parcel(f)} counts as lost: not scanned for too long",
+    tracking.ShipmentCameBack: lambda f, day: f"{_parcel(f)} came back without having reached the customer",
     tracking.OrderProgressed: _progress,
     # Returns
     returns.PurchaseRecorded: lambda f, day: "Returns knows what was bought",
@@ -190,13 +191,15 @@ SENTENCES: dict[type[Message], Callable[[Any, Day], str]] = {
     returns.PurchaseUnitsCanceled: lambda f, day: f"{units(f.lines)} can't be returned: canceled",
     returns.PurchaseRefundedElsewhere: lambda f, day: "Returns knows what the channel has given back",
     returns.PurchaseDelivered: lambda f, day: f"{units(f.lines)} reached the customer and may be returned",
+    returns.PurchaseUndelivered: lambda f, day: f"{units(f.lines)} never reached the customer: {_astray(f)}",
     returns.UnitsClaimed: lambda f, day: f"{units(f.lines)} are spoken for by a return",
     returns.UnitsGivenBack: lambda f, day: f"{units(f.lines)} may be returned again",
     returns.UnitsTakenBack: lambda f, day: (
-        f"{units(f.lines)} are back and credited" + (f"; {f.set_off} of it was never paid" if f.set_off else "")
+        f"{units(f.lines)} are credited" + (f"; {f.set_off} of it was never paid" if f.set_off else "")
     ),
     returns.ParcelExpected: lambda f, day: f"{_parcel(f)} will bring {units(f.lines)}",
     returns.ParcelArrived: lambda f, day: f"{_parcel(f)} reached the customer",
+    returns.ParcelUndelivered: lambda f, day: _astray(f),
     returns.ReturnRequested: lambda f, day: (
         f"Return asked for: {units(f.lines)}, {hold(f.reason)}, for {'other goods' if f.exchange_for else 'a refund'}"
         + _note(f.note)
@@ -206,6 +209,9 @@ SENTENCES: dict[type[Message], Callable[[Any, Day], str]] = {
     returns.ReturnReceived: lambda f, day: f"{units(f.lines)} came back to {f.location}",
     returns.ReturnInspected: lambda f, day: (
         "Inspected: " + ", ".join(f"{line.sku} ×{line.quantity} {hold(line.disposition)}" for line in f.lines)
+    ),
+    returns.GoodsWaived: lambda f, day: (
+        f"{units(f.lines)} {'are given up as lost' if f.undelivered else 'stay with the customer'}, and are credited"
     ),
     returns.RefundRequested: lambda f, day: f"Refund of {f.amount} asked of the payment provider",
     returns.RefundPaid: lambda f, day: f"Refund of {f.amount} paid",
@@ -234,6 +240,10 @@ def _es(things: Any) -> str:
     return "" if len(things) == 1 else "es"
 
 
+def _astray(fact: Any) -> str:
+    return f"{_parcel(fact)} {'is lost' if fact.why == 'lost' else 'came back'}"
+
+
 def _at(place: str) -> str:
     return f", {place}" if place else ""
 
@@ -241,10 +251,10 @@ def _at(place: str) -> str:
 NOISE: frozenset[type[Fact]] = frozenset({
     inventory.StockReserved, inventory.StockBackordered, inventory.BackorderFilled, inventory.StockAllocated,
     inventory.StockDeallocated, inventory.StockLetGo, inventory.StockShippedOut, inventory.ReservationOpened,
-    capture.OrderUnitsShipped, tracking.OrderProgressed,
+    capture.OrderUnitsShipped, tracking.OrderProgressed, tracking.ShipmentCameBack,
     returns.PurchaseRecorded, returns.PurchaseRevised, returns.PurchaseUnitsCanceled, returns.PurchaseDelivered,
     returns.PurchaseRefundedElsewhere, returns.UnitsClaimed, returns.UnitsGivenBack, returns.UnitsTakenBack,
-    returns.ParcelExpected, returns.ParcelArrived,
+    returns.ParcelExpected, returns.ParcelArrived, returns.ParcelUndelivered, returns.PurchaseUndelivered,
 })  # fmt: skip
 """What services note for themselves: each says again what another entry has told. Folded away until asked for."""
 

@@ -15,6 +15,7 @@ from ordermill.contracts.base import Message
 from ordermill.contracts.capture import CancellationRefunded, ChannelRefunded
 from ordermill.contracts.fields import LineQuantity, Money
 from ordermill.contracts.returns import (
+    GoodsWaived,
     PurchaseDelivered,
     RefundPaid,
     ReturnAuthorized,
@@ -44,7 +45,7 @@ TOLD: tuple[type[Message], ...] = (
     PromiseMade, PromiseChanged,
     ShipmentAnnounced, ShipmentScanned, ShipmentDelivered,
     PurchaseDelivered, UnitsClaimed, UnitsGivenBack,
-    ReturnRequested, ReturnAuthorized, ReturnDeclined, ReturnReceived, ReturnExpired, ReturnClosed,
+    ReturnRequested, ReturnAuthorized, ReturnDeclined, ReturnReceived, GoodsWaived, ReturnExpired, ReturnClosed,
     RefundPaid, CancellationRefunded, ChannelRefunded,
 )  # fmt: skip
 """The facts that a story is told from, beside the picture of the order."""
@@ -79,6 +80,7 @@ REASONS = {
     ReturnReason.LATE: "It came too late",
     ReturnReason.OTHER: "Another reason",
 }
+"""What a customer may say. That a parcel is lost or back is for tracking to know, and for us to make up for."""
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _REJECTED = "We could not take this order. The shop where you placed it can tell you more."
 STEPS = ("Received", "Confirmed", "Shipped", "Delivered")
@@ -142,6 +144,8 @@ class Return:
     reasons: tuple[str, ...] = ()
     """Why not, where the answer is no."""
     refunded: Money | None = None
+    undelivered: bool = False
+    """We make up for what never arrived: the customer has nothing to do."""
 
 
 @dataclass(slots=True)
@@ -200,7 +204,8 @@ def tell(order: Order, facts: Iterable[Message]) -> Story:
         if isinstance(fact, ShipmentAnnounced)
     }
     returns: dict[str, Return] = {}
-    units: dict[str, int] = {}
+    arrived: dict[str, int] = {}
+    claimed: dict[str, int] = {}
     for fact in facts:
         match fact:
             case PromiseMade():
@@ -213,23 +218,37 @@ def tell(order: Order, facts: Iterable[Message]) -> Story:
             case ShipmentDelivered() if fact.shipment_id in parcels:
                 scan = Scan(fact.delivered_at, SCANS[Milestone.DELIVERED], fact.place)
                 parcels[fact.shipment_id].scans.append(scan)
-            case PurchaseDelivered() | UnitsGivenBack():
-                _count(units, fact.lines, 1)
-            case UnitsClaimed():
-                _count(units, fact.lines, -1)
+            case PurchaseDelivered():
+                _count(arrived, fact.lines, 1)
+            case UnitsClaimed() | UnitsGivenBack():
+                change = 1 if isinstance(fact, UnitsClaimed) else -1
+                _count(claimed, fact.lines, change)
+                if not fact.undelivered:
+                    _count(arrived, fact.lines, -change)
             case CancellationRefunded() | ChannelRefunded():
                 story.refunds.append(fact.amount)
             case ReturnRequested():
-                returns[fact.return_id] = Return(fact.return_id, _contents(items, fact.lines))
-            case ReturnAuthorized() | ReturnDeclined() | ReturnReceived() | ReturnExpired() | ReturnClosed():
+                returns[fact.return_id] = Return(
+                    fact.return_id,
+                    _contents(items, fact.lines),
+                    undelivered=fact.reason is ReturnReason.NOT_DELIVERED,
+                )
+            case (
+                ReturnAuthorized()
+                | ReturnDeclined()
+                | ReturnReceived()
+                | GoodsWaived()
+                | ReturnExpired()
+                | ReturnClosed()
+            ):
                 if fact.return_id in returns:
                     _answer(returns[fact.return_id], fact)
             case RefundPaid():
                 if fact.return_id in returns:
                     returns[fact.return_id].refunded = fact.amount
     for item in story.items:
-        arrived = units.get(item.line_id, 0)
-        item.may_return = 0 if item.line_id in final else max(0, min(arrived, item.quantity - item.canceled))
+        left = item.quantity - item.canceled - claimed.get(item.line_id, 0)
+        item.may_return = 0 if item.line_id in final else max(0, min(arrived.get(item.line_id, 0), left))
     story.parcels = list(parcels.values())
     for parcel in story.parcels:
         parcel.scans.sort(key=lambda scan: scan.at, reverse=True)
@@ -254,7 +273,7 @@ def _status(order: Order) -> OrderStatus:
         canceled=sum(order.canceled.values()),
         shipped=sum(each.shipped for each in units),
         delivered=sum(each.delivered for each in units),
-        returned=sum(each.returned for each in units),
+        returned=sum(each.returned + each.made_up for each in units),
         promised_by=None,
         parcels=order.parcels,
         updated_at=order.changed_at or _LONG_AGO,
@@ -285,15 +304,20 @@ def _stands(parcel: Parcel, status: ParcelStatus) -> None:
 
 
 def _answer(
-    back: Return, fact: ReturnAuthorized | ReturnDeclined | ReturnReceived | ReturnExpired | ReturnClosed
+    back: Return,
+    fact: ReturnAuthorized | ReturnDeclined | ReturnReceived | GoodsWaived | ReturnExpired | ReturnClosed,
 ) -> None:
     match fact:
+        case ReturnAuthorized() | ReturnExpired() if back.undelivered:
+            back.state = "It did not reach you, so we are making up for it. You need not do anything."
         case ReturnAuthorized():
             back.state, back.rma, back.send_by = "Accepted: please send it back.", fact.rma, fact.expires_at
         case ReturnDeclined():
             back.state, back.reasons = "We can't take this back.", fact.reasons
         case ReturnReceived():
             back.state, back.send_by = "It has arrived, and we are checking it.", None
+        case GoodsWaived():
+            back.state, back.send_by = "You need not send it back.", None
         case ReturnExpired():
             back.state, back.send_by = "Nothing came back in time, so this return has ended.", None
         case ReturnClosed():

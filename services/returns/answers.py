@@ -14,6 +14,7 @@ class ReturnedLine(Answer):
     received: int
     inspected: int
     missing: int
+    waived: int
 
 
 class ToInspect(Answer):
@@ -51,9 +52,12 @@ class BoughtLine(Answer):
     final_sale: bool
     canceled: int
     delivered: int
+    undelivered: int
     in_returns: int
     returned: int
     returnable: int
+    creditable: int
+    """Never arrived, and in no return."""
     last_delivered_at: Instant | None
 
 

@@ -13,7 +13,7 @@ from ordermill.clock import Clock
 from ordermill.contracts.capture import ChannelRefunded, OrderCaptured, OrderLinesCanceled, OrderRevised
 from ordermill.contracts.fields import Id, LineQuantity, LocationId, Part, Text
 from ordermill.contracts.returns import ExchangeLine, InspectedLine, ReturnReason
-from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentDelivered
+from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentCameBack, ShipmentDelivered, ShipmentLost
 from ordermill.payments import PaymentProvider
 from ordermill.payments.http import http_payments
 from ordermill.service.declare import IN_A_MOMENT_S, Service, on
@@ -32,6 +32,7 @@ from .domain import (
     ReceiveReturn,
     RequestReturn,
     RetryRefund,
+    WaiveGoods,
 )
 from .handlers import Desk, deadlines
 from .policy import BUILT_IN, read_policy
@@ -48,7 +49,10 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
 
 def core(desk: Desk, payments: PaymentProvider) -> Service:
     """What it does with what comes in, whichever doors that comes through."""
-    facts = (OrderCaptured, OrderRevised, OrderLinesCanceled, ChannelRefunded, ShipmentAnnounced, ShipmentDelivered)
+    facts = (
+        OrderCaptured, OrderRevised, OrderLinesCanceled, ChannelRefunded,
+        ShipmentAnnounced, ShipmentDelivered, ShipmentLost, ShipmentCameBack,
+    )  # fmt: skip
     return Service(
         name="returns",
         pace_s=IN_A_MOMENT_S,
@@ -92,6 +96,13 @@ class InspectWork(Part):
     lines: Annotated[tuple[InspectedLine, ...], Field(min_length=1, max_length=1_000)]
 
 
+class WaiveWork(Part):
+    """What has not come need not, as it is lost or not worth its way: credit it all the same, and settle."""
+
+    do: Literal["waive"]
+    return_id: Id
+
+
 class CloseWork(Part):
     """Nothing more will come: settle what did."""
 
@@ -106,7 +117,7 @@ class RetryRefundWork(Part):
     return_id: Id
 
 
-Work = Annotated[ReceiveWork | InspectWork | CloseWork | RetryRefundWork, Field(discriminator="do")]
+Work = Annotated[ReceiveWork | InspectWork | WaiveWork | CloseWork | RetryRefundWork, Field(discriminator="do")]
 
 
 def routes(desk: Desk) -> APIRouter:
@@ -155,6 +166,8 @@ def command_of(report: Any, now: datetime) -> Command:
             return ReceiveReturn(report.return_id, report.receipt_id, report.location, report.lines)
         case InspectWork():
             return InspectReturn(report.return_id, report.inspection_id, report.location, report.lines, now)
+        case WaiveWork():
+            return WaiveGoods(report.return_id, now)
         case RetryRefundWork():
             return RetryRefund(report.return_id)
         case _:

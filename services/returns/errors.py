@@ -95,6 +95,18 @@ class NotInspected(Refused):
         super().__init__(f"{return_id}: {units} received units are not inspected yet. Inspect them, then close it.")
 
 
+class ArrivedAfterAll(Refused):
+    """Units were to be credited as lost, and their parcel was delivered meanwhile."""
+
+    code = "returns.arrived-after-all"
+
+    def __init__(self, return_id: str, skus: Iterable[str]) -> None:
+        super().__init__(
+            f"{return_id}: {', '.join(skus)} was delivered meanwhile, so is not credited as lost. Close this return; "
+            "the customer may ask for one if it shall come back."
+        )
+
+
 class NoFailedRefund(Refused):
     """A refund was to be tried again, and none has failed."""
 

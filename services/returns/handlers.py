@@ -6,7 +6,14 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from ordermill.contracts.base import Fact
-from ordermill.contracts.returns import RefundRequested, ReturnAuthorized, ReturnClosed, ReturnExpired, ReturnReceived
+from ordermill.contracts.returns import (
+    GoodsWaived,
+    RefundRequested,
+    ReturnAuthorized,
+    ReturnClosed,
+    ReturnExpired,
+    ReturnReceived,
+)
 from ordermill.decider import Decision
 from ordermill.eventlog.store import Timer
 from ordermill.payments import PaymentProvider, PaymentRefused
@@ -52,7 +59,7 @@ def deadlines(stream: str, event: Fact) -> Sequence[Timer | tuple[str, str]]:
     match event:
         case ReturnAuthorized():
             return (Timer(stream, "expires", event.expires_at),)
-        case ReturnReceived() | ReturnExpired() | ReturnClosed():
+        case ReturnReceived() | GoodsWaived() | ReturnExpired() | ReturnClosed():
             return ((stream, "expires"),)
         case _:
             return ()

@@ -19,7 +19,7 @@ from ordermill.contracts.capture import (
 from ordermill.contracts.carrier import ParcelScanned
 from ordermill.contracts.fulfillment import FulfillmentShipped
 from ordermill.contracts.inventory import OrderBackordered, OrderBackorderFilled, OrderLetGo, OrderReserved
-from ordermill.contracts.returns import RefundPaid, ReturnAuthorized, ReturnInspected, ReturnReceived
+from ordermill.contracts.returns import GoodsWaived, RefundPaid, ReturnAuthorized, ReturnInspected, ReturnReceived
 from ordermill.contracts.routing import PromiseChanged, PromiseMade
 from ordermill.contracts.tracking import OrderStatus
 from ordermill.customer import customer_token, in_words, order_of_token
@@ -37,7 +37,7 @@ from .views import ORDER_STATUS, PUBLISHED_STATUS, SHIPMENTS
 STEPS = (
     OrderCaptured, OrderRevised, OrderHeld, HoldReleased, OrderLinesCanceled, CancellationRefunded,
     OrderReserved, OrderBackordered, OrderBackorderFilled, OrderLetGo, PromiseMade, PromiseChanged,
-    ReturnAuthorized, ReturnReceived, ReturnInspected, RefundPaid,
+    ReturnAuthorized, ReturnReceived, ReturnInspected, GoodsWaived, RefundPaid,
 )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from ordermill.contracts.tracking import (
     OrderProgressed,
     ParcelStatus,
     ShipmentAnnounced,
+    ShipmentCameBack,
     ShipmentDelivered,
     ShipmentEvent,
     ShipmentFellLate,
@@ -199,8 +200,9 @@ def _announce(shipment: Shipment, command: AnnounceShipment) -> list[ShipmentEve
 def _scan(shipment: Shipment, command: RecordScan) -> list[ShipmentEvent]:
     # Carriers scan a parcel that is back at its sender as delivered, which it is, but not to the customer.
     at_sender = shipment.returned_at is not None and command.scanned_at >= shipment.returned_at
+    events: list[ShipmentEvent]
     if command.milestone is not Milestone.DELIVERED or shipment.delivered_at is not None or at_sender:
-        return [
+        events = [
             ShipmentScanned(
                 shipment_id=command.shipment_id,
                 scan_id=command.scan_id,
@@ -211,7 +213,10 @@ def _scan(shipment: Shipment, command: RecordScan) -> list[ShipmentEvent]:
                 last_seen_at=max(command.scanned_at, shipment.heard_of or command.scanned_at),
             )
         ]
-    events: list[ShipmentEvent] = [
+        if command.milestone is Milestone.RETURNED and shipment.returned_at is None:
+            events.append(ShipmentCameBack(shipment_id=command.shipment_id, came_back_at=command.scanned_at))
+        return events
+    events = [
         ShipmentDelivered(
             shipment_id=command.shipment_id,
             scan_id=command.scan_id,
@@ -255,6 +260,8 @@ def evolve(shipment: Shipment, event: ShipmentEvent) -> Shipment:
             return replace(shipment, fell_late=True)
         case ShipmentLost():
             return replace(shipment, lost=True)
+        case ShipmentCameBack():
+            return shipment  # the scan before it says when
         case _:
             assert_never(event)
 

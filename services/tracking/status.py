@@ -26,6 +26,7 @@ from ordermill.contracts.fields import LineQuantity
 from ordermill.contracts.inventory import OrderBackordered, OrderBackorderFilled, OrderLetGo, OrderReserved
 from ordermill.contracts.returns import (
     Disposition,
+    GoodsWaived,
     RefundPaid,
     ReturnAuthorized,
     ReturnInspected,
@@ -307,6 +308,8 @@ def _counts(fact: Message) -> list[tuple[str, Step, int, str]]:
         case ReturnInspected():  # the box was counted in, but these were not in the box
             missed = sum(each.quantity for each in fact.lines if each.disposition is Disposition.MISSING)
             return [(fact.order_id, Step.RETURNED, -missed, fact.return_id)] if missed else []
+        case GoodsWaived() if fact.undelivered:  # what the customer keeps stays delivered
+            return [(fact.order_id, Step.RETURNED, units_in(fact.lines), fact.return_id)]
         case RefundPaid():
             return [(fact.order_id, Step.REFUNDED, 0, fact.refund_id)]
         case _:

@@ -44,9 +44,9 @@ from services.fulfillment.domain import Accept, HandOver, Pack, Pick
 from services.fulfillment.handlers import work_decision
 from services.inventory.domain import ReceiveStock
 from services.inventory.domain import decision as stock_decision
-from services.returns.domain import InspectReturn, ReceiveReturn, RequestReturn, to_decision
+from services.returns.domain import InspectReturn, ReceiveReturn, RequestReturn, WaiveGoods, to_decision
 from services.returns.policy import read_policy
-from services.tracking.domain import RecordScan, parcel_decision
+from services.tracking.domain import CheckLost, RecordScan, parcel_decision
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
 LOCATIONS = frozenset({"sparks", "edison", "chicago"})
@@ -233,6 +233,20 @@ class Life:
                 scan = RecordScan(shipment_id, f"{shipment_id}-1", Milestone.DELIVERED, "300", self.now)
                 await self.do("tracking", parcel_decision(scan))
 
+    async def report(self, shipment_id: str, milestone: Milestone) -> None:
+        """The carrier scans a parcel."""
+        scan = RecordScan(shipment_id, f"{shipment_id}-{milestone}", milestone, "x", self.now)
+        await self.do("tracking", parcel_decision(scan))
+
+    async def miss(self, shipment_id: str) -> None:
+        """Nobody has seen a parcel for a fortnight."""
+        await self.do("tracking", parcel_decision(CheckLost(shipment_id, self.now, timedelta(days=14))))
+
+    async def make_up(self, return_id: str, order_id: str, *lines: LineQuantity) -> None:
+        """A person asks for a refund of what never arrived."""
+        request = RequestReturn(return_id, order_id, lines, ReturnReason.NOT_DELIVERED, "refund", self.now, "agent")
+        await self.do("returns", to_decision(request, read_policy()))
+
     async def send_back(
         self, return_id: str, order_id: str, line: LineQuantity, exchange_for: tuple[ExchangeLine, ...] = ()
     ) -> None:
@@ -294,6 +308,35 @@ async def live(life: Life) -> None:
     await life.ship_all()
     life.pass_time(days=2)
     await life.deliver_all()
+
+
+async def astray_life() -> Logs:
+    """Two orders of a unit each: one is lost and credited, one comes back and is received."""
+    life = Life()
+    await life.start()
+    await life.receive("TEA", "sparks", 5)
+    line = LineQuantity(line_id="1", sku="TEA", quantity=1)
+    for name in ("lost", "back"):
+        order_id = await life.order(name, {"1": ("TEA", 1, 501)})
+        await life.ship_all()
+        shipments = await life.services["tracking"].engine.store.documents("shipments")
+        (shipment_id,) = (key for key, found in shipments if found["order_id"] == order_id)
+        if name == "back":
+            await life.report(shipment_id, Milestone.RETURNED)
+        life.pass_time(days=15)
+        if name == "lost":
+            await life.miss(shipment_id)
+        await life.make_up(name, order_id, line)
+        if name == "lost":
+            await life.do("returns", to_decision(WaiveGoods("lost", life.now), read_policy()))
+        else:
+            seen = InspectedLine(**line.model_dump(), disposition=Disposition.RESTOCK)
+            for command in (
+                ReceiveReturn("back", "receipt", "sparks", (line,)),
+                InspectReturn("back", "inspection", "sparks", (seen,), life.now),
+            ):
+                await life.do("returns", to_decision(command, read_policy()))
+    return await life.logs()
 
 
 async def stores_of(logs: Logs, spoil: Callable[[Row], Row] = lambda row: row) -> dict[str, MemoryStore]:

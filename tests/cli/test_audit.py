@@ -53,7 +53,9 @@ from ordermill.contracts.inventory import (
 from ordermill.contracts.returns import (
     Disposition,
     ExchangeRequested,
+    GoodsWaived,
     PurchaseDelivered,
+    PurchaseUndelivered,
     RefundFailed,
     RefundPaid,
     RefundRequested,
@@ -63,12 +65,12 @@ from ordermill.contracts.returns import (
     UnitsTakenBack,
 )
 from ordermill.contracts.routing import OrderRouted, OrderUnroutable, PolicyAdopted
-from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentDelivered
+from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentCameBack, ShipmentDelivered, ShipmentLost
 from ordermill.eventlog.records import Row
 from ordermill.simulator.ledger import Entry
 from services.inventory.settings import InventorySettings
 
-from .life import Life, Logs, stores_of, usd, whole_life
+from .life import Life, Logs, astray_life, stores_of, usd, whole_life
 
 Break = Callable[[Logs], None]
 
@@ -250,7 +252,7 @@ NEVER_RIGHT: dict[str, tuple[Break, str, str]] = {
         again(PurchaseDelivered), "lines", "1 units delivered, 2 delivered as returns has it"),
     "more taken back than was delivered": (again(UnitsTakenBack), "lines", "3 units delivered, 4 taken back"),
     "taken back without having been in the box": (
-        changed(ReturnInspected, lines=lost), "lines", "line 1: 0 units were inspected and there, 2 are taken back"),
+        changed(ReturnInspected, lines=lost), "lines", "line 1: 0 units are back or waived, 2 are taken back"),
     "units back that no return claimed": (gone(UnitsClaimed), "lines", "line 1: 2 units are in returns, 0 are claimed"),
     "units of a return claimed twice": (again(UnitsClaimed), "lines", "line 1: 2 units are in returns, 4 are claimed"),
     "more restocked than was inspected": (
@@ -385,6 +387,38 @@ async def test_what_is_only_under_way_is_found_when_all_must_be_settled(life: Lo
     spoil(logs)
     violations = await found(logs, settled=True)
     assert any(each.check == "settled" and text in each.text for each in violations), violations
+
+
+@pytest.fixture(scope="module")
+async def astray() -> Logs:
+    return await astray_life()
+
+
+async def test_parcels_that_never_arrived_and_were_made_up_for_add_up(astray: Logs) -> None:
+    for settled in (False, True):
+        assert await found(astray, settled) == []
+
+
+NEVER_ARRIVED: dict[str, tuple[Break, str, str]] = {
+    "lost by no word of tracking": (gone(ShipmentLost), "lines", "never arrived, and is neither lost nor back"),
+    "back by no word of tracking": (gone(ShipmentCameBack), "lines", "never arrived, and is neither lost nor back"),
+    "more lost than was in the parcel": (changed(PurchaseUndelivered, lines=more), "lines", "never arrived with 8 TEA"),
+    "lost twice": (again(PurchaseUndelivered), "lines", "never arrived a second time"),
+    "credited, and neither back nor waived": (
+        gone(GoodsWaived), "lines", "line 1: 0 units are back or waived, 1 are taken back"),
+    "credited, and neither delivered nor lost": (
+        gone(PurchaseUndelivered), "lines", "line 1: 0 units delivered, 1 taken back"),
+    "lost, and returns did not hear of it": (gone(PurchaseUndelivered), "settled", "returns did not hear of it"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", NEVER_ARRIVED)
+async def test_what_can_not_be_of_parcels_that_never_arrived_is_found(astray: Logs, what: str) -> None:
+    spoil, check, text = NEVER_ARRIVED[what]
+    logs = {service: list(events) for service, events in astray.items()}
+    spoil(logs)
+    violations = await found(logs, settled=check == "settled")
+    assert any(each.check == check and text in each.text for each in violations), violations
 
 
 async def test_orders_still_moving_are_no_violation(life: Logs) -> None:

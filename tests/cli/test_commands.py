@@ -163,6 +163,7 @@ ASKS_A_SERVICE = [
     ["returns", "request", "X", "--line", "1=1", "--reason", "late"],
     ["returns", "receive", "R", "--location", "sparks"],
     ["returns", "inspect", "R", "--location", "sparks", "--line", "1=1:restock"],
+    ["returns", "waive", "R"],
     ["returns", "close", "R"],
 ]
 READS_A_LOG = [

@@ -149,7 +149,7 @@ async def test_a_return_is_started_and_a_policy_that_says_no_is_told(open_page, 
     await expect(page.get_by_text("the customer may send 1 units back under")).to_be_visible()
     await expect(page.locator("#returns-title + p")).to_contain_text("authorized")
     found = await acts(stand, placed, "return")
-    assert found["oms.returns.requested.v1"] == "user:Rita"
+    assert found["oms.returns.requested.v2"] == "user:Rita"
     await page.get_by_role("link", name="Start a return…").click()
     await page.locator("main").get_by_role("button", name="Start a return").click()
     await expect(page.get_by_text("no units were chosen")).to_be_visible()

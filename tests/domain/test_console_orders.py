@@ -27,13 +27,15 @@ from services.console.picture import Picture
 from services.console.pictures import PICTURES
 from services.console.pictures.order import NEEDS
 from services.console.pictures.orders import ORDERS, Order
+from services.console.possible import action
 from services.console.queue import WHAT_NEEDS
+from services.console.sums import order_faults
 from services.console.told import Told, told
 from services.fulfillment.domain import Accept, Pick, Reject
 from services.fulfillment.handlers import work_decision
 from services.inventory.domain import RerouteUnits
 from services.inventory.domain import decision as stock_decision
-from services.returns.domain import InspectReturn, ReceiveReturn, RequestReturn, to_decision
+from services.returns.domain import InspectReturn, ReceiveReturn, RequestReturn, WaiveGoods, to_decision
 from services.returns.policy import read_policy
 from tests.cli.life import MONDAY, Life, Record, usd
 
@@ -154,6 +156,94 @@ def test_a_late_order_tells_that_its_parcel_came_back_not_that_it_is_on_its_way(
         units.allocated, units.shipped = 0, 2
     order.allocations = {}
     assert dict(order.needs())["late"] == "cedar: returned"
+
+
+@pytest.fixture
+async def on_their_way() -> Life:
+    """One order in two parcels, from two locations."""
+    life = await at_work()
+    await life.ship_all()
+    return life
+
+
+async def only_order(life: Life) -> Order:
+    (found,) = (await facts_of(life)).values()
+    return drawn(found)
+
+
+async def parcels(life: Life) -> list[str]:
+    return sorted(key for key, _ in await life.services["tracking"].engine.store.documents("shipments"))
+
+
+async def made_up_for(life: Life, order: Order, return_id: str = "r") -> None:
+    lines = tuple(
+        LineQuantity(line_id=line.line_id, sku=line.sku, quantity=units)
+        for line in order.lines
+        if (units := order.astray_units(line))
+    )
+    await life.make_up(return_id, order.order_id, *lines)
+
+
+def places(order: Order) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for line in order.lines:
+        for place in order.whereabouts(line):
+            found[place.state] = found.get(place.state, 0) + place.units
+    return found
+
+
+async def test_a_lost_parcel_needs_a_person_until_somebody_makes_up_for_it(on_their_way: Life) -> None:
+    life = on_their_way
+    life.pass_time(days=15)
+    first, second = await parcels(life)
+    await life.miss(first)
+    await life.report(second, Milestone.DELIVERED)
+    order = await only_order(life)
+    assert places(order) == {"lost or back at its sender": 2, "delivered": 2}
+    assert [need for need, _ in order.needs()] == ["late", "lost"]
+    assert action(order, "make-up", "").possible
+    await made_up_for(life, order)
+    order = await only_order(life)
+    assert [need for need, _ in order.needs()] == ["late"]
+    assert action(order, "make-up", "").reason == "a return speaks for all of it"
+    await life.do("returns", to_decision(WaiveGoods("r", life.now), read_policy()))
+    order = await only_order(life)
+    assert places(order) == {"never arrived, made up for": 2, "delivered": 2}
+    assert order.ended
+    assert order.needs() == []
+    assert order_faults(order) == []
+
+
+async def test_a_parcel_that_came_back_is_made_up_for_when_it_is_received(on_their_way: Life) -> None:
+    life = on_their_way
+    first, second = await parcels(life)
+    await life.report(first, Milestone.RETURNED)
+    await life.report(second, Milestone.DELIVERED)
+    order = await only_order(life)
+    assert [need for need, _ in order.needs()] == ["came-back"]
+    await made_up_for(life, order)
+    (line,) = (line for line in order.lines if order.astray_units(line))
+    came = LineQuantity(line_id=line.line_id, sku=line.sku, quantity=2)
+    await life.do("returns", to_decision(ReceiveReturn("r", "g", "sparks", (came,)), read_policy()))
+    order = await only_order(life)
+    assert places(order) == {"never arrived, made up for": 2, "delivered": 2}
+    assert order.needs() == []
+
+
+async def test_a_lost_parcel_that_turns_up_is_delivered_made_up_for_or_not(on_their_way: Life) -> None:
+    life = on_their_way
+    life.pass_time(days=15)
+    first, second = await parcels(life)
+    await life.miss(first)
+    await life.miss(second)
+    await made_up_for(life, await only_order(life))
+    await life.do("returns", to_decision(WaiveGoods("r", life.now), read_policy()))
+    assert (await only_order(life)).status == "returned"
+    await life.report(first, Milestone.DELIVERED)
+    order = await only_order(life)
+    assert places(order) == {"never arrived, made up for": 2, "delivered": 2}
+    assert sum(order.returnable(line) for line in order.lines) == 0, "it is paid for already"
+    assert order_faults(order) == []
 
 
 def test_what_needs_a_person_is_told_in_words() -> None:

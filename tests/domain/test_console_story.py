@@ -11,7 +11,9 @@ from ordermill.contracts.base import Fact
 from ordermill.contracts.capture import CancellationRefunded, ChannelRefunded, OrderLine
 from ordermill.contracts.fields import LineQuantity, Money
 from ordermill.contracts.returns import (
+    GoodsWaived,
     PurchaseDelivered,
+    PurchaseUndelivered,
     RefundPaid,
     ReturnAuthorized,
     ReturnDeclined,
@@ -32,7 +34,7 @@ from ordermill.contracts.tracking import (
     ShipmentScanned,
 )
 from services.console.pictures.order import Order, Units
-from services.console.story import SCANS, Parcel, Story, tell
+from services.console.story import REASONS, SCANS, Parcel, Story, tell
 from services.tracking.domain import SHIPMENT, parcel_status
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -187,6 +189,26 @@ def test_a_return_tells_its_number_its_deadline_and_its_refund() -> None:
     assert ended.send_by is None
     paid = RefundPaid(**IDS, refund_id="x", amount=usd(1000), provider_reference="p", refunded_at=MONDAY)
     assert story(REQUESTED, accepted, paid).returns[0].refunded == usd(1000)
+
+
+def test_a_customer_has_nothing_to_do_about_what_never_arrived_and_is_offered_no_return_of_it() -> None:
+    lost = PurchaseUndelivered(order_id="o-1", shipment_id="s-1", why="lost", lines=(units("1", 2),))
+    asked = REQUESTED.model_copy(update={"reason": ReturnReason.NOT_DELIVERED})
+    claimed = UnitsClaimed(**IDS, lines=(units("1", 1),), undelivered=True)
+    accepted = ReturnAuthorized(**IDS, rma="R-ABCDE-FGHIJ", expires_at=MONDAY + 14 * DAY)
+    (back,) = story(lost, asked, claimed, accepted).returns
+    assert (back.rma, back.send_by) == ("", None)
+    assert back.state == "It did not reach you, so we are making up for it. You need not do anything."
+    found = story(lost, asked, claimed, accepted, ARRIVED)
+    assert {item.line_id: item.may_return for item in found.may_return} == {"1": 2}, "of three bought, one is credited"
+    assert ReturnReason.NOT_DELIVERED not in REASONS
+
+
+def test_a_customer_who_may_keep_the_goods_reads_so() -> None:
+    accepted = ReturnAuthorized(**IDS, rma="R-ABCDE-FGHIJ", expires_at=MONDAY + 14 * DAY)
+    waived = GoodsWaived(**IDS, lines=(units("1", 1),), undelivered=False)
+    (back,) = story(REQUESTED, accepted, waived).returns
+    assert (back.state, back.send_by) == ("You need not send it back.", None)
 
 
 def test_a_declined_return_tells_every_reason() -> None:

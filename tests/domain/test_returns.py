@@ -59,6 +59,7 @@ from services.returns.domain import (
     RetryRefund,
     Return,
     Stage,
+    WaiveGoods,
     command_of,
     return_summary,
     rma_of,
@@ -73,6 +74,7 @@ from services.returns.domain.purchase import (
     RecordCancellation,
     RecordDelivery,
     RecordPurchase,
+    RecordUndelivered,
     RevisePurchase,
     decide_purchase,
     purchase_summary,
@@ -728,9 +730,11 @@ def test_summaries_tell_where_the_units_are() -> None:
         "final_sale": False,
         "canceled": 0,
         "delivered": 3,
+        "undelivered": 0,
         "in_returns": 2,
         "returned": 0,
         "returnable": 1,
+        "creditable": 0,
         "last_delivered_at": MONDAY.isoformat(),
     }
     told = return_summary(log.back())
@@ -900,13 +904,17 @@ def mixed_commands(data: st.DataObject, most: Mapping[str, int]) -> Iterable[Com
                         ),
                         at,
                     ),
+                    WaiveGoods(return_id, at),
                     CloseReceipt(return_id, at),
                     ExpireReturn(return_id, at),
                     RecordRefundPaid(return_id, derived_id("return-refund", return_id), "p", at),
                     RecordRefundFailed(return_id, derived_id("return-refund", return_id), "no"),
                     RetryRefund(return_id),
                     ExpectParcel("p-2", "o-1", lines),
-                    RecordDelivery("p-2", at),
+                    RecordDelivery(data.draw(st.sampled_from(["p-1", "p-2"])), at),
+                    RecordUndelivered(
+                        data.draw(st.sampled_from(["p-1", "p-2"])), data.draw(st.sampled_from(["lost", "came-back"]))
+                    ),
                 ]
             )
         )
@@ -922,7 +930,11 @@ def test_no_unit_comes_back_twice_and_never_more_goes_back_than_was_charged(
     canceled = cancel_some(log, bought, data)
     left = {line.line_id: line.quantity - canceled.get(line.line_id, 0) for line in bought.lines}
     all_left = tuple(units(line_id, f"SKU{line_id}", count) for line_id, count in left.items() if count)
-    log.do(ExpectParcel("p-1", "o-1", all_left), RecordDelivery("p-1", MONDAY))
+    log.do(ExpectParcel("p-1", "o-1", all_left))
+    if data.draw(st.booleans()):
+        log.do(RecordDelivery("p-1", MONDAY))
+    else:
+        log.do(RecordUndelivered("p-1", "lost"))
     for command in mixed_commands(data, {line_id: count for line_id, count in left.items() if count}):
         try:
             log.do(command)
@@ -932,6 +944,8 @@ def test_no_unit_comes_back_twice_and_never_more_goes_back_than_was_charged(
         for line in bought.lines:
             count = log.purchase.of(line.line_id)
             assert 0 <= count.taken <= count.claimed <= left[line.line_id]
+            assert 0 <= count.taken_undelivered <= count.claimed_undelivered <= max(count.undelivered, 0)
+            assert count.claimed_delivered >= 0
         assert refunded(log) + credited(log) + canceled_share(bought, canceled) <= charged_for(bought)
         assert all(event.amount == event.goods + event.tax + event.shipping for event in log.of(RefundRequested))
     for stream, event in log.events:

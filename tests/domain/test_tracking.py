@@ -31,6 +31,7 @@ from ordermill.contracts.fulfillment import FulfillmentShipped, ShippedPackage
 from ordermill.contracts.inventory import OrderBackordered, OrderBackorderFilled, OrderLetGo, OrderReserved
 from ordermill.contracts.returns import (
     Disposition,
+    GoodsWaived,
     InspectedLine,
     RefundPaid,
     ReturnAuthorized,
@@ -43,6 +44,7 @@ from ordermill.contracts.tracking import (
     OrderProgressed,
     ParcelStatus,
     ShipmentAnnounced,
+    ShipmentCameBack,
     ShipmentDelivered,
     ShipmentFellLate,
     ShipmentLost,
@@ -210,6 +212,13 @@ def test_a_parcel_scanned_twice_at_its_sender_was_not_delivered_in_between() -> 
         parcel.given(ANNOUNCED, *past).when(scan(3, Milestone.DELIVERED, MONDAY + HOUR)).then(at_sender)
 
 
+def test_that_a_parcel_came_back_is_told_once() -> None:
+    first, again = scanned(1, Milestone.RETURNED, MONDAY), scanned(2, Milestone.RETURNED, FRIDAY)
+    came_back = ShipmentCameBack(shipment_id=PARCEL, came_back_at=MONDAY)
+    parcel.given(ANNOUNCED).when(scan(1, Milestone.RETURNED, MONDAY)).then(first, came_back)
+    parcel.given(ANNOUNCED, first, came_back).when(scan(2, Milestone.RETURNED, FRIDAY)).then(again)
+
+
 def test_a_parcel_on_its_way_back_may_turn_around_and_be_delivered() -> None:
     returning = scanned(1, Milestone.RETURNING, MONDAY)
     parcel.given(ANNOUNCED, returning).when(scan(2, Milestone.DELIVERED, FRIDAY)).then(delivered(2, FRIDAY))
@@ -217,7 +226,8 @@ def test_a_parcel_on_its_way_back_may_turn_around_and_be_delivered() -> None:
 
 def test_a_delivery_that_was_told_stays_told_when_an_earlier_return_is_heard_of() -> None:
     told, back = delivered(1, MONDAY + HOUR), scanned(2, Milestone.RETURNED, MONDAY, last_seen_at=MONDAY + HOUR)
-    parcel.given(ANNOUNCED, told).when(scan(2, Milestone.RETURNED, MONDAY)).then(back)
+    came_back = ShipmentCameBack(shipment_id=PARCEL, came_back_at=MONDAY)
+    parcel.given(ANNOUNCED, told).when(scan(2, Milestone.RETURNED, MONDAY)).then(back, came_back)
     state = parcel.given(ANNOUNCED, told, back).state
     assert (state.milestone, state.delivered_at) == (Milestone.RETURNED, MONDAY + HOUR)
 
@@ -612,6 +622,7 @@ CAPTURED = OrderCaptured(
             ),
             (Step.RETURNED, -1, "r1"),
         ),
+        (GoodsWaived(return_id="r1", undelivered=True, **LINES), (Step.RETURNED, 2, "r1")),
         (
             RefundPaid(
                 return_id="r1",
@@ -730,6 +741,17 @@ def test_a_customer_is_told_what_is_on_its_way_back_to_us_and_promised_no_day_fo
     )
     given_back = progressed(Step.DELIVERED, 3, "p2"), progressed(Step.RETURNED, 3, "r1")
     assert words(all_of_it, *given_back, returned) == "We have 3 of 5 items of your order back."
+
+
+def test_a_customer_whose_order_was_lost_and_made_up_for_reads_that_not_that_it_came_late() -> None:
+    def words(*steps: OrderProgressed) -> str:
+        return in_words(order_status(STATUS.fold([RECEIVED, *steps]), 1))
+
+    shipped, late = progressed(Step.SHIPPED, 5, "p1"), step(Step.LATE, FRIDAY, "late", late=True)
+    lost = step(Step.LOST, FRIDAY, "x", units=0, lost=True, late=True)
+    assert words(shipped, late, lost).endswith("A parcel seems to be lost; we are looking into it.")
+    made_up_for = progressed(Step.RETURNED, 5, "r1")
+    assert words(shipped, late, lost, made_up_for) == "Your order did not reach you, and we have made up for it."
 
 
 def test_every_status_has_words() -> None:

@@ -43,9 +43,11 @@ from ordermill.contracts.inventory import (
 from ordermill.contracts.returns import (
     Disposition,
     ExchangeRequested,
+    GoodsWaived,
     PurchaseDelivered,
     PurchaseRecorded,
     PurchaseRevised,
+    PurchaseUndelivered,
     RefundFailed,
     RefundPaid,
     RefundRequested,
@@ -55,7 +57,13 @@ from ordermill.contracts.returns import (
     UnitsTakenBack,
 )
 from ordermill.contracts.routing import OrderRerouted, OrderRouted, OrderUnroutable, PolicyAdopted
-from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentDelivered, ShipmentScanned
+from ordermill.contracts.tracking import (
+    ShipmentAnnounced,
+    ShipmentCameBack,
+    ShipmentDelivered,
+    ShipmentLost,
+    ShipmentScanned,
+)
 from ordermill.errors import OrdermillError
 from ordermill.money import goods_of, range_of_units
 
@@ -299,6 +307,8 @@ class TrackingBook(Book):
         self._domain = import_module("services.tracking.domain")
         self.shipments: dict[str, Any] = {}
         self.announced: dict[str, tuple[ShipmentAnnounced, str, int]] = {}
+        self.astray: set[str] = set()
+        """Shipments that were once lost, or came back."""
 
     def take(self, seq: int, stream: str, event: Any) -> None:
         shipment = self._domain.SHIPMENT
@@ -306,6 +316,8 @@ class TrackingBook(Book):
         if isinstance(event, ShipmentScanned | ShipmentDelivered) and event.scan_id in before.scans:
             self.wrong("lines", stream, f"scan {event.scan_id} counts a second time", seq)
         self.shipments[stream] = shipment.evolve(before, event)
+        if isinstance(event, ShipmentLost | ShipmentCameBack):
+            self.astray.add(event.shipment_id)
         if isinstance(event, ShipmentAnnounced):
             if event.shipment_id in self.announced:
                 self.wrong("lines", stream, "the parcel is announced a second time", seq)
@@ -313,7 +325,7 @@ class TrackingBook(Book):
 
 
 class ReturnsBook(Book):
-    """Goods that came back, and their worth."""
+    """Goods that came back, or never arrived, and their worth."""
 
     service = "returns"
     skips = frozenset({"parcel"})
@@ -323,12 +335,16 @@ class ReturnsBook(Book):
         self.domain = import_module("services.returns.domain")
         self.returns: dict[str, Any] = {}
         self.delivered: Counter[Line] = Counter()
+        self.undelivered: Counter[Line] = Counter()
+        """In parcels that were lost or came back, delivered after all or not."""
+        self.astray: dict[str, tuple[PurchaseUndelivered, str, int]] = {}
+        """By shipment."""
         self.taken: Counter[Line] = Counter()
         self.claimed: Counter[Line] = Counter()
         """In a return, or back for good."""
         self.inspected: Counter[tuple[str, str, Disposition]] = Counter()
         self._there: Counter[Line] = Counter()
-        """By return and line: inspected, and not missing."""
+        """By return and line: inspected and not missing, or not wanted back."""
         self.refunds = Effects(self, "refund", names)
         self.given_minor: Counter[str] = Counter()
         """By order: refunds asked for, and credit for exchanges."""
@@ -352,6 +368,11 @@ class ReturnsBook(Book):
                 self._bought[event.order_id] = event.lines
             case PurchaseDelivered():
                 count_units(self.delivered, event.order_id, event.lines)
+            case PurchaseUndelivered():
+                if event.shipment_id in self.astray:
+                    self.wrong("lines", stream, f"{event.shipment_id} never arrived a second time", seq)
+                self.astray[event.shipment_id] = (event, stream, seq)
+                count_units(self.undelivered, event.order_id, event.lines)
             case UnitsClaimed():
                 count_units(self.claimed, event.order_id, event.lines)
             case UnitsGivenBack():
@@ -364,6 +385,8 @@ class ReturnsBook(Book):
                     self.inspected[event.return_id, line.sku, line.disposition] += line.quantity
                     if line.disposition is not Disposition.MISSING:
                         self._there[event.return_id, line.line_id] += line.quantity
+            case GoodsWaived():
+                count_units(self._there, event.return_id, event.lines)
             case ExchangeRequested():
                 self.exchanges[event.return_id] = (stream, seq)
                 self._credit[event.return_id] = event.credit.minor
@@ -384,7 +407,7 @@ class ReturnsBook(Book):
         for part in event.lines:
             there = self._there[event.return_id, part.line_id]
             if part.quantity > there:
-                text = f"line {part.line_id}: {there} units were inspected and there, {part.quantity} are taken back"
+                text = f"line {part.line_id}: {there} units are back or waived, {part.quantity} are taken back"
                 self.wrong("lines", stream, text, seq)
             line, start = lines.get(part.line_id), self.taken[event.order_id, part.line_id]
             if line is not None and start + part.quantity <= line.quantity:

@@ -177,13 +177,30 @@ class Books:
             if heard > there or (self._settled and heard != there):
                 text = f"line {line[1]}: {there} units delivered, {heard} delivered as returns has it"
                 self.returns.wrong("lines" if heard > there else "settled", f"purchase-{line[0]}", text)
+        self._astray()
+
+    def _astray(self) -> None:
+        """What returns counts as never arrived is what was in parcels that are lost or came back."""
+        tracking, heard = self.tracking, self.returns.astray
+        for shipment_id, (told, stream, seq) in heard.items():
+            announced = tracking.announced.get(shipment_id)
+            if shipment_id not in tracking.astray or announced is None:
+                self.returns.wrong("lines", stream, f"{shipment_id} never arrived, and is neither lost nor back", seq)
+            elif announced[0].lines != told.lines:
+                text = f"{shipment_id} never arrived with {_units(told)}, announced with {_units(announced[0])}"
+                self.returns.wrong("lines", stream, text, seq)
+        for shipment_id, (_, stream, seq) in tracking.announced.items():
+            never = shipment_id in tracking.astray and tracking.shipments[stream].delivered_at is None
+            if self._settled and never and shipment_id not in heard:
+                tracking.wrong("settled", stream, f"{shipment_id} is lost or back, and returns did not hear of it", seq)
 
     def _came_back(self) -> None:
-        """Nothing comes back that was not delivered, or goes back to stock that was not inspected."""
+        """Nothing is credited that was not delivered or astray, or goes back to stock that was not inspected."""
         book = self.returns
         for line, units in sorted(book.taken.items()):
-            if units > book.delivered[line]:
-                text = f"line {line[1]}: {book.delivered[line]} units delivered, {units} taken back"
+            if units > book.delivered[line] + book.undelivered[line]:
+                astray = f", {book.undelivered[line]} lost or back" if book.undelivered[line] else ""
+                text = f"line {line[1]}: {book.delivered[line]} units delivered{astray}, {units} taken back"
                 book.wrong("lines", f"purchase-{line[0]}", text)
         in_returns = Counter(book.taken)
         for found in book.returns.values():

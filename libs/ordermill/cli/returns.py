@@ -12,9 +12,9 @@ from .orders import find_order, print_returns
 from .quantities import DISPOSITIONS, by_line, exchanged, inspected, with_skus
 from .terminal import DONE, WRONG, JsonOption, heading, instant, print_json, print_pairs, print_table, say
 
-app = typer.Typer(help="Returns: ask for, look at, receive, inspect, close.", no_args_is_help=True)
+app = typer.Typer(help="Returns: ask for, look at, receive, inspect, waive, close.", no_args_is_help=True)
 
-REASONS = ("unwanted", "damaged", "wrong-item", "not-as-described", "late", "other")
+REASONS = ("unwanted", "damaged", "wrong-item", "not-as-described", "late", "not-delivered", "other")
 
 ReturnArgument = Annotated[str, typer.Argument(metavar="RETURN", help="The return's id or its RMA number.")]
 LocationOption = Annotated[str, typer.Option(help="Where the goods are.")]
@@ -162,6 +162,16 @@ def close(name: ReturnArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def waive(name: ReturnArgument, as_json: JsonOption = False) -> None:
+    """Credit what has not come of a return as if it had: it is lost, or not worth its way. Settles the return.
+
+    Exit status: 0 done, 1 refused.
+    """
+    client = connect()
+    _print_one(report(client, find_return(client, name), {"do": "waive"}), as_json)
+
+
+@app.command()
 def retry_refund(name: ReturnArgument, as_json: JsonOption = False) -> None:
     """Ask again for a refund that failed, under its own id: it is paid once, whatever the provider did the first time.
 
@@ -205,7 +215,7 @@ def _print_one(found: dict[str, Any], as_json: bool) -> None:
         ]
     )
     heading("Lines")
-    counts = ("asked", "received", "inspected", "missing")
+    counts = ("asked", "received", "inspected", "missing", "waived")
     print_table(
         ["line", "SKU", *counts],
         [[each["line_id"], each["sku"], *(each[name] for name in counts)] for each in found["lines"]],

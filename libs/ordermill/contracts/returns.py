@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from .base import Fact
 from .capture import OrderLine
@@ -29,6 +29,8 @@ class ReturnReason(StrEnum):
     WRONG_ITEM = "wrong-item"
     NOT_AS_DESCRIBED = "not-as-described"
     LATE = "late"
+    NOT_DELIVERED = "not-delivered"
+    """It never reached the customer: its parcel is lost, or back at its sender."""
     OTHER = "other"
 
 
@@ -102,13 +104,25 @@ class PurchaseDelivered(Fact):
     lines: tuple[LineQuantity, ...]
 
 
+class PurchaseUndelivered(Fact):
+    """Units whose parcel is lost or back at its sender. If it arrives after all, PurchaseDelivered says so."""
+
+    type: ClassVar[str] = "oms.returns.purchase-undelivered.v1"
+    order_id: Id
+    shipment_id: Id
+    why: Literal["lost", "came-back"]
+    lines: tuple[LineQuantity, ...]
+
+
 class UnitsClaimed(Fact):
-    """Delivered units are spoken for by a return; no other return can have them (`purchase-<order>`)."""
+    """Units are spoken for by a return; no other return can have them (`purchase-<order>`)."""
 
     type: ClassVar[str] = "oms.returns.units-claimed.v1"
     order_id: Id
     return_id: Id
     lines: tuple[LineQuantity, ...]
+    undelivered: bool = False
+    """Whether they are of those that never reached the customer, rather than of those delivered."""
 
 
 class UnitsGivenBack(Fact):
@@ -118,10 +132,12 @@ class UnitsGivenBack(Fact):
     order_id: Id
     return_id: Id
     lines: tuple[LineQuantity, ...]
+    undelivered: bool = False
+    """As in UnitsClaimed."""
 
 
 class UnitsTakenBack(Fact):
-    """These units are back and credited; shares of later returns count on from them (`purchase-<order>`)."""
+    """These units are back or not wanted back, and credited; shares of later returns count on (`purchase-<order>`)."""
 
     type: ClassVar[str] = "oms.returns.units-taken-back.v1"
     order_id: Id
@@ -131,6 +147,8 @@ class UnitsTakenBack(Fact):
     """Whether they came back for a reason that is the merchant's to answer for, by the policy of that day."""
     set_off: Money | None = None
     """How much of their worth was never paid, so is not given back; none: nothing."""
+    undelivered: bool = False
+    """As in UnitsClaimed."""
 
 
 class ParcelExpected(Fact):
@@ -150,6 +168,14 @@ class ParcelArrived(Fact):
     delivered_at: Instant
 
 
+class ParcelUndelivered(Fact):
+    """The parcel is lost or back at its sender (stream `parcel-<shipment>`)."""
+
+    type: ClassVar[str] = "oms.returns.parcel-undelivered.v1"
+    shipment_id: Id
+    why: Literal["lost", "came-back"]
+
+
 class ExchangeLine(Part):
     """What the customer wants instead, at the price it has for them."""
 
@@ -167,12 +193,17 @@ class ReturnFact(Fact):
 class ReturnRequested(ReturnFact):
     """The customer or an agent wants to send goods back."""
 
-    type: ClassVar[str] = "oms.returns.requested.v1"
+    type: ClassVar[str] = "oms.returns.requested.v2"
+    class_version: ClassVar[int] = 2
     lines: tuple[LineQuantity, ...]
     reason: ReturnReason
     wanted: Literal["refund", "exchange"]
     exchange_for: tuple[ExchangeLine, ...] = ()
     note: Text = ""
+
+    @staticmethod
+    def upcast_v1_v2(state: dict[str, Any]) -> None:
+        """v2 knows the reason `not-delivered`. Until then nothing could be returned for it, so nothing was."""
 
 
 class ReturnAuthorized(ReturnFact):
@@ -214,6 +245,15 @@ class ReturnInspected(ReturnFact):
     location: LocationId
     lines: tuple[InspectedLine, ...]
     inspection_id: Id | None = None
+
+
+class GoodsWaived(ReturnFact):
+    """What has not come of a return is not wanted any more: it is credited all the same."""
+
+    type: ClassVar[str] = "oms.returns.goods-waived.v1"
+    lines: tuple[LineQuantity, ...]
+    undelivered: bool
+    """Whether they never reached the customer: lost, not left with the customer."""
 
 
 class RefundRequested(ReturnFact):
@@ -290,17 +330,19 @@ PurchaseEvent = (
     | PurchaseUnitsCanceled
     | PurchaseRefundedElsewhere
     | PurchaseDelivered
+    | PurchaseUndelivered
     | UnitsClaimed
     | UnitsGivenBack
     | UnitsTakenBack
 )
-ParcelEvent = ParcelExpected | ParcelArrived
+ParcelEvent = ParcelExpected | ParcelArrived | ParcelUndelivered
 ReturnEvent = (
     ReturnRequested
     | ReturnAuthorized
     | ReturnDeclined
     | ReturnReceived
     | ReturnInspected
+    | GoodsWaived
     | RefundRequested
     | RefundPaid
     | RefundFailed

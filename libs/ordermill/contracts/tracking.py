@@ -92,6 +92,13 @@ class ShipmentLost(ShipmentFact):
     due_at: Instant
 
 
+class ShipmentCameBack(ShipmentFact):
+    """The parcel is back at its sender, not with the customer."""
+
+    type: ClassVar[str] = "oms.tracking.shipment-came-back.v1"
+    came_back_at: Instant
+
+
 class Step(StrEnum):
     """What moved an order on, as a customer would tell it."""
 
@@ -172,4 +179,6 @@ class OrderStatus(Message):
     updated_at: Instant
 
 
-ShipmentEvent = ShipmentAnnounced | ShipmentScanned | ShipmentDelivered | ShipmentFellLate | ShipmentLost
+ShipmentEvent = (
+    ShipmentAnnounced | ShipmentScanned | ShipmentDelivered | ShipmentFellLate | ShipmentLost | ShipmentCameBack
+)

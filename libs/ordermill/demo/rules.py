@@ -14,7 +14,9 @@ PER_MILLE = {
     "unpaid": 15,  # payment comes an hour later
     "risky": 10,  # held for fraud risk until an agent looks at it
     "late": 50,  # the carrier takes two days longer than it should
-    "lost": 2,  # the carrier never delivers it
+    "lost": 2,  # the carrier does not see it any more
+    "found": 100,  # of those: it turns up weeks later
+    "turned-back": 15,  # nobody takes it, so the carrier brings it back to its sender
     "repeat": 100,  # a scan is sent twice
     "reorder": 50,  # a scan is sent half a day late
     "return": 80,  # something comes back
@@ -40,6 +42,8 @@ RESTOCK_AFTER = timedelta(hours=30)
 ASK_RETURN_AFTER = timedelta(days=2)
 SEND_BACK_AFTER = timedelta(days=3)
 INSPECT_AFTER = timedelta(hours=5)
+FOUND_AFTER = timedelta(days=14)
+MAKE_UP_AFTER = timedelta(hours=3)
 
 
 def draw(*what: str) -> int:

@@ -24,6 +24,7 @@ ROWS = (
     ("delivered", "delivered"),
     ("delivered_by_promise_percent", "delivered by the promised day, %"),
     ("lost", "lost by a carrier"),
+    ("came_back", "came back undelivered"),
     ("returned", "sent something back"),
     ("exchanged", "exchanged"),
     ("refunds", "refunds paid"),

@@ -31,7 +31,7 @@ from ordermill.contracts.returns import (
     ReturnRequested,
 )
 from ordermill.contracts.routing import OrderRouted, PromiseChanged, PromiseMade
-from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentDelivered, ShipmentLost
+from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentCameBack, ShipmentDelivered, ShipmentLost
 
 
 @dataclass(slots=True)
@@ -44,6 +44,7 @@ class OrderCount:
     shipped: int = 0
     delivered: int = 0
     lost: int = 0
+    came_back: int = 0
     shipments: int = 0
     promised_by: datetime | None = None
     delivered_at: datetime | None = None
@@ -51,7 +52,7 @@ class OrderCount:
     @property
     def settled(self) -> bool:
         """Nothing of it is under way any more."""
-        return self.channel != "" and self.ordered - self.canceled <= self.delivered + self.lost
+        return self.channel != "" and self.ordered - self.canceled <= self.delivered + self.lost + self.came_back
 
     @property
     def in_time(self) -> bool:
@@ -83,14 +84,16 @@ class Tally:
     _parcels: dict[str, ShipmentAnnounced] = field(default_factory=dict)
     _early: dict[str, ShipmentDelivered] = field(default_factory=dict)
     """Deliveries of parcels that nobody has announced yet: carriers are sometimes faster than the counter."""
+    _early_back: set[str] = field(default_factory=set)
+    """The same of parcels that came back."""
     _seen: set[tuple[str, str]] = field(default_factory=set)
 
     wants: ClassVar[frozenset[type[Message]]] = frozenset({
         OrderCaptured, OrderRejected, OrderReleased, OrderRevised, OrderLinesCanceled, OrderReserved, OrderBackordered,
         OrderRouted, OrderAllocated, FulfillmentRejected, FulfillmentShortPicked, FulfillmentShipped, PromiseMade,
-        PromiseChanged, ShipmentAnnounced, ShipmentDelivered, ShipmentLost, ReturnRequested, ReturnDeclined,
-        ReturnExpired, ReturnClosed, ExchangeRequested, CancellationRefundRequested, CancellationRefunded,
-        CancellationRefundFailed, RefundRequested, RefundPaid, RefundFailed,
+        PromiseChanged, ShipmentAnnounced, ShipmentDelivered, ShipmentLost, ShipmentCameBack, ReturnRequested,
+        ReturnDeclined, ReturnExpired, ReturnClosed, ExchangeRequested, CancellationRefundRequested,
+        CancellationRefunded, CancellationRefundFailed, RefundRequested, RefundPaid, RefundFailed,
     })  # fmt: skip
 
     def count(self, fact: Message, at: datetime) -> None:
@@ -131,12 +134,16 @@ class Tally:
                 self._parcels[fact.shipment_id] = fact
                 if fact.shipment_id in self._early:
                     self._arrived(self._early.pop(fact.shipment_id))
+                elif fact.shipment_id in self._early_back:
+                    self._came_back(fact.shipment_id)
             case ShipmentDelivered():
                 self._arrived(fact)
             case ShipmentLost():
                 parcel = self._parcels[fact.shipment_id]
                 if self._first("lost", fact.shipment_id) and ("delivered", fact.shipment_id) not in self._seen:
                     self._order(parcel.order_id).lost += sum(line.quantity for line in parcel.lines)
+            case ShipmentCameBack():
+                self._came_back(fact.shipment_id)
             case _:
                 self._money(fact)
 
@@ -174,7 +181,18 @@ class Tally:
         order.delivered += units
         if ("lost", fact.shipment_id) in self._seen:
             order.lost -= units
+        elif ("came back", fact.shipment_id) in self._seen:
+            order.came_back -= units
         order.delivered_at = max(filter(None, (order.delivered_at, fact.delivered_at)))
+
+    def _came_back(self, shipment_id: str) -> None:
+        """Of a parcel that counted as lost before it is not told again."""
+        parcel = self._parcels.get(shipment_id)
+        if parcel is None:
+            self._early_back.add(shipment_id)
+        elif self._seen.isdisjoint({("delivered", shipment_id), ("lost", shipment_id), ("came back", shipment_id)}):
+            self._seen.add(("came back", shipment_id))
+            self._order(parcel.order_id).came_back += sum(line.quantity for line in parcel.lines)
 
     def _order(self, order_id: str) -> OrderCount:
         """Topics are read side by side: word of an order may overtake its capture."""
@@ -226,6 +244,7 @@ class Tally:
             "delivered_by_promise": in_time,
             "delivered_by_promise_percent": round(100 * in_time / len(arrived), 1) if arrived else None,
             "lost": sum(1 for order in orders if order.lost),
+            "came_back": sum(1 for order in orders if order.came_back),
             "returned": len(self.returned),
             "exchanged": len(self.exchanges),
             "refunds": len(self.refunds),

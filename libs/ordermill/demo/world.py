@@ -35,6 +35,9 @@ from ordermill.contracts.fulfillment import (
 from ordermill.contracts.inventory import OrderBackordered, StockReceived
 from ordermill.contracts.location import StockArrived
 from ordermill.contracts.returns import (
+    GoodsWaived,
+    PurchaseDelivered,
+    PurchaseUndelivered,
     ReturnAuthorized,
     ReturnClosed,
     ReturnDeclined,
@@ -131,6 +134,8 @@ class World:
         self._waits: dict[tuple[str, str], int] = {}
         """How often an order's line has had to wait for goods: each time, more must come."""
         self._parcels: dict[str, ShipmentAnnounced] = {}
+        self._astray: dict[str, str] = {}
+        """Why parcels never arrived, by the return that makes up for it."""
         self._returns: dict[str, _Return] = {}
         self._heard: dict[type[Message], Callable[[Any, datetime], None]] = {
             OrderCaptured: self._captured,
@@ -150,11 +155,14 @@ class World:
             ShipmentAnnounced: lambda fact, at: self._parcels.__setitem__(fact.shipment_id, fact),
             ShipmentScanned: lambda fact, at: self._done(f"scan-{fact.scan_id}"),
             ShipmentDelivered: self._delivered,
+            PurchaseUndelivered: self._never_arrived,
+            PurchaseDelivered: self._found,
             ReturnRequested: self._return_requested,
             ReturnAuthorized: self._return_authorized,
             ReturnDeclined: lambda fact, at: self._done(f"return-{fact.return_id}"),
             ReturnReceived: self._return_received,
             ReturnInspected: self._return_inspected,
+            GoodsWaived: lambda fact, at: self._done(f"return-{fact.return_id}"),
             ReturnExpired: lambda fact, at: self._done(f"return-{fact.return_id}"),
             ReturnClosed: lambda fact, at: self._done(f"return-{fact.return_id}"),
         }
@@ -377,18 +385,14 @@ class World:
             if self._happens("late", number):
                 arrives += timedelta(days=2)
             way = max(arrives - fact.shipped_at, timedelta(hours=4))
-            codes = SCANS[carrier]
-            for index, (part, code) in enumerate(codes):
-                if self._happens("lost", number) and index > 1:
-                    break
-                scanned_at = fact.shipped_at + way * part
+            for index, (scanned_at, code) in enumerate(self._way(carrier, number, fact.shipped_at, way)):
                 scan = ParcelScanned(
                     carrier=carrier,
                     tracking_number=number,
                     scan_id=f"{number}-{index}",
                     code=code,
                     scanned_at=scanned_at,
-                    proof="photo" if index == len(codes) - 1 else "unknown",
+                    proof="photo" if code in DELIVERED else "unknown",
                 )
                 key = f"scan-{scan.scan_id}"
                 behind = timedelta(hours=12) if self._happens("reorder", scan.scan_id) else timedelta(0)
@@ -396,7 +400,56 @@ class World:
                 if self._happens("repeat", scan.scan_id):
                     self._once(f"again-{scan.scan_id}", scanned_at + behind, Step("scan", scan))
 
+    def _way(self, carrier: str, number: str, shipped_at: datetime, takes: timedelta) -> Iterable[tuple[datetime, str]]:
+        """When the carrier scans the parcel, and as what."""
+        codes = (TURNED_BACK if self._happens("turned-back", number) else SCANS)[carrier]
+        lost = self._happens("lost", number)
+        for part, code in codes[:2] if lost else codes:
+            yield shipped_at + takes * part, code
+        if lost and self._happens("found", number):
+            yield shipped_at + rules.FOUND_AFTER * between(1, 1.2, "found", number), codes[-1][1]
+
     # Customers
+
+    def _never_arrived(self, fact: PurchaseUndelivered, at: datetime) -> None:
+        """Somebody makes up for it: sends the same again, or gives the money back."""
+        order, return_id = self._orders.get(fact.order_id), f"make-up-{fact.shipment_id}"
+        self._astray[return_id] = fact.why
+        if return_id in self._returns:
+            return
+        wanted: Json = {"wanted": "refund"}
+        if order is not None and order.channel != "exchange" and self._happens("exchange", fact.shipment_id):
+            bought = {line.line_id: line for line in order.lines}
+            again = [
+                {
+                    "sku": line.sku,
+                    "title": bought[line.line_id].title,
+                    "quantity": line.quantity,
+                    "unit_price": bought[line.line_id].unit_price.model_dump(),
+                }
+                for line in fact.lines
+            ]
+            wanted = {"wanted": "exchange", "exchange_for": again}
+        request = {
+            "return_id": return_id,
+            "order_id": fact.order_id,
+            "lines": [line.model_dump() for line in fact.lines],
+            "reason": "not-delivered",
+            "by": "agent",
+            **wanted,
+        }
+        due = at + rules.MAKE_UP_AFTER * self._delays
+        self._then(f"return-{return_id}", due, Step("returns", ("/returns", request)))
+
+    def _found(self, fact: PurchaseDelivered, at: datetime) -> None:
+        """A parcel that was lost arrived after all: nothing is to be made up for."""
+        return_id = f"make-up-{fact.shipment_id}"
+        self._astray.pop(return_id, None)
+        if f"return-{return_id}" in self._next:
+            if return_id in self._returns:
+                self._work_on_return(return_id, at, {"do": "close"})
+            else:
+                self._done(f"return-{return_id}")
 
     def _delivered(self, fact: ShipmentDelivered, at: datetime) -> None:
         self._done(f"scan-{fact.scan_id}")
@@ -432,6 +485,13 @@ class World:
         self._returns[fact.return_id] = _Return(fact, {line.line_id: line.quantity for line in fact.lines})
 
     def _return_authorized(self, fact: ReturnAuthorized, at: datetime) -> None:
+        why = self._astray.get(fact.return_id)
+        if why == "lost":
+            self._work_on_return(fact.return_id, at + rules.MAKE_UP_AFTER * self._delays, {"do": "waive"})
+            return
+        if why is None and fact.return_id.startswith("make-up-"):
+            self._work_on_return(fact.return_id, at, {"do": "close"})
+            return
         self._send_back(fact.return_id, at + rules.SEND_BACK_AFTER * self._delays)
 
     def _send_back(self, return_id: str, due: datetime) -> None:
@@ -446,12 +506,11 @@ class World:
             lines = [{**lines[0], "quantity": 1}]
         report = {
             "do": "receive",
-            "return_id": return_id,
             "receipt_id": str(known.receipts + 1),
             "location": self._return_location(return_id),
             "lines": lines,
         }
-        self._then(f"return-{return_id}", due, Step("returns", ("/returns/work", [report])))
+        self._work_on_return(return_id, due, report)
 
     def _return_received(self, fact: ReturnReceived, at: datetime) -> None:
         known = self._returns[fact.return_id]
@@ -463,19 +522,21 @@ class World:
             disposition = "missing"
         report = {
             "do": "inspect",
-            "return_id": fact.return_id,
             "inspection_id": fact.receipt_id or str(known.receipts),
             "location": fact.location,
             "lines": [{**line.model_dump(), "disposition": disposition} for line in fact.lines],
         }
-        due = at + rules.INSPECT_AFTER * self._delays
-        self._then(f"return-{fact.return_id}", due, Step("returns", ("/returns/work", [report])))
+        self._work_on_return(fact.return_id, at + rules.INSPECT_AFTER * self._delays, report)
 
     def _return_inspected(self, fact: ReturnInspected, at: datetime) -> None:
         if any(self._returns[fact.return_id].left.values()):
             self._send_back(fact.return_id, at + rules.SEND_BACK_AFTER * self._delays)
         else:
             self._done(f"return-{fact.return_id}")
+
+    def _work_on_return(self, return_id: str, due: datetime, what: Json) -> None:
+        report = {**what, "return_id": return_id}
+        self._then(f"return-{return_id}", due, Step("returns", ("/returns/work", [report])))
 
     def _return_location(self, return_id: str) -> str:
         return self._doors.locations[draw("at", return_id) % len(self._doors.locations)]
@@ -538,3 +599,9 @@ SCANS: dict[str, tuple[tuple[float, str], ...]] = {
     "swift": ((0.0, "010"), (0.15, "100"), (0.6, "120"), (0.9, "210"), (1.0, "300")),
 }
 """What each carrier reports on a parcel's way: how far along it is, and the carrier's code."""
+DELIVERED = frozenset(codes[-1][1] for codes in SCANS.values())
+TURNED_BACK: dict[str, tuple[tuple[float, str], ...]] = {
+    "cedar": (*SCANS["cedar"][:-1], (1.1, "return.started"), (1.8, "return.handed-over")),
+    "swift": (*SCANS["swift"][:-1], (1.1, "500"), (1.8, "510")),
+}
+"""The same of a parcel that nobody takes."""

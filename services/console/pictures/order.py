@@ -36,6 +36,12 @@ class Units(Document):
     returned: int = 0
     claimed: int = 0
     """Spoken for by returns, from the request on."""
+    undelivered: int = 0
+    """In parcels that are lost or back at their sender, and were not delivered after all."""
+    claimed_undelivered: int = 0
+    """Of `claimed`, those that never arrived."""
+    made_up: int = 0
+    """Of those that never arrived: received again by us, or credited as lost."""
 
 
 class Package(Document):
@@ -89,6 +95,8 @@ class ReturnOf(Document):
     rma: str = ""
     reasons: tuple[str, ...] = ()
     lines: tuple[LineQuantity, ...] = ()
+    undelivered: bool = False
+    """Whether it makes up for what never arrived."""
 
 
 class Promise(Document):
@@ -188,6 +196,8 @@ class Order(Document):
     status_version: int = 0
     late: bool = False
     parcels: tuple[ParcelStatus, ...] = ()
+    astray: dict[str, bool] = Field(default_factory=dict)
+    """Shipments that are lost or back at their sender, by the word of returns."""
     changed_at: datetime | None = None
 
     @property
@@ -229,10 +239,13 @@ class Order(Document):
         for fulfillment_id, held in sorted(self.allocations.items()):
             part = self.work.get(fulfillment_id, Work())
             found.append(Whereabouts(_AT_WORK.get(part.state, part.state), held.get(line.line_id, 0), part.location))
+        made_up = min(units.made_up, units.undelivered)  # what then arrived after all is delivered
         found += [
-            Whereabouts("on its way", units.shipped - units.delivered),
+            Whereabouts("on its way", units.shipped - units.delivered - units.undelivered),
+            Whereabouts("lost or back at its sender", units.undelivered - made_up),
             Whereabouts("delivered", units.delivered - units.returned),
             Whereabouts("returned", units.returned),
+            Whereabouts("never arrived, made up for", made_up),
             Whereabouts("canceled", canceled),
         ]
         rest = line.quantity - sum(place.units for place in found)
@@ -261,7 +274,12 @@ class Order(Document):
     def returnable(self, line: OrderLine) -> int:
         """Units at the customer's that no return speaks for."""
         units = self.units.get(line.line_id, Units())
-        return max(0, units.delivered - units.claimed)
+        return max(0, units.delivered - (units.claimed - units.claimed_undelivered))
+
+    def astray_units(self, line: OrderLine) -> int:
+        """Units that never arrived and that no return speaks for."""
+        units = self.units.get(line.line_id, Units())
+        return max(0, units.undelivered - units.claimed_undelivered)
 
     # Money
 
@@ -330,11 +348,12 @@ class Order(Document):
                 reasons["short-pick"] = self._short()
             if self.late:
                 reasons["late"] = self.stuck()
-        if lost := [parcel for parcel in self.parcels if parcel.lost]:
-            reasons["lost"] = _numbers(lost)
-        back = [parcel for parcel in self.parcels if parcel.milestone is Milestone.RETURNED]
-        if back and self.status not in ("canceled", "returned"):
-            reasons["came-back"] = _numbers(back)
+        if not self._made_up_for():
+            if lost := [parcel for parcel in self.parcels if parcel.lost]:
+                reasons["lost"] = _numbers(lost)
+            back = [parcel for parcel in self.parcels if parcel.milestone is Milestone.RETURNED]
+            if back and self.status not in ("canceled", "returned"):
+                reasons["came-back"] = _numbers(back)
         if failures := self._failures():
             reasons["failed-effect"] = "; ".join(failures)
         return [(need, reasons[need]) for need in NEEDS if need in reasons]
@@ -344,7 +363,7 @@ class Order(Document):
         found: dict[str, None] = {}
         for line in self.lines:
             for place in self.whereabouts(line):
-                if place.state not in ("delivered", "returned", "canceled"):
+                if place.state not in _AT_REST:
                     found[_waits(place)] = None
         moving = [p for p in self.parcels if p.milestone is not Milestone.DELIVERED]
         if _waits(Whereabouts("on its way", 1)) in found and moving:
@@ -353,10 +372,16 @@ class Order(Document):
         return ", ".join(found)
 
     def _all_arrived(self) -> bool:
+        """Or was made up for."""
+        counts = ((line, self.units.get(line.line_id, Units())) for line in self.lines)
         return all(
-            self.units.get(line.line_id, Units()).delivered >= line.quantity - self.canceled.get(line.line_id, 0)
-            for line in self.lines
+            units.delivered + units.made_up >= line.quantity - self.canceled.get(line.line_id, 0)
+            for line, units in counts
         )
+
+    def _made_up_for(self) -> bool:
+        """Whether returns speak for all that never arrived."""
+        return bool(self.astray) and not any(self.astray_units(line) for line in self.lines)
 
     def _all_gone(self) -> bool:
         return all(not (units.reserved or units.backordered or units.allocated) for units in self.units.values())
@@ -385,6 +410,7 @@ class Order(Document):
         return sorted(found)
 
 
+_AT_REST = frozenset({"delivered", "returned", "never arrived, made up for", "canceled"})
 _AT_WORK = {
     "asked": "not accepted yet",
     "accepted": "to be picked",

@@ -50,7 +50,9 @@ from ordermill.contracts.inventory import (
 )
 from ordermill.contracts.returns import (
     Disposition,
+    GoodsWaived,
     PurchaseDelivered,
+    PurchaseUndelivered,
     RefundFailed,
     RefundPaid,
     RefundRequested,
@@ -59,6 +61,7 @@ from ordermill.contracts.returns import (
     ReturnDeclined,
     ReturnExpired,
     ReturnInspected,
+    ReturnReason,
     ReturnReceived,
     ReturnRequested,
     UnitsClaimed,
@@ -292,18 +295,26 @@ def _less(part: Work, line: LineQuantity) -> None:
 def _returns(order: Order, fact: Message | None) -> None:
     match fact:
         case PurchaseDelivered():
+            found = order.astray.pop(fact.shipment_id, False)
             for each in fact.lines:
-                order.line_units(each.line_id).delivered += each.quantity
+                units = order.line_units(each.line_id)
+                units.delivered += each.quantity
+                if found:
+                    units.undelivered -= each.quantity
+                    units.claimed_undelivered = min(units.claimed_undelivered, units.undelivered)
+        case PurchaseUndelivered():
+            order.astray[fact.shipment_id] = True
+            for each in fact.lines:
+                order.line_units(each.line_id).undelivered += each.quantity
         case UnitsClaimed():
-            for each in fact.lines:
-                order.line_units(each.line_id).claimed += each.quantity
+            _claim(order, fact, 1)
         case UnitsGivenBack():
-            for each in fact.lines:
-                order.line_units(each.line_id).claimed -= each.quantity
+            _claim(order, fact, -1)
         case UnitsTakenBack(set_off=Money() as set_off):
             order.set_off += set_off.minor
         case ReturnRequested():
-            order.returning(fact.return_id).lines = fact.lines
+            asked = order.returning(fact.return_id)
+            asked.lines, asked.undelivered = fact.lines, fact.reason is ReturnReason.NOT_DELIVERED
         case ReturnAuthorized():
             each_return = order.returning(fact.return_id)
             each_return.state, each_return.rma = "authorized", fact.rma
@@ -313,12 +324,15 @@ def _returns(order: Order, fact: Message | None) -> None:
         case ReturnReceived():
             order.returning(fact.return_id).state = "received"
             for each in fact.lines:
-                order.line_units(each.line_id).returned += each.quantity
+                _came_back(order, fact.return_id, each.line_id, each.quantity)
         case ReturnInspected():
             order.returning(fact.return_id).state = "inspected"
-            for found in fact.lines:  # the box was counted in, but these were not in the box
-                if found.disposition is Disposition.MISSING:
-                    order.line_units(found.line_id).returned -= found.quantity
+            for seen in fact.lines:  # the box was counted in, but these were not in the box
+                if seen.disposition is Disposition.MISSING:
+                    _came_back(order, fact.return_id, seen.line_id, -seen.quantity)
+        case GoodsWaived(undelivered=True):
+            for each in fact.lines:
+                _came_back(order, fact.return_id, each.line_id, each.quantity)
         case ReturnExpired():
             order.returning(fact.return_id).state = "expired"
         case ReturnClosed():
@@ -332,6 +346,22 @@ def _returns(order: Order, fact: Message | None) -> None:
         case RefundFailed():
             refund = order.refund(fact.refund_id)
             refund.failure, refund.return_id = fact.reason, fact.return_id
+
+
+def _claim(order: Order, fact: UnitsClaimed | UnitsGivenBack, sign: int) -> None:
+    for each in fact.lines:
+        units = order.line_units(each.line_id)
+        units.claimed += sign * each.quantity
+        if fact.undelivered:
+            units.claimed_undelivered = max(0, units.claimed_undelivered + sign * each.quantity)
+
+
+def _came_back(order: Order, return_id: str, line_id: str, count: int) -> None:
+    units = order.line_units(line_id)
+    if order.returning(return_id).undelivered:
+        units.made_up += count
+    else:
+        units.returned += count
 
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -402,8 +432,9 @@ MESSAGES: frozenset[type[Message]] = frozenset({
     FulfillmentCreated, FulfillmentAccepted, FulfillmentRejected, FulfillmentPicked, FulfillmentShortPicked,
     FulfillmentPacked, PackageLabeled, LabelFailed, FulfillmentShipped, FulfillmentLinesCanceled,
     FulfillmentCancellationDeclined,
-    PurchaseDelivered, UnitsClaimed, UnitsGivenBack, UnitsTakenBack,
-    ReturnRequested, ReturnAuthorized, ReturnDeclined, ReturnReceived, ReturnInspected, ReturnExpired, ReturnClosed,
+    PurchaseDelivered, PurchaseUndelivered, UnitsClaimed, UnitsGivenBack, UnitsTakenBack,
+    ReturnRequested, ReturnAuthorized, ReturnDeclined, ReturnReceived, ReturnInspected, GoodsWaived, ReturnExpired,
+    ReturnClosed,
     RefundRequested, RefundPaid, RefundFailed,
     OrderStatus,
 })  # fmt: skip

@@ -14,6 +14,7 @@ from ordermill.contracts.returns import (
     Disposition,
     ExchangeLine,
     ExchangeRequested,
+    GoodsWaived,
     RefundFailed,
     RefundPaid,
     RefundRequested,
@@ -23,6 +24,7 @@ from ordermill.contracts.returns import (
     ReturnExpired,
     ReturnFact,
     ReturnInspected,
+    ReturnReason,
     ReturnReceived,
     ReturnRequested,
 )
@@ -46,7 +48,10 @@ STATES = {
 
 
 class Line(Document):
-    """One line's units: asked for, received of those, inspected of those, and found missing of those."""
+    """One line's units: asked for, received of those, inspected of those, and found missing of those.
+
+    `waived` did not come, and are credited all the same.
+    """
 
     line_id: str
     sku: str
@@ -54,10 +59,11 @@ class Line(Document):
     received: int = 0
     inspected: int = 0
     missing: int = 0
+    waived: int = 0
 
     @property
     def to_come(self) -> int:
-        return self.asked - self.received
+        return self.asked - self.received - self.waived
 
 
 class ToInspect(Document):
@@ -122,6 +128,11 @@ class Return(Steps):
                 return status.replace(" ", "-")
 
     @property
+    def undelivered(self) -> bool:
+        """Whether it makes up for what never arrived."""
+        return self.reason == ReturnReason.NOT_DELIVERED
+
+    @property
     def to_come(self) -> int:
         return sum(line.to_come for line in self.lines)
 
@@ -154,6 +165,11 @@ def draw(back: Return, key: str, item: Told) -> None:
             what = (
                 ", ".join(f"{x.quantity} × {x.sku} {x.disposition.value}" for x in fact.lines) + f" at {fact.location}"
             )
+        case GoodsWaived():
+            for each in fact.lines:
+                if (line := back.line(each.line_id)) is not None:
+                    line.waived = each.quantity
+            what = _units(fact.lines)
         case RefundRequested():
             back.status, back.refund_id, back.refund, back.failure = "refunding", fact.refund_id, fact.amount, None
             back.goods, back.tax, back.shipping = fact.goods, fact.tax, fact.shipping
@@ -230,8 +246,8 @@ def _keys(item: Told) -> Iterable[str]:
 
 
 MESSAGES: frozenset[type[Message]] = frozenset({
-    ReturnRequested, ReturnAuthorized, ReturnDeclined, ReturnReceived, ReturnInspected, RefundRequested, RefundPaid,
-    RefundFailed, ExchangeRequested, ReturnExpired, ReturnClosed,
+    ReturnRequested, ReturnAuthorized, ReturnDeclined, ReturnReceived, ReturnInspected, GoodsWaived, RefundRequested,
+    RefundPaid, RefundFailed, ExchangeRequested, ReturnExpired, ReturnClosed,
 })  # fmt: skip
 
 RETURNS = Picture(table="returns", document=Return, messages=MESSAGES, keys=_keys, draw=draw, columns=columns)

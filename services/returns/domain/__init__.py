@@ -10,6 +10,7 @@ from .commands import (
     RecordRefundPaid,
     RequestReturn,
     RetryRefund,
+    WaiveGoods,
 )
 from .decisions import command_of, to_decision
 from .life import RETURN, Return, Stage, return_summary, rma_of
@@ -30,6 +31,7 @@ __all__ = [
     "RetryRefund",
     "Return",
     "Stage",
+    "WaiveGoods",
     "command_of",
     "purchase_summary",
     "return_summary",

@@ -56,6 +56,14 @@ class InspectReturn:
 
 
 @dataclass(frozen=True, slots=True)
+class WaiveGoods:
+    """A person wants what has not come no more, and credits it all the same."""
+
+    return_id: str
+    waived_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class CloseReceipt:
     """A person decides that nothing more will come."""
 
@@ -98,5 +106,5 @@ class RetryRefund:
 
 
 RefundCommand = RecordRefundPaid | RecordRefundFailed | RetryRefund
-ReturnCommand = RequestReturn | ReceiveReturn | InspectReturn | CloseReceipt | ExpireReturn | RefundCommand
+ReturnCommand = RequestReturn | ReceiveReturn | InspectReturn | WaiveGoods | CloseReceipt | ExpireReturn | RefundCommand
 Command = ReturnCommand | PurchaseCommand | ParcelCommand

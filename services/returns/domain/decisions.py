@@ -16,6 +16,7 @@ from ordermill.contracts.capture import ChannelRefunded, OrderCaptured, OrderLin
 from ordermill.contracts.fields import MAX_MINOR, LineQuantity, Money
 from ordermill.contracts.returns import (
     ExchangeRequested,
+    GoodsWaived,
     InspectedLine,
     RefundFailed,
     RefundPaid,
@@ -33,12 +34,13 @@ from ordermill.contracts.returns import (
     UnitsGivenBack,
     UnitsTakenBack,
 )
-from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentDelivered
+from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentCameBack, ShipmentDelivered, ShipmentLost
 from ordermill.decider import Decision, Recorded, decision
 from ordermill.ids import derived_id
 from ordermill.replacing import replace
 
 from ..errors import (
+    ArrivedAfterAll,
     NoFailedRefund,
     NotInspected,
     NotReceived,
@@ -61,6 +63,7 @@ from .commands import (
     RefundCommand,
     RequestReturn,
     RetryRefund,
+    WaiveGoods,
 )
 from .life import RETURN, Return, ReturnLine, Stage, evolve, rma_of
 from .purchase import (
@@ -74,11 +77,13 @@ from .purchase import (
     RecordDelivery,
     RecordPurchase,
     RecordRefundElsewhere,
+    RecordUndelivered,
     RevisePurchase,
     Units,
     decide_parcel,
     decide_purchase,
     in_window,
+    never_arrived,
     returnable,
     shipping_of,
     unpaid_of,
@@ -106,8 +111,13 @@ def request_return(states: Mapping[str, Any], command: RequestReturn, policy: Re
     wanted = _wanted(command, purchase)
     lines = tuple(LineQuantity(line_id=line.line_id, sku=line.sku, quantity=units) for line, units in wanted)
     at, window = command.requested_at, timedelta(days=policy.window_days)
-    late = [(line, units) for line, units in wanted if _past_window(purchase.of(line.line_id), units, at, window)]
-    reasons = _objections(purchase, wanted, command.reason, policy)
+    undelivered = command.reason is ReturnReason.NOT_DELIVERED
+    late = []
+    if undelivered:
+        reasons = _arrived(purchase, wanted)
+    else:
+        late = [(line, units) for line, units in wanted if _past_window(purchase.of(line.line_id), units, at, window)]
+        reasons = _objections(purchase, wanted, command.reason, policy)
     note = command.note
     if late and command.by == "agent":
         note = f"The {policy.window_days} days to return it are over; an agent let it pass. {note}".strip()[:500]
@@ -127,7 +137,7 @@ def request_return(states: Mapping[str, Any], command: RequestReturn, policy: Re
     expires_at = at + timedelta(days=policy.authorization_days)
     return [
         (stream, requested),
-        (purchase_stream, UnitsClaimed(**ids, lines=lines)),
+        (purchase_stream, UnitsClaimed(**ids, lines=lines, undelivered=undelivered)),
         (stream, ReturnAuthorized(**ids, rma=rma_of(command.return_id), expires_at=expires_at)),
     ]
 
@@ -175,13 +185,23 @@ def _objections(
             reasons.append(f"{line.sku}: {asked} asked for, {units.delivered} delivered so far.")
         elif asked > returnable(line, units):
             reasons.append(
-                f"{line.sku}: {asked} asked for, but {units.claimed} of {units.delivered} delivered are in a return."
+                f"{line.sku}: {asked} asked for, but {units.claimed_delivered} of {units.delivered} delivered are in "
+                "a return."
             )
     return reasons
 
 
+def _arrived(purchase: Purchase, wanted: Iterable[tuple[OrderLine, int]]) -> list[str]:
+    """What of it is not known to be lost or back at its sender. No window and no final sale: nothing was had."""
+    return [
+        f"{line.sku}: {asked} asked for, {there} in parcels that are lost or came back."
+        for line, asked in wanted
+        if asked > (there := never_arrived(line, purchase.of(line.line_id)))
+    ]
+
+
 def _past_window(units: Units, asked: int, at: datetime, window: timedelta) -> bool:
-    return in_window(units, at, window) < min(asked, units.delivered - units.claimed)
+    return in_window(units, at, window) < min(asked, units.delivered - units.claimed_delivered)
 
 
 def _too_late(units: Units, line: OrderLine, asked: int, at: datetime, policy: ReturnPolicy) -> str:
@@ -207,10 +227,10 @@ def receive_return(states: Mapping[str, Any], command: ReceiveReturn) -> Recorde
         due = expected.get(line.line_id)
         if due is None or due.sku != line.sku:
             faults.append(f"{line.quantity} {line.sku} as line {line.line_id} is not part of it")
-        elif line.quantity > due.asked - due.received:
-            faults.append(f"{line.quantity} {line.sku} came, {due.asked - due.received} more were asked for")
+        elif line.quantity > due.to_come:
+            faults.append(f"{line.quantity} {line.sku} came, {due.to_come} more were asked for")
     if faults or not lines:
-        still = (f"{due.asked - due.received} {due.sku}" for due in current.lines if due.asked > due.received)
+        still = (f"{due.to_come} {due.sku}" for due in current.lines if due.to_come)
         raise UnexpectedGoods(command.return_id, faults or ["nothing was named"], still)
     received = ReturnReceived(
         return_id=command.return_id,
@@ -253,13 +273,44 @@ def inspect_return(states: Mapping[str, Any], command: InspectReturn, policy: Re
     return [(stream, inspected), *_settle(current, purchase, command.inspected_at, policy)]
 
 
+def waive_goods(states: Mapping[str, Any], command: WaiveGoods, policy: ReturnPolicy) -> Recorded:
+    """Credit what has not come as if it had, and settle: goods that are lost, or not worth their way back.
+
+    Raises ReturnNotFound, ReturnNotOpen, NotInspected, and ArrivedAfterAll for a lost parcel that is not lost.
+    """
+    stream = RETURN.stream(command.return_id)
+    current = _open(states[stream], command.return_id)
+    if any(line.waived for line in current.lines):
+        return []
+    if current.stage not in (Stage.AUTHORIZED, Stage.RECEIVED):
+        raise ReturnNotOpen(command.return_id, str(current.stage))
+    _all_inspected(current)
+    purchase: Purchase = states[PURCHASE.stream(current.order_id)]
+    if current.undelivered:
+        counts = ((line, purchase.of(line.line_id)) for line in current.lines)
+        if arrived := [line.sku for line, of in counts if line.to_come > of.undelivered - of.taken_undelivered]:
+            raise ArrivedAfterAll(command.return_id, arrived)
+    waived = GoodsWaived(
+        return_id=command.return_id,
+        order_id=current.order_id,
+        lines=_quantities((line, line.to_come) for line in current.lines),
+        undelivered=current.undelivered,
+    )
+    current = evolve(current, waived)
+    return [(stream, waived), *_settle(current, purchase, command.waived_at, policy)]
+
+
+def _all_inspected(current: Return) -> None:
+    if waiting := sum(line.received - line.inspected for line in current.lines):
+        raise NotInspected(current.return_id, waiting)
+
+
 def close_receipt(states: Mapping[str, Any], command: CloseReceipt, policy: ReturnPolicy) -> Recorded:
     """Settle with what has come; the rest stays with the customer. Raises ReturnNotFound and NotInspected."""
     current = _open(states[RETURN.stream(command.return_id)], command.return_id)
     if current.stage not in (Stage.AUTHORIZED, Stage.RECEIVED):
         return []
-    if waiting := sum(line.received - line.inspected for line in current.lines):
-        raise NotInspected(command.return_id, waiting)
+    _all_inspected(current)
     return _settle(current, states[PURCHASE.stream(current.order_id)], command.closed_at, policy)
 
 
@@ -273,7 +324,7 @@ def expire_return(states: Mapping[str, Any], command: ExpireReturn) -> Recorded:
     given_back = _quantities((line, line.asked) for line in current.lines)
     return [
         (stream, ReturnExpired(**ids, due_at=command.due_at)),
-        (PURCHASE.stream(current.order_id), UnitsGivenBack(**ids, lines=given_back)),
+        (PURCHASE.stream(current.order_id), UnitsGivenBack(**ids, lines=given_back, undelivered=current.undelivered)),
         (stream, ReturnClosed(**ids)),
     ]
 
@@ -317,21 +368,23 @@ def _retry_refund(current: Return, command: RetryRefund) -> list[ReturnEvent]:
 
 
 def _settle(current: Return, purchase: Purchase, at: datetime, policy: ReturnPolicy) -> Recorded:
-    """What the goods that came back are worth, and what becomes of those that did not."""
+    """What the goods that came back, or need not, are worth, and what becomes of the others."""
     stream, purchase_stream = RETURN.stream(current.return_id), PURCHASE.stream(current.order_id)
     ids = {"return_id": current.return_id, "order_id": current.order_id}
     events: list[tuple[str, Fact]] = []
-    kept = _quantities((line, line.asked - line.good) for line in current.lines)
-    back = _quantities((line, line.good) for line in current.lines)
+    kept = _quantities((line, line.asked - line.credited) for line in current.lines)
+    back = _quantities((line, line.credited) for line in current.lines)
     if kept:
-        events.append((purchase_stream, UnitsGivenBack(**ids, lines=kept)))
+        given_back = UnitsGivenBack(**ids, lines=kept, undelivered=current.undelivered)
+        events.append((purchase_stream, given_back))
     if not back:
         return [*events, (stream, ReturnClosed(**ids))]
     our_fault = current.reason in policy.our_fault
     worth = _worth(purchase, back, our_fault, policy)
     unpaid = min(worth.amount, unpaid_of(purchase))
     set_off = Money(minor=unpaid, currency=purchase.currency) if unpaid else None
-    events.append((purchase_stream, UnitsTakenBack(**ids, lines=back, our_fault=our_fault, set_off=set_off)))
+    taken = UnitsTakenBack(**ids, lines=back, our_fault=our_fault, set_off=set_off, undelivered=current.undelivered)
+    events.append((purchase_stream, taken))
     worth = worth.less(unpaid)
     credit = 0
     if current.wanted == "exchange" and purchase.destination is not None:
@@ -434,7 +487,7 @@ def to_decision(command: Command, policy: ReturnPolicy) -> Decision:
     match command:
         case RecordPurchase() | RevisePurchase() | RecordCancellation() | RecordRefundElsewhere():
             return decision(PURCHASE.stream(command.order_id), decide_purchase, command)
-        case ExpectParcel() | RecordDelivery():
+        case ExpectParcel() | RecordDelivery() | RecordUndelivered():
             parcel = command
             return Decision((PARCEL.stream(parcel.shipment_id),), lambda states: decide_parcel(states, parcel))
         case RequestReturn():
@@ -450,6 +503,9 @@ def to_decision(command: Command, policy: ReturnPolicy) -> Decision:
                 (RETURN.stream(inspection.return_id),),
                 lambda states: inspect_return(states, inspection, policy),
             )
+        case WaiveGoods():
+            waiver = command
+            return Decision((RETURN.stream(waiver.return_id),), lambda states: waive_goods(states, waiver, policy))
         case CloseReceipt():
             close = command
             return Decision((RETURN.stream(close.return_id),), lambda states: close_receipt(states, close, policy))
@@ -495,5 +551,9 @@ def command_of(fact: Fact, source: str) -> PurchaseCommand | ParcelCommand | Non
             return ExpectParcel(fact.shipment_id, fact.order_id, fact.lines)
         case ShipmentDelivered():
             return RecordDelivery(fact.shipment_id, fact.delivered_at)
+        case ShipmentLost():
+            return RecordUndelivered(fact.shipment_id, "lost")
+        case ShipmentCameBack():
+            return RecordUndelivered(fact.shipment_id, "came-back")
         case _:
             return None

@@ -16,6 +16,7 @@ from ordermill.contracts.returns import (
     Disposition,
     ExchangeLine,
     ExchangeRequested,
+    GoodsWaived,
     RefundFailed,
     RefundPaid,
     RefundRequested,
@@ -50,7 +51,10 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReturnLine:
-    """One line's units: asked for, received of those, inspected of those, and found missing of those."""
+    """One line's units: asked for, received of those, inspected of those, and found missing of those.
+
+    `waived` were asked for, did not come, and are credited all the same.
+    """
 
     line_id: str
     sku: str
@@ -58,10 +62,15 @@ class ReturnLine:
     received: int = 0
     inspected: int = 0
     missing: int = 0
+    waived: int = 0
 
     @property
-    def good(self) -> int:
-        return self.inspected - self.missing
+    def to_come(self) -> int:
+        return self.asked - self.received
+
+    @property
+    def credited(self) -> int:
+        return self.inspected - self.missing + self.waived
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,11 @@ class Return:
     """What an exchange is paid with."""
     failure: str = ""
 
+    @property
+    def undelivered(self) -> bool:
+        """Whether it is for units that never reached the customer."""
+        return self.reason is ReturnReason.NOT_DELIVERED
+
 
 def evolve(current: Return, event: ReturnEvent) -> Return:
     """Fold one event in. Never refuses: it happened, whatever today's rules say."""
@@ -113,6 +127,10 @@ def evolve(current: Return, event: ReturnEvent) -> Return:
             return _with_receipt(current, event)
         case ReturnInspected():
             return _with_inspection(current, event)
+        case GoodsWaived():
+            waived = {line.line_id: line.quantity for line in event.lines}
+            lines = tuple(replace(line, waived=waived.get(line.line_id, 0)) for line in current.lines)
+            return replace(current, lines=lines)
         case RefundRequested():
             return replace(current, stage=Stage.REFUNDING, refund=event, failure="")
         case RefundFailed():
@@ -194,6 +212,7 @@ def return_summary(current: Return) -> dict[str, Any]:
                 "received": line.received,
                 "inspected": line.inspected,
                 "missing": line.missing,
+                "waived": line.waived,
             }
             for line in current.lines
         ],

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, assert_never
+from typing import Any, Literal, assert_never
 
 from immutables import Map
 
@@ -18,11 +18,13 @@ from ordermill.contracts.returns import (
     ParcelArrived,
     ParcelEvent,
     ParcelExpected,
+    ParcelUndelivered,
     PurchaseDelivered,
     PurchaseEvent,
     PurchaseRecorded,
     PurchaseRefundedElsewhere,
     PurchaseRevised,
+    PurchaseUndelivered,
     PurchaseUnitsCanceled,
     UnitsClaimed,
     UnitsGivenBack,
@@ -100,8 +102,16 @@ class RecordDelivery:
     delivered_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class RecordUndelivered:
+    """The parcel is lost or back at its sender."""
+
+    shipment_id: str
+    why: Literal["lost", "came-back"]
+
+
 PurchaseCommand = RecordPurchase | RevisePurchase | RecordCancellation | RecordRefundElsewhere
-ParcelCommand = ExpectParcel | RecordDelivery
+ParcelCommand = ExpectParcel | RecordDelivery | RecordUndelivered
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +122,24 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """One line's units. Of those delivered, `claimed` are spoken for by returns, of those `taken` are credited."""
+    """One line's units. Returns speak for `claimed` of them; of those `taken` are credited."""
 
     delivered: int = 0
+    undelivered: int = 0
+    """In parcels that are lost or back at their sender, and were not delivered after all."""
     claimed: int = 0
+    claimed_undelivered: int = 0
+    """Of `claimed`, those that had not been delivered when they were."""
     taken: int = 0
+    taken_undelivered: int = 0
+    """The same of `taken`."""
     canceled: int = 0
     deliveries: tuple[Delivery, ...] = ()
     """Oldest first."""
+
+    @property
+    def claimed_delivered(self) -> int:
+        return self.claimed - self.claimed_undelivered
 
 
 NO_UNITS = Units()
@@ -151,6 +171,8 @@ class Purchase:
     refunds: PMap[str, bool] = field(default_factory=Map)
     """The channel's own."""
     shipments: PMap[str, bool] = field(default_factory=Map)
+    astray: PMap[str, bool] = field(default_factory=Map)
+    """Shipments that are lost or back at their sender."""
     returns: tuple[str, ...] = ()
     canceled: int = 0
     taken: int = 0
@@ -177,6 +199,7 @@ class Parcel:
     order_id: str = ""
     lines: tuple[LineQuantity, ...] = ()
     delivered_at: datetime | None = None
+    undelivered: Literal["lost", "came-back"] | None = None
 
 
 def decide_purchase(purchase: Purchase, command: PurchaseCommand) -> list[PurchaseEvent]:
@@ -228,8 +251,8 @@ def decide_purchase(purchase: Purchase, command: PurchaseCommand) -> list[Purcha
 
 def decide_parcel(
     states: Mapping[str, Any], command: ParcelCommand
-) -> list[tuple[str, ParcelEvent | PurchaseDelivered]]:
-    """Whichever half comes second tells the purchase that its units arrived."""
+) -> list[tuple[str, ParcelEvent | PurchaseDelivered | PurchaseUndelivered]]:
+    """Whichever half comes second tells the purchase what became of its units."""
     stream = PARCEL.stream(command.shipment_id)
     parcel: Parcel = states[stream]
     new: ParcelEvent
@@ -242,18 +265,20 @@ def decide_parcel(
             if parcel.delivered_at is not None:
                 return []
             new = ParcelArrived(shipment_id=shipment_id, delivered_at=delivered_at)
+        case RecordUndelivered(shipment_id, why):
+            if parcel.delivered_at is not None or parcel.undelivered:
+                return []
+            new = ParcelUndelivered(shipment_id=shipment_id, why=why)
         case _:
             assert_never(command)
     after = evolve_parcel(parcel, new)
-    if not after.order_id or after.delivered_at is None:
-        return [(stream, new)]
-    delivered = PurchaseDelivered(
-        order_id=after.order_id,
-        shipment_id=after.shipment_id,
-        delivered_at=after.delivered_at,
-        lines=after.lines,
-    )
-    return [(stream, new), (PURCHASE.stream(after.order_id), delivered)]
+    told = {"order_id": after.order_id, "shipment_id": after.shipment_id, "lines": after.lines}
+    purchase = PURCHASE.stream(after.order_id)
+    if after.order_id and after.delivered_at is not None:
+        return [(stream, new), (purchase, PurchaseDelivered(**told, delivered_at=after.delivered_at))]
+    if after.order_id and after.undelivered:
+        return [(stream, new), (purchase, PurchaseUndelivered(**told, why=after.undelivered))]
+    return [(stream, new)]
 
 
 def evolve_purchase(purchase: Purchase, event: PurchaseEvent) -> Purchase:
@@ -299,26 +324,42 @@ def evolve_purchase(purchase: Purchase, event: PurchaseEvent) -> Purchase:
             refunds = purchase.refunds.set(event.refund_id, True)
             return replace(purchase, refunds=refunds, unpaid_minor=event.unpaid.minor)
         case PurchaseDelivered():
+            found = event.shipment_id in purchase.astray
             units = purchase.units
             for line in event.lines:
                 count = units.get(line.line_id, NO_UNITS)
-                units = units.set(line.line_id, _delivered(count, event.delivered_at, line.quantity))
+                count = _delivered(count, event.delivered_at, line.quantity)
+                units = units.set(line.line_id, _found(count, line.quantity) if found else count)
             return replace(
                 purchase,
                 order_id=event.order_id,
                 units=units,
                 shipments=purchase.shipments.set(event.shipment_id, True),
+                astray=purchase.astray.delete(event.shipment_id) if found else purchase.astray,
+            )
+        case PurchaseUndelivered():
+            units = purchase.units
+            for line in event.lines:
+                count = units.get(line.line_id, NO_UNITS)
+                units = units.set(line.line_id, replace(count, undelivered=count.undelivered + line.quantity))
+            return replace(
+                purchase,
+                order_id=event.order_id,
+                units=units,
+                astray=purchase.astray.set(event.shipment_id, True),
             )
         case UnitsClaimed():
-            claimed = _claim(purchase, event.lines, 1)
+            claimed = _claim(purchase, event, 1)
             return replace(claimed, returns=(*purchase.returns, event.return_id))
         case UnitsGivenBack():
-            return _claim(purchase, event.lines, -1)
+            return _claim(purchase, event, -1)
         case UnitsTakenBack():
             units = purchase.units
             for line in event.lines:
                 count = units.get(line.line_id, NO_UNITS)
-                units = units.set(line.line_id, replace(count, taken=count.taken + line.quantity))
+                astray = count.taken_undelivered + (line.quantity if event.undelivered else 0)
+                count = replace(count, taken=count.taken + line.quantity, taken_undelivered=astray)
+                units = units.set(line.line_id, count)
             back = units_in(event.lines)
             return replace(
                 purchase,
@@ -340,11 +381,24 @@ def _delivered(count: Units, delivered_at: datetime, units: int) -> Units:
     return replace(count, delivered=count.delivered + units, deliveries=tuple(deliveries))
 
 
-def _claim(purchase: Purchase, lines: Iterable[LineQuantity], sign: int) -> Purchase:
+def _found(count: Units, units: int) -> Units:
+    """Units arrived after all. A return that spoke for them speaks for delivered ones now."""
+    left = count.undelivered - units
+    return replace(
+        count,
+        undelivered=left,
+        claimed_undelivered=min(count.claimed_undelivered, left),
+        taken_undelivered=min(count.taken_undelivered, left),
+    )
+
+
+def _claim(purchase: Purchase, event: UnitsClaimed | UnitsGivenBack, sign: int) -> Purchase:
     units = purchase.units
-    for line in lines:
-        count = units.get(line.line_id, NO_UNITS)
-        units = units.set(line.line_id, replace(count, claimed=count.claimed + sign * line.quantity))
+    for line in event.lines:
+        count, change = units.get(line.line_id, NO_UNITS), sign * line.quantity
+        astray = max(0, count.claimed_undelivered + change) if event.undelivered else count.claimed_undelivered
+        count = replace(count, claimed=count.claimed + change, claimed_undelivered=astray)
+        units = units.set(line.line_id, count)
     return replace(purchase, units=units)
 
 
@@ -354,6 +408,8 @@ def evolve_parcel(parcel: Parcel, event: ParcelEvent) -> Parcel:
             return replace(parcel, shipment_id=event.shipment_id, order_id=event.order_id, lines=event.lines)
         case ParcelArrived():
             return replace(parcel, shipment_id=event.shipment_id, delivered_at=event.delivered_at)
+        case ParcelUndelivered():
+            return replace(parcel, shipment_id=event.shipment_id, undelivered=event.why)
         case _:
             assert_never(event)
 
@@ -364,7 +420,12 @@ PARCEL: Decider[Parcel] = Decider("parcel", Parcel(), evolve_parcel)
 
 def returnable(line: OrderLine, units: Units) -> int:
     """Units that arrived and are in no return."""
-    return max(0, min(units.delivered, line.quantity - units.canceled) - units.claimed)
+    return max(0, min(units.delivered - units.claimed_delivered, line.quantity - units.canceled - units.claimed))
+
+
+def never_arrived(line: OrderLine, units: Units) -> int:
+    """Units whose parcel is lost or back at its sender, and that are in no return."""
+    return max(0, min(units.undelivered - units.claimed_undelivered, line.quantity - units.canceled - units.claimed))
 
 
 def in_window(units: Units, at: datetime, window: timedelta) -> int:
@@ -372,7 +433,7 @@ def in_window(units: Units, at: datetime, window: timedelta) -> int:
 
     Units are alike, so those returned before count as the oldest: the customer keeps the time of the newer ones.
     """
-    skip, left = units.claimed, 0
+    skip, left = units.claimed_delivered, 0
     for delivery in units.deliveries:
         open_units = max(0, delivery.units - skip)
         skip -= delivery.units - open_units
@@ -427,9 +488,11 @@ def purchase_summary(purchase: Purchase) -> dict[str, Any]:
                 "final_sale": line.final_sale,
                 "canceled": units.canceled,
                 "delivered": units.delivered,
+                "undelivered": units.undelivered,
                 "in_returns": units.claimed,
                 "returned": units.taken,
                 "returnable": returnable(line, units),
+                "creditable": never_arrived(line, units),
                 "last_delivered_at": units.deliveries[-1].delivered_at.isoformat() if units.deliveries else None,
             }
         )
