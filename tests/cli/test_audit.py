@@ -406,6 +406,8 @@ NEVER_ARRIVED: dict[str, tuple[Break, str, str]] = {
     "lost twice": (again(PurchaseUndelivered), "lines", "never arrived a second time"),
     "credited, and neither back nor waived": (
         gone(GoodsWaived), "lines", "line 1: 0 units are back or waived, 1 are taken back"),
+    "given up as lost, and it is not": (
+        gone(PurchaseUndelivered), "lines", "line 1: 1 units given up as lost, 0 are lost"),
     "credited, and neither delivered nor lost": (
         gone(PurchaseUndelivered), "lines", "line 1: 0 units delivered, 1 taken back"),
     "lost, and returns did not hear of it": (gone(PurchaseUndelivered), "settled", "returns did not hear of it"),

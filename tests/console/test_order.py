@@ -37,6 +37,15 @@ async def delivered(stand: Stand) -> Placed:
     return placed
 
 
+async def back_at_its_sender(stand: Stand, units: int = 2) -> Placed:
+    placed = await at_work(stand, units=units)
+    (number,) = await stand.ship(placed)
+    (found,) = await stand.fulfillments(placed)
+    carrier = found["packages"][0]["carrier"]
+    await stand.scan(number, carrier, {"cedar": "return.handed-over", "swift": "510"}[carrier])
+    return placed
+
+
 def code_of_delivery(carrier: str) -> str:
     codes = [str(number) for number in range(100, 1000)] + ["DL", "D", "OK", "delivered"]
     return next(code for code in codes if milestone_of(carrier, code) is Milestone.DELIVERED)
@@ -153,6 +162,33 @@ async def test_a_return_is_started_and_a_policy_that_says_no_is_told(open_page, 
     await page.get_by_role("link", name="Start a return…").click()
     await page.locator("main").get_by_role("button", name="Start a return").click()
     await expect(page.get_by_text("no units were chosen")).to_be_visible()
+
+
+async def test_a_parcel_that_came_back_needs_a_person_who_gives_the_money_back_or_sends_it_again(
+    open_page, stand: Stand
+) -> None:
+    placed = await back_at_its_sender(stand)
+    page = await open_page(f"/orders/{placed.order_id}", name="Mia")
+    units = page.get_by_role("region", name="Where each unit is")
+    await expect(units).to_contain_text("2 lost or back at its sender")
+    await expect(page.locator("main")).to_contain_text("Came back")
+    await page.get_by_role("link", name="Make up for what never arrived…").click()
+    await expect(page.locator("form.act")).to_contain_text("2 units never reached the customer")
+    await expect(page.get_by_label("are back or come back to us")).to_be_checked()
+    await page.get_by_label("teapot").fill("1")
+    await page.get_by_label("the same goods once more").check()
+    await page.locator("main").get_by_role("button", name="Make up for what never arrived").click()
+    await expect(page.get_by_text("the same goods are sent again once the parcel was received")).to_be_visible()
+    await page.get_by_role("link", name="Make up for what never arrived…").click()
+    await page.get_by_label("are lost: do it now").check()
+    await page.locator("main").get_by_role("button", name="Make up for what never arrived").click()
+    await expect(page.get_by_text("1 units count as lost: the money goes back")).to_be_visible()
+    await expect(page.get_by_role("button", name="Make up for what never arrived")).to_be_disabled()
+    await expect(page.locator(".acts")).to_contain_text("a return speaks for all of it")
+    await expect(page.locator(".timeline")).to_contain_text("are given up as lost, and are credited")
+    await expect(page.locator("dl.sums")).to_contain_text("Refunded")
+    found = await acts(stand, placed, "return")
+    assert found["oms.returns.goods-waived.v1"] == "user:Mia"
 
 
 async def test_the_second_of_two_people_is_told_what_the_first_did(open_page, stand: Stand) -> None:

@@ -12,6 +12,7 @@ from playwright.async_api import Page, expect
 
 from tests.console.conftest import DESKTOP, PHONE
 from tests.console.stand import Placed, Stand, eventually
+from tests.console.test_order import back_at_its_sender
 
 HOSTILE = "<script>alert(1)</script>{{7*7}}\u202e^XA=HYPERLINK(1)😀"
 
@@ -126,6 +127,34 @@ async def test_a_return_is_settled_with_what_came(open_page, stand: Stand) -> No
     await page.get_by_role("button", name="Settle with what came").click()
     await expect(page.locator(".now")).to_contain_text("Closed")
     await expect(page.get_by_text("Nothing goes back.")).to_be_visible()
+
+
+async def test_goods_not_worth_their_way_are_credited_and_stay_with_the_customer(open_page, stand: Stand) -> None:
+    _placed, _mug, return_id = await authorized(stand, 2)
+    page = await opened(open_page, return_id, name="Wanda")
+    await expect(page.get_by_role("heading", name="Not worth its way: credit it")).to_be_visible()
+    await page.get_by_role("button", name="Credit without the goods").click()
+    await expect(page.get_by_text("2 units are credited without coming back")).to_be_visible()
+    await expect(page.locator(".story")).to_contain_text("goods waived Wanda")
+    await expect(page.locator("#h-money + dl")).to_contain_text("Refund")
+    back = await stand.get("returns", f"/returns/{return_id}")
+    assert [line["waived"] for line in back["lines"]] == [2]
+
+
+async def test_what_came_back_undelivered_is_received_for_its_customer(open_page, stand: Stand) -> None:
+    placed = await back_at_its_sender(stand)
+    page = await open_page(f"/returns/new/{placed.order_id}")
+    await page.get_by_label("that come back").fill("2")
+    await page.get_by_label("Never arrived: lost, or back at its sender").check()
+    await page.get_by_role("button", name="Ask for the return").click()
+    await expect(page.get_by_text("It never reached the customer. Receive it if it is back")).to_be_visible()
+    await page.get_by_role("button", name="Book in").click()
+    await page.get_by_role("button", name="Inspected").click()
+    await expect(page.get_by_text("That was all of it")).to_be_visible()
+    customer = await open_page(f"/orders/{placed.order_id}")
+    await expect(customer.get_by_role("region", name="Where each unit is")).to_contain_text(
+        "2 never arrived, made up for"
+    )
 
 
 async def test_a_refund_that_failed_is_tried_again(open_page, stand: Stand) -> None:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
@@ -23,13 +23,14 @@ import asyncpg
 import pytest
 
 from tests.docs.pages import ALL, ROOT, Shell, postgres_programs, shell
-from tests.e2e.running import Installation, warehouse_and_carrier
+from tests.e2e.running import BROUGHT_BACK, DELIVERED, Installation, warehouse_and_carrier
 
 HERE = "tests.docs.test_commands"
 APACHE = "tests.e2e.test_kafka_commands"
 RUN_BY = {
     "how-to/back-up-and-restore.md": ["tests.operations.test_backup"] * 2,
     "how-to/integrate-from-another-language.md": [HERE] * 2,
+    "how-to/make-up-for-what-never-arrived.md": [HERE] * 2,
     "how-to/read-and-redrive-dead-letters.md": [HERE] * 3,
     "how-to/rebuild-and-verify.md": [HERE],
     "how-to/respond-to-alerts.md": [HERE],
@@ -106,10 +107,10 @@ def letter_of(run: Shell, service: str) -> str:
 
 
 @contextmanager
-def at_work(environment: dict[str, str]) -> Iterator[None]:
+def at_work(environment: dict[str, str], codes: Mapping[str, str] = DELIVERED) -> Iterator[None]:
     """A warehouse and a carrier for whatever comes."""
     known = json.loads((Path(environment["OMS_HOME"]) / "environment.json").read_text())
-    with warehouse_and_carrier(Installation(known)):
+    with warehouse_and_carrier(Installation(known), codes):
         yield
 
 
@@ -144,6 +145,26 @@ def test_all_is_verified(run: Shell, environment: dict[str, str]) -> None:
     with at_work(environment):
         for command in lines(shell("how-to/rebuild-and-verify.md")[0]):
             assert "all as it must be" in succeed(run, command, patience_s=60 if "--settled" in command else 0)
+
+
+def test_what_never_arrived_is_made_up_for(run: Shell, environment: dict[str, str]) -> None:
+    succeed(run, "oms stock receive edison TEAPOT 5")
+    paid = "sed 's/1002/9010/; s/pending/paid/' docs/examples/order-unpaid.json > order.json"
+    succeed(run, paid, "oms orders submit order.json", "oms orders show 9010", patience_s=60)
+    with at_work(environment, BROUGHT_BACK):
+        succeed(run, "oms orders show 9010 | grep -w returned", patience_s=60)
+    lost, back = shell("how-to/make-up-for-what-never-arrived.md")
+    for block, told in ((lost, "refunding|closed"), (back, "closed")):
+        commands = [command.replace("ORDER", "9010") for command in lines(block)]
+        for command in commands:
+            succeed(run, command, patience_s=20)
+        name = commands[-1].split()[3]
+        succeed(run, f"oms returns show {name} | grep -E '{told}'")
+    shown = succeed(run, "oms orders show 9010")
+    assert re.search("1 TEAPOT +26.44 USD", shown), "of the lost one, what it cost"
+    assert re.search("1 TEAPOT +5.00 USD +26.44 USD", shown), (
+        "a teapot again, and the shipping of an order none of which came"
+    )
 
 
 _ID = "import json, sys; print(json.loads(sys.stdin.readline())['letter_id'])"

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from confluent_kafka import Producer
 Json = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 DELIVERED = {"cedar": "delivered.door", "swift": "300"}
+BROUGHT_BACK = {"cedar": "return.handed-over", "swift": "510"}
 
 
 class Installation:
@@ -81,15 +82,15 @@ def settled_demo(home: Path, orders: int) -> Iterator[Installation]:
 
 
 @contextmanager
-def warehouse_and_carrier(installation: Installation) -> Iterator[None]:
-    """Do all work that is asked for, and drive every parcel to its door, until the end of the block."""
+def warehouse_and_carrier(installation: Installation, codes: Mapping[str, str] = DELIVERED) -> Iterator[None]:
+    """Do all work that is asked for, and drive every parcel to its door, or back, until the end of the block."""
     stop = threading.Event()
     failed: list[Exception] = []
 
     def work() -> None:
         try:
             while not stop.is_set():
-                if not _work_once(installation):
+                if not _work_once(installation, codes):
                     time.sleep(0.1)
         except Exception as error:
             failed.append(error)
@@ -104,7 +105,7 @@ def warehouse_and_carrier(installation: Installation) -> Iterator[None]:
     assert not failed, failed
 
 
-def _work_once(installation: Installation) -> bool:
+def _work_once(installation: Installation, codes: Mapping[str, str]) -> bool:
     reports: list[Json] = []
     for status in ("created", "labeled"):
         for found in installation.get("fulfillment", "/fulfillments", status=status)["items"]:
@@ -122,7 +123,7 @@ def _work_once(installation: Installation) -> bool:
             "carrier": parcel["carrier"],
             "tracking_number": parcel["tracking_number"],
             "scan_id": f"{parcel['tracking_number']}-door",
-            "code": DELIVERED[parcel["carrier"]],
+            "code": codes[parcel["carrier"]],
             "scanned_at": parcel["shipped_at"],
         }
         name = "oms.carrier.parcel-scanned.v1"

@@ -26,7 +26,7 @@ from services.fulfillment.domain import decisions as fulfillment
 from services.inventory.domain import decisions as inventory
 from services.inventory.domain.balance import Outcome
 from services.returns.domain import decisions as returns
-from services.returns.domain import life
+from services.returns.domain import life, purchase
 from services.routing.planner import OrderToPlan
 from services.tracking import domain as tracking
 
@@ -188,6 +188,10 @@ MUTANTS = (
         "if line.disposition is Disposition.MISSING:",
         "if False:",
     ),
+    Mutant(
+        "what was lost and has arrived is credited as lost", returns.waive_goods, "if current.undelivered:", "if False:"
+    ),
+    Mutant("a parcel that turns up stays lost", purchase.evolve_purchase, "if found else count", "if False else count"),
     Mutant(
         "a letter that is handled after all is only ticked off",
         RunningService.redrive,

@@ -339,6 +339,8 @@ class ReturnsBook(Book):
         """In parcels that were lost or came back, delivered after all or not."""
         self.astray: dict[str, tuple[PurchaseUndelivered, str, int]] = {}
         """By shipment."""
+        self._astray_now: Counter[Line] = Counter()
+        """The same, less what was delivered after all or credited."""
         self.taken: Counter[Line] = Counter()
         self.claimed: Counter[Line] = Counter()
         """In a return, or back for good."""
@@ -368,11 +370,14 @@ class ReturnsBook(Book):
                 self._bought[event.order_id] = event.lines
             case PurchaseDelivered():
                 count_units(self.delivered, event.order_id, event.lines)
+                if event.shipment_id in self.astray:
+                    self._less_astray(event)
             case PurchaseUndelivered():
                 if event.shipment_id in self.astray:
                     self.wrong("lines", stream, f"{event.shipment_id} never arrived a second time", seq)
                 self.astray[event.shipment_id] = (event, stream, seq)
                 count_units(self.undelivered, event.order_id, event.lines)
+                count_units(self._astray_now, event.order_id, event.lines)
             case UnitsClaimed():
                 count_units(self.claimed, event.order_id, event.lines)
             case UnitsGivenBack():
@@ -387,6 +392,8 @@ class ReturnsBook(Book):
                         self._there[event.return_id, line.line_id] += line.quantity
             case GoodsWaived():
                 count_units(self._there, event.return_id, event.lines)
+                if event.undelivered:
+                    self._give_up(seq, stream, event)
             case ExchangeRequested():
                 self.exchanges[event.return_id] = (stream, seq)
                 self._credit[event.return_id] = event.credit.minor
@@ -400,6 +407,17 @@ class ReturnsBook(Book):
                 self.refunds.done(event.refund_id, stream, seq, event.provider_reference, event.amount)
             case RefundFailed():
                 self.refunds.failed(event.refund_id, stream, seq)
+
+    def _less_astray(self, event: PurchaseDelivered | UnitsTakenBack) -> None:
+        for line in event.lines:
+            key = event.order_id, line.line_id
+            self._astray_now[key] = max(0, self._astray_now[key] - line.quantity)
+
+    def _give_up(self, seq: int, stream: str, event: GoodsWaived) -> None:
+        for line in event.lines:
+            if line.quantity > (astray := self._astray_now[event.order_id, line.line_id]):
+                text = f"line {line.line_id}: {line.quantity} units given up as lost, {astray} are lost"
+                self.wrong("lines", stream, text, seq)
 
     def _take_back(self, seq: int, stream: str, event: UnitsTakenBack) -> None:
         worth = 0
@@ -416,6 +434,8 @@ class ReturnsBook(Book):
                 if not self._tax_included[event.order_id]:
                     worth += range_of_units(line.tax, start, stop, line.quantity).minor
         count_units(self.taken, event.order_id, event.lines)
+        if event.undelivered:
+            self._less_astray(event)
         self._worth[event.return_id] = worth - (event.set_off.minor if event.set_off else 0)
 
     def _refund(self, seq: int, stream: str, event: RefundRequested) -> None:

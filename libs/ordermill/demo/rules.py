@@ -43,7 +43,7 @@ ASK_RETURN_AFTER = timedelta(days=2)
 SEND_BACK_AFTER = timedelta(days=3)
 INSPECT_AFTER = timedelta(hours=5)
 FOUND_AFTER = timedelta(days=14)
-MAKE_UP_AFTER = timedelta(hours=3)
+MAKE_UP_AFTER = timedelta(hours=20)
 
 
 def draw(*what: str) -> int:

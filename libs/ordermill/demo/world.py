@@ -407,7 +407,7 @@ class World:
         for part, code in codes[:2] if lost else codes:
             yield shipped_at + takes * part, code
         if lost and self._happens("found", number):
-            yield shipped_at + rules.FOUND_AFTER * between(1, 1.2, "found", number), codes[-1][1]
+            yield shipped_at + rules.FOUND_AFTER * between(1, 1 + self._delays / 5, "found", number), codes[-1][1]
 
     # Customers
 
@@ -442,12 +442,14 @@ class World:
         self._then(f"return-{return_id}", due, Step("returns", ("/returns", request)))
 
     def _found(self, fact: PurchaseDelivered, at: datetime) -> None:
-        """A parcel that was lost arrived after all: nothing is to be made up for."""
+        """A parcel that was lost arrived after all: nothing is to be made up for, but not everybody knows at once."""
         return_id = f"make-up-{fact.shipment_id}"
         self._astray.pop(return_id, None)
         if f"return-{return_id}" in self._next:
             if return_id in self._returns:
-                self._work_on_return(return_id, at, {"do": "close"})
+                unaware = Step("returns", ("/returns/work", [{"do": "waive", "return_id": return_id}]))
+                self._once(f"again-{return_id}", at, unaware)
+                self._work_on_return(return_id, at + rules.MAKE_UP_AFTER * self._delays, {"do": "close"})
             else:
                 self._done(f"return-{return_id}")
 

@@ -73,7 +73,7 @@ class Fault(StrEnum):
     TURN_DOWN = "turn-down"
     """A location turns work down at any moment, for nothing is there."""
     CLOSE = "close"
-    """Somebody settles a return with what has come so far."""
+    """Somebody settles a return with what has come so far, or credits the rest without it."""
     PLACED_AGAIN = "placed-again"
     """A channel places an order again with other content."""
     LETTERS = "letters"

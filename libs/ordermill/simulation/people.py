@@ -214,7 +214,8 @@ class People:
 
     async def _close(self) -> None:
         if self._returns:
-            report = {"do": "close", "return_id": self._random.choice(list(self._returns))}
+            what = "waive" if self._random.random() < 0.5 else "close"
+            report = {"do": what, "return_id": self._random.choice(list(self._returns))}
             await self._doors.go("returns", [("/returns/work", [report])])
 
     async def _place_again(self) -> None:
