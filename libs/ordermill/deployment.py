@@ -30,8 +30,8 @@ PORT = 8080
 NAMES = (*SERVICES, CONSOLE, SIMULATOR)
 INBOX = Path("/var/lib/ordermill/inbox")
 LEDGER = Path("/var/lib/ordermill/simulator/ledger.sqlite")
-PROVIDERS = ("OMS_FULFILLMENT_CARRIERS_", "OMS_PAYMENTS_", "OMS_OUTBOUND_")
-"""Settings that count more than the simulator where they are set: whom the services call, and how."""
+OUTSIDE = ("OMS_FULFILLMENT_CARRIERS_", "OMS_PAYMENTS_", "OMS_OUTBOUND_", "OMS_CAPTURE_SHOPIFY_SECRET")
+"""Settings that count more than what is made up here where they are set: whom the services call, who calls them."""
 ENVIRONMENT = "environment.json"
 
 AT_WORK = timedelta(minutes=1)
@@ -103,7 +103,7 @@ class Deployment:
         simulator = found["OMS_SIMULATOR_URL"]
         found |= {"OMS_CAPTURE_INBOX": str(INBOX), "OMS_SIMULATOR_LEDGER": str(LEDGER)}
         found |= {"OMS_FULFILLMENT_CARRIERS_URL": simulator, "OMS_PAYMENTS_URL": simulator}
-        return found | {name: value for name, value in os.environ.items() if name.startswith(PROVIDERS) and value}
+        return found | {name: value for name, value in os.environ.items() if name.startswith(OUTSIDE) and value}
 
     def _demo(self, speed: float | None) -> dict[str, str]:
         from ordermill.demo.settings import demo_settings

@@ -46,4 +46,6 @@ class OrderDocument(Document):
     refunds_failed: Money | None
     service_level: str
     customer_id: str | None
+    customer: str
+    """Whether it is known who bought it: kept, forgetting or forgotten."""
     destination: Destination | None

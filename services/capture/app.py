@@ -31,8 +31,8 @@ from ordermill.service.settings import PlatformSettings
 from . import handlers
 from .adapters import verify_shopify_hmac
 from .answers import OrderDocument
-from .domain import CancelOrder, HoldOrder, ReleaseHold, RetryRefund, orders
-from .effects import refunds
+from .domain import CancelOrder, ForgetCustomer, HoldOrder, ReleaseHold, RetryRefund, orders
+from .effects import forgetting, refunds
 from .errors import KeyUsed
 from .handlers import Intake, order_decision
 from .intake import Folder, Payloads
@@ -73,7 +73,7 @@ def core(intake: Intake, payments: PaymentProvider) -> Service:
             on(ExchangeRequested, handlers.exchange),
         ),
         prepare=intake.prepare,
-        effects=(refunds(payments),),
+        effects=(refunds(payments), forgetting(intake)),
         views=(ORDERS,),
     )
 
@@ -157,6 +157,12 @@ def routes(intake: Intake, payloads: Payloads, shopify_secret: SecretStr | None)
     async def retry_refund(order_id: Key, refund_id: Key, service: Running, actor: Actor) -> Response:
         """Asked again under its own id, so that it is paid once, whatever the provider did the first time."""
         await service.execute([order_decision(RetryRefund(order_id, refund_id))], actor)
+        return shown(await document_or_404(service, ORDERS, order_id))
+
+    @router.post("/orders/{order_id}/forget", summary="Forget who bought it", response_model=OrderDocument)
+    async def forget(order_id: Key, service: Running, actor: Actor) -> Response:
+        """The customer's keys are destroyed: nothing personal of this and their other orders can be read again."""
+        await service.execute([order_decision(ForgetCustomer(order_id))], actor)
         return shown(await document_or_404(service, ORDERS, order_id))
 
     return router

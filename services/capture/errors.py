@@ -73,6 +73,18 @@ class OrderEnded(Refused):
         super().__init__(f"order {order_id}: expected an order still to be released, found it {stage}. Nothing to do.")
 
 
+class StillToShip(Refused):
+    """A customer was to be forgotten whose order is not all shipped or canceled."""
+
+    code = "capture.still-to-ship"
+
+    def __init__(self, order_id: str, units: int) -> None:
+        super().__init__(
+            f"order {order_id}: {units} units of it are still to be shipped, and nobody would know where to. "
+            "Cancel them, or forget the customer once they are on their way."
+        )
+
+
 class TooManyParked(Poison):
     """A channel sent more changes of an order that never came than anyone would make."""
 

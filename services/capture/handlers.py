@@ -52,6 +52,11 @@ class Intake:
         """Have the customers' keys at hand, one look-up a batch."""
         await self._keyring.ensure({self._customer(m) for m in messages if isinstance(m, OrderPlaced | OrderChanged)})
 
+    async def forget(self, keys: Sequence[str]) -> None:
+        """Destroy these keys, for good; those that are destroyed already stay so."""
+        for key in keys:
+            await self._keyring.forget(key)
+
     def handle(self, message: ChannelOrder, received: Received) -> Iterable[Decision]:
         return [order_decision(self.command(message, received.now))]
 

@@ -116,6 +116,9 @@ async def perform(this: Console, me: Session, order: Order, wanted: Action, form
             return await label(this, me, wanted.of, form["carrier"])
         case "refund":
             return await refund(this, me, order, wanted.of)
+        case "forget":
+            await this.doors.post("capture", f"/orders/{order.order_id}/forget", {}, me)
+            return "the customer is being forgotten; within five minutes nobody can read who it was"
 
 
 def number(text: str) -> int:

@@ -10,6 +10,7 @@ from ordermill.contracts.base import Message
 from ordermill.contracts.capture import (
     CancellationRefundRequested,
     CancellationRequested,
+    CustomerForgetRequested,
     HoldReleased,
     OrderHeld,
     OrderLinesCanceled,
@@ -21,7 +22,7 @@ from ordermill.contracts.returns import RefundRequested, ReturnRequested
 from .pictures.order import BEFORE_PACKING, Order, Work
 from .sentences import hold
 
-Do = Literal["hold", "release", "cancel", "reroute", "make-up", "return", "label", "refund"]
+Do = Literal["hold", "release", "cancel", "reroute", "make-up", "return", "label", "refund", "forget"]
 TITLES: Mapping[Do, str] = {
     "hold": "Hold",
     "release": "Release",
@@ -31,6 +32,7 @@ TITLES: Mapping[Do, str] = {
     "return": "Start a return",
     "label": "Ask for the label again",
     "refund": "Try the refund again",
+    "forget": "Forget the customer",
 }
 
 
@@ -63,6 +65,7 @@ def actions(order: Order) -> list[Action]:
         _make_up(order),
         _cancel(order),
         _return(order),
+        _forget(order),
     ]
     return sorted(found, key=lambda each: not each.possible)
 
@@ -88,6 +91,8 @@ def did(do: Do, of: str, fact: Message | None) -> bool:
             return of in (f"{key}/{number}", "")
         case "refund", CancellationRefundRequested(refund_id=key) | RefundRequested(refund_id=key):
             return of in (key, "")
+        case "forget", CustomerForgetRequested():
+            return True
         case _:
             return False
 
@@ -232,6 +237,23 @@ def _return(order: Order) -> Action:
     number = sum(order.returnable(line) for line in order.lines)
     reason = "" if number else _over(order) or "nothing of it is at the customer that no return speaks for"
     return Action("return", "Start a return", does, reason)
+
+
+def _forget(order: Order) -> Action:
+    does = (
+        "Who bought it can never be read again, here or anywhere: name, address and e-mail of this order and of all "
+        "other orders of theirs. What they bought and paid stays. No label can be made for what is still to be sent."
+    )
+    gone = sum(units.shipped for units in order.units.values()) + sum(order.canceled.values())
+    left = sum(line.quantity for line in order.lines) - gone
+    reason = ""
+    if order.rejected or order.destination is None:
+        reason = "nothing of the customer is kept"
+    elif order.customer != "kept":
+        reason = "the customer was forgotten" if order.customer == "forgotten" else "the customer is being forgotten"
+    elif left > 0:
+        reason = f"{_units_of(left)} of it {'is' if left == 1 else 'are'} still to be shipped"
+    return Action("forget", TITLES["forget"], does, reason)
 
 
 def _units_of(number: int) -> str:

@@ -104,6 +104,9 @@ SENTENCES: dict[type[Message], Callable[[Any, Day], str]] = {
     capture.OrderUnitsShipped: lambda f, day: f"From now on {units(f.lines)} can be returned, not canceled",
     capture.CancellationRefundRequested: lambda f, day: f"Refund of {f.amount} asked of the payment provider",
     capture.CancellationRefunded: lambda f, day: f"Refund of {f.amount} paid",
+    capture.CustomerForgetRequested: lambda f, day: "The customer is to be forgotten",
+    capture.CustomerForgotten: lambda f, day: "The customer was forgotten: who it was can't be read any more",
+    capture.CustomerForgetFailed: lambda f, day: f"The customer could not be forgotten: {f.reason}",
     capture.CancellationRefundFailed: lambda f, day: f"Refund refused by the payment provider: {f.reason}",
     # Inventory, the order's claim
     inventory.ReservationOpened: lambda f, day: f"Asked for stock: {units(f.lines)}",

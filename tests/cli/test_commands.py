@@ -153,6 +153,7 @@ ASKS_A_SERVICE = [
     ["orders", "hold", "X"],
     ["orders", "release", "X", "--reason", "manual"],
     ["orders", "cancel", "X", "--line", "1=1"],
+    ["orders", "forget", "X", "--yes"],
     ["stock", "list"],
     ["stock", "show", "TEA"],
     ["stock", "receive", "sparks", "TEA", "3"],

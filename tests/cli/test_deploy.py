@@ -65,6 +65,14 @@ def test_real_providers_count_more_than_the_simulator(tmp_path: Path, monkeypatc
     assert told(tmp_path, "returns")["OMS_PAYMENTS_KEY"]
 
 
+def test_a_shops_own_secret_takes_the_place_of_the_one_made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMS_CAPTURE_SHOPIFY_SECRET", "shpss_of_the_shop")
+    lay_out(tmp_path)
+    knowing = [name for name in (*SERVICES, CONSOLE) if "shpss" in str(told(tmp_path, name))]
+    assert knowing == ["capture"]
+    assert told(tmp_path, "capture")["OMS_CAPTURE_SHOPIFY_SECRET"] == "shpss_of_the_shop"
+
+
 def test_laid_out_again_it_keeps_its_secrets(tmp_path: Path) -> None:
     lay_out(tmp_path)
     before = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}

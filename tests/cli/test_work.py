@@ -165,6 +165,17 @@ def test_canceling_says_how_many_units_are_called_off() -> None:
     ]
 
 
+def test_nobody_is_forgotten_without_a_clear_yes(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, Any]] = []
+    answers = {f"GET capture/orders/{ORDER_ID}": ORDER, f"POST capture/orders/{ORDER_ID}/forget": ORDER}
+    monkeypatch.setattr(orders, "connect", lambda: client(answers, seen))
+    with pytest.raises(typer.BadParameter, match=f"forgets for good who bought order {ORDER_ID}; say --yes"):
+        orders.forget([ORDER_ID])
+    assert seen == []
+    orders.forget([ORDER_ID], yes=True, as_json=True)
+    assert seen == [(f"POST capture/orders/{ORDER_ID}/forget", {})]
+
+
 def test_a_line_that_the_order_has_not_is_wrong_usage() -> None:
     with pytest.raises(typer.BadParameter, match="has no line '7'; it has: 1"):
         orders.cancel_order(client({f"GET capture/orders/{ORDER_ID}": ORDER}), [ORDER_ID], {"7": 1}, "")

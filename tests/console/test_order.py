@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from uuid import uuid4
 
 import httpx
 import pytest
 from playwright.async_api import Page, expect
 
+from ordermill.contracts.personal import Person
 from ordermill.contracts.tracking import Milestone
+from ordermill.keyring import Keyring, PostgresKeyStore
 from services.tracking.adapters import milestone_of
 from tests.console.conftest import DESKTOP, PHONE
 from tests.console.stand import Placed, Stand, eventually
@@ -189,6 +192,35 @@ async def test_a_parcel_that_came_back_needs_a_person_who_gives_the_money_back_o
     await expect(page.locator("dl.sums")).to_contain_text("Refunded")
     found = await acts(stand, placed, "return")
     assert found["oms.returns.goods-waived.v1"] == "user:Mia"
+
+
+async def test_a_customer_is_forgotten_for_good_and_may_buy_again(open_page, stand: Stand) -> None:
+    sku, email = stand.sku(), f"{uuid4().hex[:10]}@example.org"
+    await stand.receive(sku, "edison", 9)
+    placed = await stand.order([(sku, 1)], email=email, name="Flora Gone")
+    await stand.fulfillments(placed, "created")
+    page = await open_page(f"/orders/{placed.order_id}", name="Greta")
+    await expect(page.locator(".acts")).to_contain_text("1 unit of it is still to be shipped")
+    await stand.ship(placed)
+    await page.get_by_role("link", name="Forget the customer…").click()
+    await expect(page.locator("form.act")).to_contain_text("Who bought it can never be read again")
+    await page.locator("main").get_by_role("button", name="Forget the customer").click()
+    await expect(page.get_by_text("the customer is being forgotten; within five minutes")).to_be_visible()
+    await expect(page.locator(".timeline")).to_contain_text("The customer was forgotten")
+    assert (await acts(stand, placed, "order"))["oms.capture.forget-requested.v1"] == "user:Greta"
+
+    async def addressee(order_id: str) -> Person | None:
+        """As a process reads it that has nothing at hand."""
+        keys = PostgresKeyStore(stand.environment["OMS_KEYRING_URL"])
+        keyring = Keyring(keys, b64decode(stand.environment["OMS_MASTER_KEY"]))
+        sealed = (await stand.get("capture", f"/orders/{order_id}"))["destination"]["addressee"]
+        return (await keyring.open([sealed]))[sealed]
+
+    assert await addressee(placed.order_id) is None
+    again = await stand.order([(sku, 1)], email=email, name="Flora Back")
+    await stand.fulfillments(again, "created")
+    found = await addressee(again.order_id)
+    assert found is not None and found.name == "Flora Back"
 
 
 async def test_the_second_of_two_people_is_told_what_the_first_did(open_page, stand: Stand) -> None:

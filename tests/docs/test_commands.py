@@ -29,6 +29,7 @@ HERE = "tests.docs.test_commands"
 APACHE = "tests.e2e.test_kafka_commands"
 RUN_BY = {
     "how-to/back-up-and-restore.md": ["tests.operations.test_backup"] * 2,
+    "how-to/forget-a-customer.md": [HERE],
     "how-to/integrate-from-another-language.md": [HERE] * 2,
     "how-to/make-up-for-what-never-arrived.md": [HERE] * 2,
     "how-to/read-and-redrive-dead-letters.md": [HERE] * 3,
@@ -164,6 +165,22 @@ def test_what_never_arrived_is_made_up_for(run: Shell, environment: dict[str, st
     assert re.search("1 TEAPOT +26.44 USD", shown), "of the lost one, what it cost"
     assert re.search("1 TEAPOT +5.00 USD +26.44 USD", shown), (
         "a teapot again, and the shipping of an order none of which came"
+    )
+
+
+def test_a_customer_is_forgotten(run: Shell) -> None:
+    paid = "sed 's/1002/9020/; s/ada@/flora@/' docs/examples/order-unpaid.json > order.json"
+    succeed(run, paid, "oms orders submit order.json", "oms orders cancel 9020", patience_s=60)
+    (forget,) = lines(shell("how-to/forget-a-customer.md")[0])
+    forget = forget.replace("ORDER", "9020")
+    status, told = run.run(forget.removesuffix(" --yes"))
+    assert (status, "say --yes" in told) == (2, True), told
+    succeed(
+        run,
+        forget,
+        "oms log show order-$(oms orders show 9020 --json | grep -o '[0-9a-f-]\\{36\\}' | head -1) | "
+        "grep customer-forgotten",
+        patience_s=60,
     )
 
 

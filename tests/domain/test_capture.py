@@ -1109,6 +1109,7 @@ class TestSummary:
             ],
             "service_level": "standard",
             "customer_id": "customer-1",
+            "customer": "kept",
             "destination": HOME.model_dump(),
         }
 

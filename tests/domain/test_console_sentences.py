@@ -20,11 +20,13 @@ from ordermill.contracts.capture import CancellationDeclined, HoldReason, OrderH
 from ordermill.contracts.fields import LineQuantity
 from ordermill.contracts.inventory import AllocationRecalled, CancellationTooLate
 from ordermill.contracts.tracking import OrderProgressed, Step
+from services.capture.domain import ForgetCustomer
+from services.capture.handlers import order_decision
 from services.console import acting, bulk
 from services.console.order import _pretty
 from services.console.pages import Notice
 from services.console.pictures.order import Order, Refund
-from services.console.possible import Do, actions, cancels
+from services.console.possible import Do, action, actions, cancels
 from services.console.queue import harmless
 from services.console.security import Fields, Session
 from services.console.sentences import SENTENCES, sentence
@@ -166,11 +168,15 @@ async def test_what_may_be_done_follows_an_order_through_its_life() -> None:
         "packed. Up to 94.10 USD go back to the customer."
     )
     await story.step("ship")
-    assert possible(await order()) == {}
+    assert possible(await order()) == {"forget": [""]}
     await story.step("deliver")
-    assert possible(await order()) == {"return": [""]}
+    assert possible(await order()) == {"return": [""], "forget": [""]}
     await story.step("cancel all")
-    assert possible(await order()) == {"return": [""]}
+    assert possible(await order()) == {"return": [""], "forget": [""]}
+    await story.life.do("capture", order_decision(ForgetCustomer(story.order_id)))
+    forgotten = await order()
+    assert (forgotten.customer, possible(forgotten)) == ("forgotten", {"return": [""]})
+    assert action(forgotten, "forget", "").reason == "the customer was forgotten"
 
 
 def test_a_refund_that_failed_can_be_tried_again_and_one_under_way_not() -> None:

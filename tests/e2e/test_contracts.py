@@ -26,6 +26,9 @@ SCHEMAS = ROOT / "schemas"
 CLIENTS = ROOT / "samples" / "clients"
 
 BY_CHANCE = {
+    "oms.capture.customer-forgotten.v1",  # nobody in the demo asks for it, or for the next two
+    "oms.capture.forget-failed.v1",
+    "oms.capture.forget-requested.v1",
     "oms.capture.cancellation-declined.v1",  # a cancellation that comes while the location packs
     "oms.capture.order-revised.v1",
     "oms.capture.refund-failed.v1",  # the simulated provider refuses nothing
@@ -37,6 +40,9 @@ BY_CHANCE = {
     "oms.inventory.allocation-refused.v1",  # routing's picture was old just then
     "oms.inventory.cancellation-too-late.v1",
     "oms.returns.exchange-requested.v1",  # few who return want other goods
+    "oms.returns.goods-waived.v1",  # of what never arrived, or is not worth its way; as are the next two
+    "oms.returns.parcel-undelivered.v1",
+    "oms.returns.purchase-undelivered.v1",
     "oms.returns.expired.v1",  # nobody in the demo keeps what they wanted to send back
     "oms.returns.purchase-revised.v1",  # a change that came before the order was released
     "oms.returns.refund-failed.v1",
@@ -45,6 +51,7 @@ BY_CHANCE = {
     "oms.routing.order-unroutable.v1",
     "oms.routing.waiting-units-gone.v1",  # units that were given up while routing looked for a location
     "oms.service.letter-redriven.v1",  # what was wrong must be mended first
+    "oms.tracking.shipment-came-back.v1",  # one parcel in dozens
     "oms.tracking.shipment-lost.v1",  # one parcel in hundreds
 }
 """Types that a short run need not bring about."""

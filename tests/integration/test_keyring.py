@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import ordermill.keyring
+from ordermill.contracts.fields import key_of
 from ordermill.contracts.personal import Person
 from ordermill.eventlog.migrate import migrate, provision
 from ordermill.keyring import CACHED_FOR_S, BadSeal, Keyring, KeyStore, MemoryKeyStore, PostgresKeyStore
@@ -128,14 +129,27 @@ class TestRing:
             with pytest.raises(BadSeal, match="c-ada"):
                 await ring.open([damaged])
 
-    async def test_a_forgotten_customer_cannot_be_read_or_sealed_again(self, keys: KeyStore) -> None:
+    async def test_a_forgotten_customer_cannot_be_read_again(self, keys: KeyStore) -> None:
         ring = Keyring(keys, MASTER)
         token, other = await sealed(ring, "c-ada"), await sealed(ring, "c-grace")
         await ring.forget("c-ada")
         assert await ring.open([token, other]) == {token: None, other: ADA}
         await ring.ensure(["c-ada"])
-        assert ring.seal("c-ada", ADA) is None
+        assert await ring.open([token, other]) == {token: None, other: ADA}
         assert await Keyring(keys, MASTER).open([token]) == {token: None}
+
+    async def test_who_was_forgotten_and_buys_again_can_be_forgotten_again(self, keys: KeyStore) -> None:
+        ring = Keyring(keys, MASTER)
+        tokens = []
+        for generation in ("c-ada", "c-ada-2", "c-ada-3"):
+            token = await sealed(ring, "c-ada")
+            assert key_of(token) == generation
+            assert await sealed(Keyring(keys, MASTER), "c-ada") != token
+            assert await Keyring(keys, MASTER).open([token]) == {token: ADA}
+            tokens.append(token)
+            await ring.forget(key_of(token))
+            assert await ring.open(tokens) == dict.fromkeys(tokens)
+        assert await Keyring(keys, MASTER).open(tokens) == dict.fromkeys(tokens)
 
     async def test_who_is_forgotten_while_an_order_of_theirs_is_worked_on_is_forgotten_there_too(
         self, keys: KeyStore

@@ -11,6 +11,9 @@ from ordermill.contracts.capture import (
     CancellationRefundFailed,
     CancellationRefundRequested,
     ChannelRefunded,
+    CustomerForgetFailed,
+    CustomerForgetRequested,
+    CustomerForgotten,
     OrderCaptured,
     OrderLine,
     OrderLinesCanceled,
@@ -83,6 +86,7 @@ class CaptureBook(Book):
         self.canceled: Counter[Line] = Counter()
         self.shipped: Counter[Line] = Counter()
         self.refunds = Effects(self, "refund", names)
+        self.forgetting = Effects(self, "forgetting", names)
         self.canceled_minor: Counter[str] = Counter()
         self.asked_minor: Counter[str] = Counter()
         self.due_minor: Counter[str] = Counter()
@@ -128,6 +132,12 @@ class CaptureBook(Book):
                 self.refunds.done(event.refund_id, stream, seq, event.provider_reference, event.amount)
             case CancellationRefundFailed():
                 self.refunds.failed(event.refund_id, stream, seq)
+            case CustomerForgetRequested():
+                self.forgetting.ask(f"forget-{event.order_id}", stream, seq)
+            case CustomerForgotten():
+                self.forgetting.done(f"forget-{event.order_id}", stream, seq, "")
+            case CustomerForgetFailed():
+                self.forgetting.failed(f"forget-{event.order_id}", stream, seq)
         after = self.orders[stream] = self.domain.evolve(state, event)
         self.charged_minor[after.order_id] = max(self.charged_minor[after.order_id], after.charged_minor)
         if isinstance(event, OrderRevised | OrderLinesCanceled):

@@ -274,6 +274,7 @@ class Books:
     def _nothing_open(self) -> None:
         inventory, returns, capture = self.inventory, self.returns, self.capture
         capture.refunds.open_ones()
+        capture.forgetting.open_ones()
         returns.refunds.open_ones()
         self.fulfillment.labels.open_ones()
         for stream, order in capture.orders.items():

@@ -34,6 +34,9 @@ IdOption = Annotated[str | None, typer.Option("--id", help="Only this letter.")]
 NoteOption = Annotated[str, typer.Option(help="Why, for those who look at it later.")]
 
 
+STATUSES = ("waiting", "redriven", "dropped", "all")
+
+
 @dataclass(frozen=True)
 class Wanted:
     """Which letters; None and "" mean any."""
@@ -47,11 +50,13 @@ class Wanted:
 def list_letters(
     service: ServiceArgument = None,
     code: CodeOption = None,
-    status: Annotated[str, typer.Option(help="waiting, redriven, dropped, or all.")] = "waiting",
+    status: Annotated[str, typer.Option(help=f"One of {', '.join(STATUSES)}.")] = "waiting",
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many of each service.")] = 100,
     as_json: JsonOption = False,
 ) -> None:
     """List dead letters. Exit status: 0 there are some, 1 none."""
+    if status not in STATUSES:
+        raise typer.BadParameter(f"no status {status!r}; there are: {', '.join(STATUSES)}")
     services = chosen(service)
     adopt()
     wanted = Wanted("" if status == "all" else status, code)

@@ -37,7 +37,7 @@ from .terminal import (
     say,
 )
 
-app = typer.Typer(help="Orders: send in, look at, hold, release, cancel.", no_args_is_help=True)
+app = typer.Typer(help="Orders: send in, look at, hold, release, cancel, forget who bought.", no_args_is_help=True)
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 HOLDS = ("payment", "fraud-risk", "bad-address", "manual")
@@ -433,6 +433,24 @@ def retry_refund(
     Exit status: 0 asked for, 1 none has failed.
     """
     _print_one(retry_refunds(connect(), order, refund), as_json)
+
+
+@app.command()
+def forget(
+    order: OrderArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it. It can't be undone.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Forget who bought an order: name, address and e-mail of this and all their other orders can't be read again.
+
+    Goods and money stay as they are. A label of another order of theirs can't be made any more. Exit status: 0 it is
+    done or under way, 1 something of it is still to be shipped.
+    """
+    client = connect()
+    found = find_order(client, order)
+    if not yes:
+        raise typer.BadParameter(f"forgets for good who bought order {found['order_id']}; say --yes to do it")
+    _print_one(client.post("capture", f"/orders/{found['order_id']}/forget", {}), as_json)
 
 
 def retry_refunds(client: Client, named: list[str], refund: str = "") -> dict[str, Any]:

@@ -283,6 +283,40 @@ class CancellationRefundFailed(Fact):
     reason: Text
 
 
+class CustomerForgetRequested(Fact):
+    """Whoever bought this is to be forgotten: what is sealed under these keys, of whichever order, shall be unreadable.
+
+    An effect: each key is destroyed.
+    """
+
+    type: ClassVar[str] = "oms.capture.forget-requested.v1"
+    also_on: ClassVar[tuple[str, ...]] = ("oms.effects.requests",)
+
+    order_id: Id
+    keys: tuple[Id, ...]
+
+
+class CustomerForgotten(Fact):
+    """These keys are destroyed. Whose they were can't be read any more, here or by any reader of the topics."""
+
+    type: ClassVar[str] = "oms.capture.customer-forgotten.v1"
+    also_on: ClassVar[tuple[str, ...]] = ("oms.effects.results",)
+
+    order_id: Id
+    keys: tuple[Id, ...]
+    forgotten_at: Instant
+
+
+class CustomerForgetFailed(Fact):
+    """The keys could not be destroyed; a person must ask again."""
+
+    type: ClassVar[str] = "oms.capture.forget-failed.v1"
+    also_on: ClassVar[tuple[str, ...]] = ("oms.effects.results",)
+
+    order_id: Id
+    reason: Text
+
+
 Event = (
     OrderCaptured
     | OrderRejected
@@ -300,4 +334,7 @@ Event = (
     | CancellationRefundRequested
     | CancellationRefunded
     | CancellationRefundFailed
+    | CustomerForgetRequested
+    | CustomerForgotten
+    | CustomerForgetFailed
 )

@@ -112,6 +112,12 @@ Sealed = Annotated[
 ]
 """AES-256-GCM ciphertext under one customer's key: `sealed.v1.<key id>.<base64url of nonce and ciphertext>`."""
 
+
+def key_of(sealed: Sealed) -> str:
+    """The id of the key that it is sealed under."""
+    return sealed.split(".")[2]
+
+
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 """ISO 3166-1 alpha-2."""
 

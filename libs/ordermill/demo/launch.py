@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ordermill.deployment import PROVIDERS
+from ordermill.deployment import OUTSIDE
 from ordermill.embedded.processes import Child, Supervisor
 from ordermill.embedded.stack import EmbeddedStack
 from ordermill.installation import Installation, home, runner, throwaway
@@ -79,7 +79,7 @@ def _run(stack: EmbeddedStack, options: Options, folder: Path, began: float) -> 
     environment = installation.environment(stack.kafka, stack.postgres_address, stack.ports)
     environment |= EMBEDDED if options.kafka is None else APACHE
     environment["OMS_CAPTURE_INBOX"] = str(folder / "inbox")
-    environment |= {name: value for name, value in os.environ.items() if name.startswith(PROVIDERS)}
+    environment |= {name: value for name, value in os.environ.items() if name.startswith(OUTSIDE) and value}
     clock = None
     state = DemoState.load(folder)
     if options.speed is not None:

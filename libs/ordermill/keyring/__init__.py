@@ -2,6 +2,8 @@
 
 A key is 32 random bytes, wrapped with AES-256-GCM under the installation's master key. Sealed text is AES-256-GCM with
 a random 96-bit nonce and the key's id as associated data, so a token cannot be moved to another customer.
+
+Who was forgotten and buys again is sealed under a key of the next generation (`c-…-2`): nothing old opens by it.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import asyncio
 import hmac
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from hashlib import sha256
 from time import monotonic
 from typing import Protocol
@@ -27,6 +29,7 @@ CACHED_FOR_S = 300.0
 _WORKED_WITH_FOR_S = 600.0
 """So long a key that was made sure of may be worked with: what it is for may wait for a database meanwhile."""
 _NONCE = 12
+_UNKNOWN: tuple[AESGCM | None, float] = (None, 0.0)
 
 
 class BadSeal(Poison):
@@ -80,19 +83,27 @@ class Keyring:
         """The same for the same name and address, telling nothing of them without the master key."""
         return hmac.digest(self._naming_key, b"address\0" + person.model_dump_json().encode(), sha256)[:16].hex()
 
-    async def ensure(self, key_ids: Collection[str]) -> None:
-        """Have these keys at hand, making those that are missing. Those who ask meanwhile share the next look-up."""
-        absent = self._absent(key_ids)
-        if not absent:
-            return
-        self._asked_for.update(absent)
-        async with self._one_look_up:
-            if self._absent(key_ids):
-                shared, self._asked_for = self._absent({*key_ids, *self._asked_for}), set()
-                try:
-                    await self._have(shared)
-                except BadSeal:  # perhaps of somebody else's key
-                    await self._have(self._absent(key_ids))
+    async def ensure(self, customer_ids: Collection[str]) -> None:
+        """Have these customers' keys at hand, making those that are missing; those destroyed give way to new ones.
+
+        Those who ask meanwhile share the next look-up.
+        """
+        while absent := self._absent(map(self._newest, customer_ids)):
+            self._asked_for.update(absent)
+            async with self._one_look_up:
+                if self._absent(absent):
+                    shared, self._asked_for = self._absent({*absent, *self._asked_for}), set()
+                    try:
+                        await self._have(shared)
+                    except BadSeal:  # perhaps of somebody else's key
+                        await self._have(self._absent(absent))
+
+    def _newest(self, customer_id: str) -> str:
+        """The id of the key that is theirs now, as far as is known here."""
+        key_id = customer_id
+        while self._cache.get(key_id, _UNKNOWN)[0] is None and key_id in self._cache:
+            key_id = _next_generation(key_id)
+        return key_id
 
     async def _have(self, absent: Collection[str]) -> None:
         known = await self._store.get(absent)
@@ -104,9 +115,12 @@ class Keyring:
                 known |= await self._store.get(others)
         self._keep(known)
 
-    def seal(self, key_id: str, person: Person) -> str | None:
-        """`person` sealed; None for a customer who was forgotten. `ensure` the key first."""
-        key, _ = self._cache[key_id]
+    def seal(self, customer_id: str, person: Person) -> str | None:
+        """`person` sealed; None for a customer who was forgotten since. `ensure` the key first."""
+        if customer_id not in self._cache:
+            raise KeyError(customer_id)
+        key_id = self._newest(customer_id)
+        key, _ = self._cache.get(key_id, _UNKNOWN)
         if key is None:
             return None
         nonce = self._random(_NONCE)
@@ -135,7 +149,7 @@ class Keyring:
 
     def _open(self, token: str) -> Person | None:
         key_id, body = _parts(token)
-        key, _ = self._cache.get(key_id, (None, 0.0))
+        key, _ = self._cache.get(key_id, _UNKNOWN)
         if key is None:
             return None
         try:
@@ -144,7 +158,7 @@ class Keyring:
         except (InvalidTag, ValueError):
             raise BadSeal(key_id) from None
 
-    def _absent(self, key_ids: Collection[str]) -> list[str]:
+    def _absent(self, key_ids: Iterable[str]) -> list[str]:
         """In one order wherever it is asked: chance goes to the same keys again."""
         now = self._now_s()
         return sorted(k for k in set(key_ids) if k not in self._cache or self._cache[k][1] < now)
@@ -166,6 +180,13 @@ class Keyring:
             return self._master.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], key_id.encode())
         except InvalidTag:
             raise BadSeal(key_id) from None
+
+
+def _next_generation(key_id: str) -> str:
+    name, dash, number = key_id.rpartition("-")
+    if dash and number.isdecimal() and "-" in name:
+        return f"{name}-{int(number) + 1}"
+    return f"{key_id}-2"
 
 
 def _parts(token: str) -> tuple[str, str]:

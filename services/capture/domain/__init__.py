@@ -10,8 +10,11 @@ from .commands import (
     CaptureOrder,
     ChangeOrder,
     Command,
+    ForgetCustomer,
     HoldOrder,
     RecordCancellationDeclined,
+    RecordForgetFailed,
+    RecordForgotten,
     RecordLetGo,
     RecordRefunded,
     RecordRefundFailed,
@@ -23,7 +26,7 @@ from .commands import (
 )
 from .decisions import MAX_PARKED, decide
 from .intake import MAX_UNITS, address_faults
-from .order import Order, RefundStage, Stage, evolve, orders, refund_of, status_of, summary
+from .order import Memory, Order, RefundStage, Stage, evolve, orders, refund_of, status_of, summary
 
 __all__ = [
     "MAX_PARKED",
@@ -33,9 +36,13 @@ __all__ = [
     "CaptureOrder",
     "ChangeOrder",
     "Command",
+    "ForgetCustomer",
     "HoldOrder",
+    "Memory",
     "Order",
     "RecordCancellationDeclined",
+    "RecordForgetFailed",
+    "RecordForgotten",
     "RecordLetGo",
     "RecordRefundFailed",
     "RecordRefunded",

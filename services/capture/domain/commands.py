@@ -166,6 +166,26 @@ class RetryRefund:
     refund_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class ForgetCustomer:
+    """A person wants whoever bought this to be forgotten, with all their orders."""
+
+    order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordForgotten:
+    order_id: str
+    keys: tuple[str, ...]
+    forgotten_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RecordForgetFailed:
+    order_id: str
+    reason: str
+
+
 Command = (
     CaptureOrder
     | CaptureExchange
@@ -181,4 +201,7 @@ Command = (
     | RecordRefunded
     | RecordRefundFailed
     | RetryRefund
+    | ForgetCustomer
+    | RecordForgotten
+    | RecordForgetFailed
 )

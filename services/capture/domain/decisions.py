@@ -33,6 +33,7 @@ from ordermill.contracts.channel import OrderCanceled, OrderChanged, Payment
 from ordermill.contracts.fields import MAX_MINOR, Destination, LineQuantity, Money
 from ordermill.ids import derived_id
 from ordermill.money import first_units, goods_of, range_of_units, total_of
+from ordermill.replacing import replace
 
 from ..errors import AlreadyReleased, OrderEnded, OrderUnknown, RefundPaidAlready, RefundUnknown, TooManyParked
 from .commands import (
@@ -41,8 +42,11 @@ from .commands import (
     CaptureOrder,
     ChangeOrder,
     Command,
+    ForgetCustomer,
     HoldOrder,
     RecordCancellationDeclined,
+    RecordForgetFailed,
+    RecordForgotten,
     RecordLetGo,
     RecordRefunded,
     RecordRefundFailed,
@@ -52,9 +56,10 @@ from .commands import (
     ReleaseHold,
     RetryRefund,
 )
+from .forgetting import decide_forgetting
 from .funds import draws
 from .intake import MAX_UNITS, as_order, captured, content_hash_of, faults_of
-from .order import Order, Parked, RefundStage, Stage, beyond_reach, fold, refund_of, worth_of
+from .order import Memory, Order, Parked, RefundStage, Stage, beyond_reach, fold, refund_of, worth_of
 
 MAX_PARKED = 50
 """Most changes that wait for one order to come."""
@@ -69,7 +74,8 @@ _PARKABLE: dict[str, TypeAdapter[ChangeOrder | CancelOrder]] = {
 def decide(order: Order, command: Command) -> list[Event]:
     """The events that `command` causes; `[]` if it is already so.
 
-    Raises OrderUnknown, AlreadyReleased, OrderEnded, TooManyParked, RefundUnknown, RefundPaidAlready.
+    Raises OrderUnknown, AlreadyReleased, OrderEnded, TooManyParked, RefundUnknown, RefundPaidAlready,
+    StillToShip.
     """
     match command:
         case CaptureOrder():
@@ -104,6 +110,8 @@ def decide(order: Order, command: Command) -> list[Event]:
             return _settle_refund(order, command)
         case RetryRefund():
             return _retry_refund(order, command)
+        case ForgetCustomer() | RecordForgotten() | RecordForgetFailed():
+            return decide_forgetting(order, command)
         case _:
             assert_never(command)
 
@@ -199,6 +207,8 @@ def _change(order: Order, command: ChangeOrder) -> list[Event]:
     stale = command.revision <= order.revision
     if stale or change_id in order.refused or change_id in order.cancellations:
         return []
+    if order.customer is not Memory.KEPT:
+        command = replace(command, destination=None, address_faults=())  # nothing personal of it is taken in again
     wanted = {change.line_id: change.quantity for change in command.lines}
     if order.stage in (Stage.REJECTED, Stage.CANCELED):
         return [_refused(order, change_id, f"the order is {order.stage}")]

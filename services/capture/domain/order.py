@@ -22,6 +22,9 @@ from ordermill.contracts.capture import (
     CancellationRefundRequested,
     CancellationRequested,
     ChannelRefunded,
+    CustomerForgetFailed,
+    CustomerForgetRequested,
+    CustomerForgotten,
     Event,
     HoldReason,
     HoldReleased,
@@ -37,7 +40,7 @@ from ordermill.contracts.capture import (
     OrderUnitsShipped,
 )
 from ordermill.contracts.channel import Payment, ServiceLevel
-from ordermill.contracts.fields import Destination, LineQuantity, Money
+from ordermill.contracts.fields import Destination, LineQuantity, Money, key_of
 from ordermill.decider import Decider
 from ordermill.money import first_units, goods_of, range_of_units
 from ordermill.pmap import PMap
@@ -52,6 +55,14 @@ class Stage(StrEnum):
     HELD = "held"
     RELEASED = "released"
     CANCELED = "canceled"
+
+
+class Memory(StrEnum):
+    """What is left of who bought it."""
+
+    KEPT = "kept"
+    FORGETTING = "forgetting"
+    FORGOTTEN = "forgotten"
 
 
 class RefundStage(StrEnum):
@@ -141,6 +152,9 @@ class Order:
     refunds: PMap[str, Refund] = field(default_factory=Map)
     sources: PMap[str, bool] = field(default_factory=Map)
     """Events of others that have had their effect."""
+    keys: tuple[str, ...] = ()
+    """Under which something personal of it is sealed, or was."""
+    customer: Memory = Memory.KEPT
 
     def open_of(self, line: OrderLine) -> int:
         return line.quantity - self.canceled.get(line.line_id, 0)
@@ -267,6 +281,7 @@ def summary(order: Order) -> dict[str, Any]:
         ],
         "service_level": order.service_level.value,
         "customer_id": order.customer_id,
+        "customer": order.customer.value,
         "destination": order.destination.model_dump() if order.destination else None,
     }
 
@@ -305,6 +320,7 @@ def evolve(order: Order, event: Event) -> Order:
                 open_units=sum(line.quantity for line in event.lines),
                 owed_minor=event.total.minor,
                 funds=added((), max(0, event.total.minor - event.unpaid.minor), event.payment.reference),
+                keys=_keys(order, event.buyer, event.destination.addressee),
             )
         case OrderRejected():
             return replace(
@@ -377,8 +393,18 @@ def evolve(order: Order, event: Event) -> Order:
             asked_for = order.refunds.get(event.refund_id, Refund(0, RefundStage.PENDING))
             failed = replace(asked_for, stage=RefundStage.FAILED, failure=event.reason)
             return replace(order, refunds=order.refunds.set(event.refund_id, failed))
+        case CustomerForgetRequested():
+            return replace(order, customer=Memory.FORGETTING)
+        case CustomerForgotten():
+            return replace(order, customer=Memory.FORGOTTEN)
+        case CustomerForgetFailed():
+            return replace(order, customer=Memory.KEPT)
         case _:
             assert_never(event)
+
+
+def _keys(order: Order, *sealed: str | None) -> tuple[str, ...]:
+    return tuple(sorted({*order.keys, *(key_of(text) for text in sealed if text)}))
 
 
 def _places(lines: tuple[OrderLine, ...]) -> Map[str, int]:
@@ -395,6 +421,7 @@ def _with_revision(before: Order, event: OrderRevised) -> Order:
         wanted=before.wanted.update({change.line_id: change.quantity for change in event.wanted}),
         total=event.total,
         payment=event.payment,
+        keys=_keys(before, event.destination.addressee),
     )
     carriage = sum(amount.minor for amount in (order.shipping, order.shipping_tax) if amount)
     open_units = owed = 0

@@ -158,6 +158,9 @@ class Order(Document):
     allow_backorder: bool = False
     buyer: str | None = None
     """Sealed."""
+    customer: Literal["kept", "forgetting", "forgotten"] = "kept"
+    not_forgotten: str = ""
+    """Why the customer could not be forgotten."""
     destination: Destination | None = None
     lines: tuple[OrderLine, ...] = ()
     revision: int = -1
@@ -407,6 +410,8 @@ class Order(Document):
             for refund in self.refunds.values()
             if refund.failure and not refund.paid
         ]
+        if self.not_forgotten:
+            found.append(f"customer not forgotten: {self.not_forgotten}")
         return sorted(found)
 
 

@@ -14,6 +14,9 @@ from ordermill.contracts.capture import (
     CancellationRefundRequested,
     CancellationRequested,
     ChannelRefunded,
+    CustomerForgetFailed,
+    CustomerForgetRequested,
+    CustomerForgotten,
     HoldReleased,
     OrderCaptured,
     OrderHeld,
@@ -153,6 +156,12 @@ def _capture(order: Order, fact: Message | None) -> None:
             refund.amount, refund.paid, refund.failure = fact.amount, True, ""
         case CancellationRefundFailed():
             order.refund(fact.refund_id).failure = fact.reason
+        case CustomerForgetRequested():
+            order.customer, order.not_forgotten = "forgetting", ""
+        case CustomerForgotten():
+            order.customer = "forgotten"
+        case CustomerForgetFailed():
+            order.customer, order.not_forgotten = "kept", fact.reason
 
 
 def _answered(order: Order, cancellation_id: str, lines: Iterable[LineQuantity]) -> None:
@@ -426,6 +435,7 @@ MESSAGES: frozenset[type[Message]] = frozenset({
     OrderCaptured, OrderRejected, OrderRevised, OrderHeld, HoldReleased, OrderReleased, OrderLinesCanceled,
     CancellationRequested, CancellationDeclined, ChannelRefunded,
     CancellationRefundRequested, CancellationRefunded, CancellationRefundFailed,
+    CustomerForgetRequested, CustomerForgotten, CustomerForgetFailed,
     OrderReserved, OrderBackordered, OrderBackorderFilled, OrderRefused, OrderAllocated, OrderDeallocated, OrderLetGo,
     OrderShippedOut, AllocationRecalled,
     OrderRouted, OrderRerouted, OrderDeferred, OrderUnroutable, PromiseMade, PromiseChanged,
