@@ -29,6 +29,7 @@ from services.fulfillment.documents.label import (
     code_128_subsets,
     layout,
     modules_of,
+    weight,
 )
 from services.fulfillment.documents.text import BOLD, REGULAR, fonts, printable, shorten, width_of, wrap
 from services.fulfillment.errors import BarcodeInvalid
@@ -135,6 +136,13 @@ def inside(zpl: bytes) -> None:
     rows.sort()
     for (y, size), (below, _) in pairwise(rows):
         assert y + size <= below
+
+
+@pytest.mark.parametrize(
+    ("grams", "told"), [(1, "1 g (0.0 oz)"), (4, "4 g (0.1 oz)"), (99, "99 g (3.5 oz)"), (100, "0.10 kg (0.22 lb)")]
+)
+def test_a_light_parcels_weight_is_told_in_grams(grams: int, told: str) -> None:
+    assert weight(grams) == told
 
 
 def test_a_zpl_label_says_from_where_to_whom_and_how() -> None:

@@ -108,6 +108,8 @@ def _block(lines: tuple[str, ...], x: int, y: int, width: int, height: int, size
 
 
 def weight(grams: int) -> str:
+    if grams < 100:
+        return f"{grams} g ({grams / 28.349523125:.1f} oz)"
     return f"{grams / 1000:.2f} kg ({grams / 453.59237:.2f} lb)"
 
 
