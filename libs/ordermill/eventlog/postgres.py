@@ -100,6 +100,7 @@ def translated() -> Iterator[None]:
     except (
         asyncpg.PostgresConnectionError,
         asyncpg.exceptions.InterfaceError,
+        asyncpg.exceptions.InternalClientError,  # the server's last words of a session came amid its reset
         asyncpg.OperatorInterventionError,
         asyncpg.InsufficientResourcesError,
         asyncpg.ReadOnlySQLTransactionError,
