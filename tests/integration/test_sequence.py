@@ -82,8 +82,8 @@ async def test_one_that_stands_still_in_a_transaction_holds_others_back_for_seco
         async with store._connection() as still:
             await still.execute("BEGIN")
             await still.execute(
-                """INSERT INTO events VALUES (pg_current_xact_id()::text::bigint, DEFAULT, $1, 1, $2, $3, $4, 'o', 's', 't',
-                   $5, $5, $6)""",
+                """INSERT INTO events VALUES (pg_current_xact_id()::text::bigint, DEFAULT, $1, 1, $2, $3, $4, 'o', 's',
+                   't', $5, $5, $6)""",
                 row.stream, row.event_id, row.type, row.data, row.recorded_at, row.hash,
             )  # fmt: skip
             await commit(store, *rows_of("shelf-a", received(1)))
