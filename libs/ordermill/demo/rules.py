@@ -17,6 +17,7 @@ PER_MILLE = {
     "lost": 2,  # the carrier does not see it any more
     "found": 100,  # of those: it turns up weeks later
     "turned-back": 15,  # nobody takes it, so the carrier brings it back to its sender
+    "sent-again": 100,  # of what never arrived: the same goods are sent once more
     "repeat": 100,  # a scan is sent twice
     "reorder": 50,  # a scan is sent half a day late
     "return": 80,  # something comes back

@@ -418,7 +418,7 @@ class World:
         if return_id in self._returns:
             return
         wanted: Json = {"wanted": "refund"}
-        if order is not None and order.channel != "exchange" and self._happens("exchange", fact.shipment_id):
+        if order is not None and order.channel != "exchange" and self._happens("sent-again", fact.shipment_id):
             bought = {line.line_id: line for line in order.lines}
             again = [
                 {
@@ -494,17 +494,18 @@ class World:
         if why is None and fact.return_id.startswith("make-up-"):
             self._work_on_return(fact.return_id, at, {"do": "close"})
             return
-        self._send_back(fact.return_id, at + rules.SEND_BACK_AFTER * self._delays)
+        wait = rules.MAKE_UP_AFTER if why == "came-back" else rules.SEND_BACK_AFTER
+        self._send_back(fact.return_id, at + wait * self._delays)
 
     def _send_back(self, return_id: str, due: datetime) -> None:
-        """What is left of it, or one unit."""
+        """What is left of it, or one unit; of a parcel that came back all that was in it."""
         known = self._returns[return_id]
         lines = [
             {"line_id": line.line_id, "sku": line.sku, "quantity": units}
             for line in known.asked.lines
             if (units := known.left[line.line_id])
         ]
-        if self._happens("in-parts", return_id):
+        if return_id not in self._astray and self._happens("in-parts", return_id):
             lines = [{**lines[0], "quantity": 1}]
         report = {
             "do": "receive",
@@ -603,7 +604,7 @@ SCANS: dict[str, tuple[tuple[float, str], ...]] = {
 """What each carrier reports on a parcel's way: how far along it is, and the carrier's code."""
 DELIVERED = frozenset(codes[-1][1] for codes in SCANS.values())
 TURNED_BACK: dict[str, tuple[tuple[float, str], ...]] = {
-    "cedar": (*SCANS["cedar"][:-1], (1.1, "return.started"), (1.8, "return.handed-over")),
-    "swift": (*SCANS["swift"][:-1], (1.1, "500"), (1.8, "510")),
+    "cedar": (*SCANS["cedar"][:-1], (1.05, "return.started"), (1.5, "return.handed-over")),
+    "swift": (*SCANS["swift"][:-1], (1.05, "500"), (1.5, "510")),
 }
 """The same of a parcel that nobody takes."""

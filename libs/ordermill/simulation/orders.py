@@ -18,8 +18,8 @@ CURRENCY = "USD"
 _PLACES = (("NY", "10001"), ("CA", "94103"), ("TX", "73301"), ("WA", "98101"), ("FL", "33101"))
 FATES = {
     "reject": 100, "short-pick": 150, "cancel": 250, "edit": 400, "unpaid": 200, "risky": 100, "late": 200, "lost": 120,
-    "found": 400, "turned-back": 100, "repeat": 200, "reorder": 200, "return": 350, "exchange": 400, "several": 600,
-    "in-parts": 500, "unfit": 300, "missing": 200, "scarce": 500, "no-backorder": 400,
+    "found": 400, "turned-back": 100, "sent-again": 400, "repeat": 200, "reorder": 200, "return": 350, "exchange": 400,
+    "several": 600, "in-parts": 500, "unfit": 300, "missing": 200, "scarce": 500, "no-backorder": 400,
 }  # fmt: skip
 """How many of a thousand meet what `ordermill.demo.rules` names: many, since few orders must meet all of it."""
 
