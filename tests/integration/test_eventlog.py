@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from structlog.testing import capture_logs
 
 from ordermill.contracts.base import Fact
 from ordermill.decider import Decision
+from ordermill.eventlog import aggregates
 from ordermill.eventlog.aggregates import Aggregates
 from ordermill.eventlog.engine import Engine, Outcome, WaitsItsTurn
 from ordermill.eventlog.memory import MemoryStore
@@ -396,6 +398,23 @@ class TestPublications:
         await commit(store, publications={("other", "shelf-a"): ("t", b"3")})
         found = await store.publications([self.KEY, ("other", "shelf-a"), ("other", "shelf-b")])
         assert sorted((p.topic, p.data) for p in found) == [(self.KEY[0], b"1"), ("other", b"3")]
+
+
+@pytest.mark.parametrize("source", ["money.py", "capture.py", "shelves.py"])
+def test_code_that_folds_is_other_code_if_what_it_calculates_with_is(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arithmetic that services share, a contract, or the decider's own."""
+
+    def code(changed: str) -> str:
+        read = Path.read_bytes
+        with monkeypatch.context() as other:
+            other.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path.name == changed))
+            aggregates._shared_code.cache_clear()
+            aggregates._code_beside.cache_clear()
+            return aggregates.code_of(SHELVES)
+
+    assert code(source) != code("") == code("nothing.py")
 
 
 class TestTheRest:

@@ -77,19 +77,24 @@ def _adapter(state: Hashable) -> TypeAdapter[Any]:
 
 
 @cache
-def _contracts_code() -> bytes:
-    folder = Path(inspect.getfile(import_module("ordermill.contracts"))).parent
-    return b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+def _shared_code() -> bytes:
+    """Contracts, and what folds calculate with."""
+    contracts = Path(inspect.getfile(import_module("ordermill.contracts"))).parent
+    sources = (*sorted(contracts.glob("*.py")), *sorted(contracts.parent.glob("*.py")))
+    return b"".join(path.read_bytes() for path in sources)
 
 
 def code_of(decider: Decider[Any]) -> str:
-    """Identifies the code that folds: the decider's package folder and the contracts. Other code, other snapshots."""
+    """Identifies the code that folds: the decider's package folder and what services share to fold with.
+
+    Other code, other snapshots.
+    """
     return _code_beside(Path(inspect.getfile(decider.evolve)))
 
 
 @cache
 def _code_beside(source: Path) -> str:
-    digest = sha256(_contracts_code())
+    digest = sha256(_shared_code())
     for path in sorted(source.parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
