@@ -19,6 +19,8 @@ from ordermill.contracts.base import Fact
 from ordermill.contracts.capture import (
     CancellationRefunded,
     CancellationRefundRequested,
+    CustomerForgetRequested,
+    CustomerForgotten,
     HoldReason,
     OrderCaptured,
     OrderChangeParked,
@@ -70,7 +72,7 @@ from ordermill.eventlog.records import Row
 from ordermill.simulator.ledger import Entry
 from services.inventory.settings import InventorySettings
 
-from .life import Life, Logs, astray_life, stores_of, usd, whole_life
+from .life import MONDAY, Life, Logs, astray_life, stores_of, usd, whole_life
 
 Break = Callable[[Logs], None]
 
@@ -257,6 +259,9 @@ NEVER_RIGHT: dict[str, tuple[Break, str, str]] = {
     "units of a return claimed twice": (again(UnitsClaimed), "lines", "line 1: 2 units are in returns, 4 are claimed"),
     "more restocked than was inspected": (
         changed(StockRestocked, quantity=5), "stock", "TEA: 2 units inspected as restock, 5 booked by inventory"),
+    "a customer forgotten that nobody asked to forget": (
+        added("capture", CustomerForgotten(order_id="o", keys=("c-1",), forgotten_at=MONDAY)),
+        "effects", "forgetting forget-o-0 is done, and nobody requested it"),
     "a label bought twice": (again(PackageLabeled), "effects", "is done 2 times, once expected"),
     "a second label for a package": (again(PackageLabeled, label_id="other"), "effects", "and again as other"),
     "a label that nobody asked for": (gone(LabelRequested), "effects", "is done, and nobody requested it"),
@@ -357,6 +362,10 @@ async def test_shelves_are_added_up_apart_from_the_fold(life: Logs) -> None:
 STILL_OPEN: dict[str, tuple[Break, str]] = {
     "a refund without an answer": (gone(RefundPaid), "has no answer"),
     "a refund for a cancellation without an answer": (gone(CancellationRefunded), "has no answer"),
+    "a customer who is not forgotten yet": (
+        added("capture", CustomerForgetRequested(order_id="o", keys=("c-1",))),
+        "forgetting forget-o-1 has no answer",
+    ),
     "a label without an answer": (gone(PackageLabeled), "has no answer"),
     "goods that came back and are not on stock": (gone(StockRestocked), "inspected as restock, 0 booked by inventory"),
     "a delivery that returns did not hear of": (gone(PurchaseDelivered), "1 units delivered, 0 delivered as returns"),

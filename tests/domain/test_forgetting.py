@@ -57,7 +57,7 @@ def test_who_has_something_coming_is_not_forgotten() -> None:
     given(*shipped, *decide(orders.fold(shipped), rest)).when(FORGET).then_raises(StillToShip, match="1 units")
 
 
-def test_a_customer_is_forgotten_once_and_asked_for_again_only_if_that_failed() -> None:
+def test_a_customer_is_forgotten_once_each_time_that_somebody_asks() -> None:
     past = history(BOUGHT, CALLED_OFF)
     key = ("c-ada",)
     asked = CustomerForgetRequested(order_id=ORDER, keys=key)
@@ -67,7 +67,7 @@ def test_a_customer_is_forgotten_once_and_asked_for_again_only_if_that_failed() 
     given(*past, asked).when(FORGET).then()
     given(*past, asked).when(done).then(forgotten)
     given(*past, asked, forgotten).when(done).then()
-    given(*past, asked, forgotten).when(FORGET).then()
+    given(*past, asked, forgotten).when(FORGET).then(asked)  # an older backup of the keys may be back
     given(*past, asked, forgotten).when(failed).then()
     given(*past, asked).when(failed).then(not_forgotten)
     given(*past, asked, not_forgotten).when(FORGET).then(asked)

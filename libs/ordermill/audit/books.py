@@ -87,6 +87,8 @@ class CaptureBook(Book):
         self.shipped: Counter[Line] = Counter()
         self.refunds = Effects(self, "refund", names)
         self.forgetting = Effects(self, "forgetting", names)
+        self._forgotten: Counter[str] = Counter()
+        """By order, how often that was asked for: an older backup of the keys may have been restored."""
         self.canceled_minor: Counter[str] = Counter()
         self.asked_minor: Counter[str] = Counter()
         self.due_minor: Counter[str] = Counter()
@@ -133,15 +135,19 @@ class CaptureBook(Book):
             case CancellationRefundFailed():
                 self.refunds.failed(event.refund_id, stream, seq)
             case CustomerForgetRequested():
-                self.forgetting.ask(f"forget-{event.order_id}", stream, seq)
+                self._forgotten[event.order_id] += 1
+                self.forgetting.ask(self._forgetting(event), stream, seq)
             case CustomerForgotten():
-                self.forgetting.done(f"forget-{event.order_id}", stream, seq, "")
+                self.forgetting.done(self._forgetting(event), stream, seq, "")
             case CustomerForgetFailed():
-                self.forgetting.failed(f"forget-{event.order_id}", stream, seq)
+                self.forgetting.failed(self._forgetting(event), stream, seq)
         after = self.orders[stream] = self.domain.evolve(state, event)
         self.charged_minor[after.order_id] = max(self.charged_minor[after.order_id], after.charged_minor)
         if isinstance(event, OrderRevised | OrderLinesCanceled):
             self.due_minor[after.order_id] += max(0, after.held_minor - after.owed_minor)
+
+    def _forgetting(self, event: CustomerForgetRequested | CustomerForgotten | CustomerForgetFailed) -> str:
+        return f"forget-{event.order_id}-{self._forgotten[event.order_id]}"
 
 
 class InventoryBook(Book):

@@ -12,10 +12,13 @@ from .order import Memory, Order
 
 
 def decide_forgetting(order: Order, command: ForgetCustomer | RecordForgotten | RecordForgetFailed) -> list[Event]:
-    """Raises StillToShip while something of it is to be shipped: nobody would know where to."""
+    """Who was forgotten may be forgotten again: an older backup of the keys may have been restored.
+
+    Raises StillToShip while something of it is to be shipped: nobody would know where to.
+    """
     match command:
         case ForgetCustomer():
-            if order.customer is not Memory.KEPT or not order.keys:
+            if order.customer is Memory.FORGETTING or not order.keys:
                 return []
             if order.open_units > order.shipped_units:
                 raise StillToShip(order.order_id, order.open_units - order.shipped_units)
