@@ -31,6 +31,7 @@ RUN_BY = {
     "how-to/back-up-and-restore.md": ["tests.operations.test_backup"] * 2,
     "how-to/forget-a-customer.md": [HERE],
     "how-to/integrate-from-another-language.md": [HERE] * 2,
+    "how-to/look-back-under-another-policy.md": [HERE],
     "how-to/make-up-for-what-never-arrived.md": [HERE] * 2,
     "how-to/read-and-redrive-dead-letters.md": [HERE] * 3,
     "how-to/rebuild-and-verify.md": [HERE],
@@ -166,6 +167,15 @@ def test_what_never_arrived_is_made_up_for(run: Shell, environment: dict[str, st
     assert re.search("1 TEAPOT +5.00 USD +26.44 USD", shown), (
         "a teapot again, and the shipping of an order none of which came"
     )
+
+
+def test_yesterday_is_looked_back_at(run: Shell) -> None:
+    copied, changed, ask = lines(shell("how-to/look-back-under-another-policy.md")[0])
+    told = succeed(run, copied, changed, ask)
+    assert "under this policy" in told
+    assert re.search(r"decisions with a plan +[1-9]", told), told
+    same = succeed(run, copied, ask)
+    assert "0 decisions would be others" in same
 
 
 def test_a_customer_is_forgotten(run: Shell) -> None:

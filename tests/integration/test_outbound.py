@@ -431,3 +431,18 @@ async def test_no_more_calls_are_out_than_may_be(provider: Make) -> None:
         assert most == 3
     finally:
         server.close()
+
+
+async def test_a_call_that_is_given_up_at_any_moment_leaves_the_way_free_for_the_next(
+    server: Server, provider: Make
+) -> None:
+    """A connection that was given up while it was made, or while it was waited for, is not tried again for ever."""
+    server.answers = [says(200, b'{"label": "L1"}')]
+    for steps in range(30):
+        carrier = provider(calls=1, total_s=5.0, circuit_failures=100)
+        given_up = asyncio.create_task(carrier.post("/labels", {}, f"F{steps}"))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        assert await carrier.post("/labels", {}, f"G{steps}") == {"label": "L1"}, steps

@@ -16,6 +16,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -155,7 +156,7 @@ class Outbound:
         return httpx.create_ssl_context()
 
     def line(self, url: str) -> httpcore.AsyncConnectionPool:
-        """A connection of its own, made when it is first used and again when it broke.
+        """A connection of its own, made when it is first used.
 
         One pool for all would do, but looks at each of its connections for each request: 32 of them took 3 ms of CPU
         a call, a line takes a third of that.
@@ -166,6 +167,12 @@ class Outbound:
         )
         self._lines.append(line)
         return line
+
+    async def drop(self, line: httpcore.AsyncConnectionPool) -> None:
+        """It is not used again."""
+        self._lines.remove(line)
+        with suppress(Exception):  # nobody waits for its farewell
+            await line.aclose()
 
     async def close(self) -> None:
         for line in self._lines:
@@ -269,17 +276,18 @@ class Provider:
             headers.append(("Authorization", f"Bearer {self._key.get_secret_value()}"))
         timeouts = {"connect": settings.connect_s, "read": settings.read_s, "write": settings.read_s, "pool": None}
         line = self._free.pop() if self._free else self._outbound.line(self._url)
+        sound = False
         try:
             async with line.stream(
                 "POST", self._url + path, headers=headers, content=content, extensions={"timeout": timeouts}
             ) as response:
                 try:
-                    return await self._read(response, key)
+                    answer = await self._read(response, key)
                 except ProviderRefused:
+                    sound = True
                     raise
-                except BaseException:  # whatever else is on this connection, it is not trusted with another answer
-                    await response.extensions["network_stream"].aclose()
-                    raise
+            sound = True
+            return answer
         except AddressNotAllowed as error:
             raise _Failure(f"not asked: {error}; see OMS_OUTBOUND_ALLOW_PRIVATE") from None
         except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
@@ -289,7 +297,10 @@ class Provider:
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise _Failure(f"the connection broke before the answer was whole ({_kind(error)})", again=True) from None
         finally:
-            self._free.append(line)
+            if sound:
+                self._free.append(line)
+            else:  # given up at some moment, or whatever else is on it: it is not trusted with another answer
+                await self._outbound.drop(line)
 
     async def _read(self, response: httpcore.Response, key: str) -> dict[str, Any]:
         headers = {name.lower(): value for name, value in response.headers}
