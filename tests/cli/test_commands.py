@@ -168,6 +168,7 @@ ASKS_A_SERVICE = [
     ["returns", "close", "R"],
 ]
 READS_A_LOG = [
+    ["as-of", "2026-03-02", "order-1"],
     ["log", "show", "order-1"],
     ["log", "tail"],
     ["log", "follow", "capture"],

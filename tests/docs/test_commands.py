@@ -28,6 +28,7 @@ from tests.e2e.running import BROUGHT_BACK, DELIVERED, Installation, warehouse_a
 HERE = "tests.docs.test_commands"
 APACHE = "tests.e2e.test_kafka_commands"
 RUN_BY = {
+    "how-to/ask-what-was-true.md": [HERE],
     "how-to/back-up-and-restore.md": ["tests.operations.test_backup"] * 2,
     "how-to/forget-a-customer.md": [HERE],
     "how-to/integrate-from-another-language.md": [HERE] * 2,
@@ -167,6 +168,17 @@ def test_what_never_arrived_is_made_up_for(run: Shell, environment: dict[str, st
     assert re.search("1 TEAPOT +5.00 USD +26.44 USD", shown), (
         "a teapot again, and the shipping of an order none of which came"
     )
+
+
+def test_what_was_true_is_told_as_it_was_and_as_it_was_known(run: Shell) -> None:
+    succeed(run, "oms stock receive edison TEAPOT 5")
+    was, known = lines(shell("how-to/ask-what-was-true.md")[0])
+    for command in (was, known):
+        told = succeed(run, command, patience_s=5)
+        assert re.search(r"its hash +[0-9a-f]{64}", told)
+        assert '"on_hand"' in told
+    status, told = run.run("oms as-of 2020-01-01 stock-TEAPOT")
+    assert (status, "nothing of it had happened by" in told) == (1, True), told
 
 
 def test_yesterday_is_looked_back_at(run: Shell) -> None:

@@ -1,0 +1,93 @@
+"""What was true at a moment, and what was known of it: both from the events, and only if these are as recorded."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from ordermill.cli.as_of import NotAsRecorded, moment_of
+from ordermill.contracts.tracking import Milestone
+from ordermill.eventlog.records import Row
+from services.tracking.domain import RecordScan, parcel_decision
+
+from .life import MONDAY, Life, live
+
+
+@pytest.fixture(scope="module")
+async def life() -> Life:
+    made = Life()
+    await live(made)
+    return made
+
+
+async def stream_of(life: Life, service: str, category: str) -> tuple[str, list[Row]]:
+    """The longest of them."""
+    store = life.services[service].engine.store
+    names = {each.row.stream for each in await store.read(0, 10_000) if each.row.stream.startswith(f"{category}-")}
+    streams = {name: await store.read_stream(name) for name in names}
+    return max(streams.items(), key=lambda each: len(each[1]))
+
+
+@pytest.mark.parametrize(
+    ("service", "category"),
+    [
+        ("capture", "order"),
+        ("inventory", "stock"),
+        ("routing", "plan"),
+        ("tracking", "shipment"),
+        ("returns", "parcel"),
+    ],
+)
+async def test_now_it_is_as_the_view_has_it_and_before_it_was_as_after_fewer_events(
+    life: Life, service: str, category: str
+) -> None:
+    running = life.services[service]
+    name, rows = await stream_of(life, service, category)
+    rules = running.service.rules()
+    now = moment_of(rules, name, rows, life.now)
+    assert (now.events, now.of, now.last) == (len(rows), len(rows), rows[-1])
+    views = [view for view in rules.views if view.category == category]
+    if views:
+        assert now.state == await running.engine.store.document(views[0].name, name.partition("-")[2])
+    first = moment_of(rules, name, rows, rows[0].happened_at)
+    assert 1 <= first.events <= len(rows)
+    assert moment_of(rules, name, rows, MONDAY - timedelta(days=1)).last is None
+
+
+async def test_what_happened_before_and_was_told_later_was_so_and_was_not_known() -> None:
+    life = Life()
+    await life.start()
+    seen = life.now - timedelta(hours=5)
+    scan = RecordScan("cedar-1", "s-1", Milestone.IN_TRANSIT, "x", seen)
+    await life.do("tracking", parcel_decision(scan))
+    store = life.services["tracking"].engine.store
+    rows = await store.read_stream("shipment-cedar-1")
+    told_late = [row._replace(happened_at=seen) for row in rows]
+    rules = life.services["tracking"].service.rules()
+
+    def state(at: datetime, known: bool) -> int:
+        return moment_of(rules, "shipment-cedar-1", rehashed(told_late), at, known).events
+
+    assert state(seen + timedelta(hours=1), known=False) == 1
+    assert state(seen + timedelta(hours=1), known=True) == 0
+    assert state(life.now, known=True) == 1
+
+
+def rehashed(rows: list[Row]) -> list[Row]:
+    from ordermill.eventlog.records import GENESIS, chained
+
+    made, previous = [], GENESIS
+    for row in rows:
+        made.append(row._replace(hash=chained(previous, row)))
+        previous = made[-1].hash
+    return made
+
+
+async def test_a_stream_that_is_not_as_recorded_shows_nothing(life: Life) -> None:
+    name, rows = await stream_of(life, "capture", "order")
+    spoiled = [rows[0]._replace(actor="user:somebody-else"), *rows[1:]]
+    rules = life.services["capture"].service.rules()
+    for at in (life.now, rows[0].happened_at):
+        with pytest.raises(NotAsRecorded, match="version 1 is not as it was recorded"):
+            moment_of(rules, name, spoiled, at)
