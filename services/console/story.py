@@ -320,5 +320,7 @@ def _answer(
             back.state, back.send_by = "You need not send it back.", None
         case ReturnExpired():
             back.state, back.send_by = "Nothing came back in time, so this return has ended.", None
+        case ReturnClosed() if back.undelivered:
+            back.state = "It did not reach you, and we have looked into it."
         case ReturnClosed():
             back.state, back.send_by = "Done.", None

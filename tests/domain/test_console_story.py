@@ -16,6 +16,7 @@ from ordermill.contracts.returns import (
     PurchaseUndelivered,
     RefundPaid,
     ReturnAuthorized,
+    ReturnClosed,
     ReturnDeclined,
     ReturnExpired,
     ReturnReason,
@@ -199,6 +200,8 @@ def test_a_customer_has_nothing_to_do_about_what_never_arrived_and_is_offered_no
     (back,) = story(lost, asked, claimed, accepted).returns
     assert (back.rma, back.send_by) == ("", None)
     assert back.state == "It did not reach you, so we are making up for it. You need not do anything."
+    (over,) = story(lost, asked, claimed, accepted, ReturnClosed(**IDS)).returns
+    assert over.state == "It did not reach you, and we have looked into it."
     found = story(lost, asked, claimed, accepted, ARRIVED)
     assert {item.line_id: item.may_return for item in found.may_return} == {"1": 2}, "of three bought, one is credited"
     assert ReturnReason.NOT_DELIVERED not in REASONS
