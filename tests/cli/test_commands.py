@@ -154,6 +154,7 @@ ASKS_A_SERVICE = [
     ["orders", "release", "X", "--reason", "manual"],
     ["orders", "cancel", "X", "--line", "1=1"],
     ["orders", "forget", "X", "--yes"],
+    ["explain", "X"],
     ["stock", "list"],
     ["stock", "show", "TEA"],
     ["stock", "receive", "sparks", "TEA", "3"],

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import typer
 
-from ordermill.cli import dlq, log, orders, returns, stock
+from ordermill.cli import dlq, explain, log, orders, returns, stock
 from ordermill.cli.client import Client, NotThere, TurnedDown
 from ordermill.cli.place import SERVICES, Unreachable
 from ordermill.cli.quantities import by_line, exchanged, inspected
@@ -163,6 +163,16 @@ def test_canceling_says_how_many_units_are_called_off() -> None:
             {"cancellation_id": "c-1", "lines": [{"line_id": "1", "quantity": 2}], "reason": "changed my mind"},
         )
     ]
+
+
+def test_a_decision_is_explained_by_its_order_and_only_if_there_is_one() -> None:
+    seen = {f"GET capture/orders/{ORDER_ID}": ORDER, f"GET routing/plans/{ORDER_ID}/explanation": {"plan_id": "p"}}
+    assert explain.explanation(client(seen), [ORDER_ID]) == {"plan_id": "p"}
+    nothing = {f"GET capture/orders/{ORDER_ID}": ORDER}
+    with pytest.raises(NotThere, match=f"routing has decided nothing of order {ORDER_ID} yet"):
+        explain.explanation(client(nothing), [ORDER_ID])
+    with pytest.raises(NotThere, match="under o.7"):
+        explain.explanation(client(nothing), [ORDER_ID], "o.7")
 
 
 def test_nobody_is_forgotten_without_a_clear_yes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,6 +185,9 @@ def test_yesterday_is_looked_back_at(run: Shell) -> None:
     succeed(run, "oms stock receive edison TEAPOT 5")
     paid = "sed 's/1002/9030/; s/pending/paid/' docs/examples/order-unpaid.json > order.json"
     succeed(run, paid, "oms orders submit order.json", "oms orders show 9030 | grep 'cedar\\|swift'", patience_s=60)
+    told = succeed(run, "oms explain 9030")
+    assert re.search("made again +the same", told)
+    assert re.search(r"edison +\d+ +chosen", told), told
     copied, changed, ask = lines(shell("how-to/look-back-under-another-policy.md")[0])
     told = succeed(run, copied, changed, ask)
     assert "under this policy" in told

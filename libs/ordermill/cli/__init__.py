@@ -7,7 +7,23 @@ from __future__ import annotations
 
 import typer
 
-from . import adapt, as_of, deploy, dlq, doctor, log, migrate, orders, rebuild, returns, run, simulate, stock, what_if
+from . import (
+    adapt,
+    as_of,
+    deploy,
+    dlq,
+    doctor,
+    explain,
+    log,
+    migrate,
+    orders,
+    rebuild,
+    returns,
+    run,
+    simulate,
+    stock,
+    what_if,
+)
 from .terminal import Oms
 
 app = typer.Typer(
@@ -27,6 +43,7 @@ app.add_typer(log.app, name="log")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(rebuild.app)
 app.add_typer(as_of.app)
+app.add_typer(explain.app)
 app.add_typer(what_if.app)
 app.add_typer(doctor.app)
 app.add_typer(simulate.app)
