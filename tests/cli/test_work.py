@@ -171,8 +171,8 @@ def test_a_decision_is_explained_by_its_order_and_only_if_there_is_one() -> None
     nothing = {f"GET capture/orders/{ORDER_ID}": ORDER}
     with pytest.raises(NotThere, match=f"routing has decided nothing of order {ORDER_ID} yet"):
         explain.explanation(client(nothing), [ORDER_ID])
-    with pytest.raises(NotThere, match="under o.7"):
-        explain.explanation(client(nothing), [ORDER_ID], "o.7")
+    with pytest.raises(NotThere, match="under o-7"):
+        explain.explanation(client(nothing), [ORDER_ID], "o-7")
 
 
 def test_nobody_is_forgotten_without_a_clear_yes(monkeypatch: pytest.MonkeyPatch) -> None:
