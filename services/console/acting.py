@@ -185,51 +185,49 @@ async def reroute(this: Console, me: Session, order: Order, fulfillment_id: str,
 
 async def start_return(this: Console, me: Session, order: Order, units: Mapping[str, int], form: Fields) -> str:
     _check(order, units, {line.line_id: order.returnable(line) for line in order.lines})
-    lines = [
-        {"line_id": line.line_id, "sku": line.sku, "quantity": units[line.line_id]}
-        for line in order.lines
-        if units[line.line_id]
-    ]
-    body = {
-        "return_id": f"r-{form.form_id}",
-        "order_id": order.order_id,
-        "lines": lines,
-        "reason": form["reason"],
-        "by": "agent",
-        "note": _text(form["note"]),
-    }
-    made = await this.doors.post("returns", "/returns", body, me)
-    if made["status"] == "declined":
-        raise Declined("; ".join(made["declined_for"]))
+    made = await _ask_back(this, me, order, units, form, reason=form["reason"])
     return f"the customer may send {sum(units.values())} units back under {made.get('rma')}"
 
 
 async def make_up(this: Console, me: Session, order: Order, units: Mapping[str, int], form: Fields) -> str:
     """A return of what never arrived. Lost goods are waived at once, so that it settles without them."""
     _check(order, units, {line.line_id: order.astray_units(line) for line in order.lines})
+    asked: dict[str, Any] = {"reason": ReturnReason.NOT_DELIVERED.value}
     again = form["wanted"] == "again"
-    lines = [line for line in order.lines if units[line.line_id]]
-    body = {
-        "return_id": f"r-{form.form_id}",
-        "order_id": order.order_id,
-        "lines": [{"line_id": line.line_id, "sku": line.sku, "quantity": units[line.line_id]} for line in lines],
-        "reason": ReturnReason.NOT_DELIVERED.value,
-        "wanted": "exchange" if again else "refund",
-        "exchange_for": [_the_same(order, line, units[line.line_id]) for line in lines] if again else [],
-        "by": "agent",
-        "note": _text(form["note"]),
-    }
-    made = await this.doors.post("returns", "/returns", body, me)
-    if made["status"] == "declined":
-        raise Declined("; ".join(made["declined_for"]))
+    if again:
+        same = [_the_same(order, line, units[line.line_id]) for line in order.lines if units[line.line_id]]
+        asked |= {"wanted": "exchange", "exchange_for": same}
+    made = await _ask_back(this, me, order, units, form, **asked)
     what = "the same goods are sent again" if again else "the money goes back"
     if form["goods"] == "awaited":
         return f"{what} once the parcel was received and inspected, under {made['rma']}"
-    work = [{"do": "waive", "return_id": body["return_id"]}]
+    work = [{"do": "waive", "return_id": made["return_id"]}]
     (done,) = await this.doors.post("returns", "/returns/work", work, me)
     if done["code"]:
         raise WorkRefused(done["detail"])
     return f"{sum(units.values())} units count as lost: {what}"
+
+
+async def _ask_back(
+    this: Console, me: Session, order: Order, units: Mapping[str, int], form: Fields, **asked: Any
+) -> dict[str, Any]:
+    """The return that was asked for, named by the form, so once. Raises Declined."""
+    body = {
+        "return_id": f"r-{form.form_id}",
+        "order_id": order.order_id,
+        "lines": [
+            {"line_id": line.line_id, "sku": line.sku, "quantity": units[line.line_id]}
+            for line in order.lines
+            if units[line.line_id]
+        ],
+        "by": "agent",
+        "note": _text(form["note"]),
+        **asked,
+    }
+    made: dict[str, Any] = await this.doors.post("returns", "/returns", body, me)
+    if made["status"] == "declined":
+        raise Declined("; ".join(made["declined_for"]))
+    return made
 
 
 def _the_same(order: Order, line: OrderLine, units: int) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class Keyring:
     def _newest(self, customer_id: str) -> str:
         """The id of the key that is theirs now, as far as is known here."""
         key_id = customer_id
-        while self._cache.get(key_id, _UNKNOWN)[0] is None and key_id in self._cache:
+        while key_id in self._cache and self._cache[key_id][0] is None:
             key_id = _next_generation(key_id)
         return key_id
 

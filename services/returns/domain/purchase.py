@@ -5,7 +5,7 @@ A purchase is fed from two sides that may come in any order: capture says what w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, assert_never
@@ -309,13 +309,9 @@ def evolve_purchase(purchase: Purchase, event: PurchaseEvent) -> Purchase:
                 unpaid_minor=_minor(event.unpaid),
             )
         case PurchaseUnitsCanceled():
-            units = purchase.units
-            for line in event.lines:
-                count = units.get(line.line_id, NO_UNITS)
-                units = units.set(line.line_id, replace(count, canceled=count.canceled + line.quantity))
             return replace(
                 purchase,
-                units=units,
+                units=_each(purchase, event.lines, lambda has, more: replace(has, canceled=has.canceled + more)),
                 canceled=purchase.canceled + units_in(event.lines),
                 cancellations=purchase.cancellations.set(event.source, True),
                 unpaid_minor=_minor(event.unpaid),
@@ -325,27 +321,23 @@ def evolve_purchase(purchase: Purchase, event: PurchaseEvent) -> Purchase:
             return replace(purchase, refunds=refunds, unpaid_minor=event.unpaid.minor)
         case PurchaseDelivered():
             found = event.shipment_id in purchase.astray
-            units = purchase.units
-            for line in event.lines:
-                count = units.get(line.line_id, NO_UNITS)
-                count = _delivered(count, event.delivered_at, line.quantity)
-                units = units.set(line.line_id, _found(count, line.quantity) if found else count)
+
+            def arrived(has: Units, more: int) -> Units:
+                has = _delivered(has, event.delivered_at, more)
+                return _found(has, more) if found else has
+
             return replace(
                 purchase,
                 order_id=event.order_id,
-                units=units,
+                units=_each(purchase, event.lines, arrived),
                 shipments=purchase.shipments.set(event.shipment_id, True),
                 astray=purchase.astray.delete(event.shipment_id) if found else purchase.astray,
             )
         case PurchaseUndelivered():
-            units = purchase.units
-            for line in event.lines:
-                count = units.get(line.line_id, NO_UNITS)
-                units = units.set(line.line_id, replace(count, undelivered=count.undelivered + line.quantity))
             return replace(
                 purchase,
                 order_id=event.order_id,
-                units=units,
+                units=_each(purchase, event.lines, lambda has, more: replace(has, undelivered=has.undelivered + more)),
                 astray=purchase.astray.set(event.shipment_id, True),
             )
         case UnitsClaimed():
@@ -354,16 +346,15 @@ def evolve_purchase(purchase: Purchase, event: PurchaseEvent) -> Purchase:
         case UnitsGivenBack():
             return _claim(purchase, event, -1)
         case UnitsTakenBack():
-            units = purchase.units
-            for line in event.lines:
-                count = units.get(line.line_id, NO_UNITS)
-                astray = count.taken_undelivered + (line.quantity if event.undelivered else 0)
-                count = replace(count, taken=count.taken + line.quantity, taken_undelivered=astray)
-                units = units.set(line.line_id, count)
+
+            def taken(has: Units, more: int) -> Units:
+                astray = has.taken_undelivered + (more if event.undelivered else 0)
+                return replace(has, taken=has.taken + more, taken_undelivered=astray)
+
             back = units_in(event.lines)
             return replace(
                 purchase,
-                units=units,
+                units=_each(purchase, event.lines, taken),
                 taken=purchase.taken + back,
                 set_off_minor=purchase.set_off_minor + _minor(event.set_off),
                 taken_for_our_fault=purchase.taken_for_our_fault + (back if event.our_fault else 0),
@@ -393,13 +384,20 @@ def _found(count: Units, units: int) -> Units:
 
 
 def _claim(purchase: Purchase, event: UnitsClaimed | UnitsGivenBack, sign: int) -> Purchase:
+    def claimed(has: Units, more: int) -> Units:
+        change = sign * more
+        astray = max(0, has.claimed_undelivered + change) if event.undelivered else has.claimed_undelivered
+        return replace(has, claimed=has.claimed + change, claimed_undelivered=astray)
+
+    return replace(purchase, units=_each(purchase, event.lines, claimed))
+
+
+def _each(purchase: Purchase, lines: Iterable[LineQuantity], change: Callable[[Units, int], Units]) -> PMap[str, Units]:
+    """The purchase's units after `change` of each line by its quantity."""
     units = purchase.units
-    for line in event.lines:
-        count, change = units.get(line.line_id, NO_UNITS), sign * line.quantity
-        astray = max(0, count.claimed_undelivered + change) if event.undelivered else count.claimed_undelivered
-        count = replace(count, claimed=count.claimed + change, claimed_undelivered=astray)
-        units = units.set(line.line_id, count)
-    return replace(purchase, units=units)
+    for line in lines:
+        units = units.set(line.line_id, change(units.get(line.line_id, NO_UNITS), line.quantity))
+    return units
 
 
 def evolve_parcel(parcel: Parcel, event: ParcelEvent) -> Parcel:
