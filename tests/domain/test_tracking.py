@@ -677,6 +677,8 @@ def test_other_facts_are_no_step() -> None:
         allow_backorder=True,
     )
     assert steps_of(released, MONDAY, "m1") == []
+    stays_with_the_customer = GoodsWaived(return_id="r1", undelivered=False, **LINES)
+    assert steps_of(stays_with_the_customer, MONDAY, "m1") == []
 
 
 # Customers

@@ -6,6 +6,7 @@ import pytest
 
 from ordermill.contracts.fields import LineQuantity
 from ordermill.contracts.returns import (
+    Disposition,
     GoodsWaived,
     ParcelExpected,
     ParcelUndelivered,
@@ -187,6 +188,17 @@ def test_undelivered_units_whose_return_expired_may_be_made_up_for_again() -> No
     )
     log.do(make_up("r-2", teapots=3), WaiveGoods("r-2", MONDAY + 41 * DAY))
     assert len(refunds(log)) == 1
+
+
+def test_undelivered_units_whose_return_was_closed_or_came_back_without_them_may_be_made_up_for_again() -> None:
+    log = astray_order("came-back")
+    log.do(make_up(teapots=3), CloseReceipt("r-1", MONDAY + DAY))
+    log.do(
+        make_up("r-2", teapots=3), receive("r-2", teapots=3), inspect(graded(3, Disposition.MISSING), return_id="r-2")
+    )
+    assert refunds(log) == [], "the box came back empty"
+    log.do(make_up("r-3", teapots=3), WaiveGoods("r-3", MONDAY + 9 * DAY))
+    assert [refund.amount for refund in refunds(log)] == [usd(3100)]
 
 
 def test_goods_not_worth_their_way_back_stay_with_the_customer_and_are_credited() -> None:
