@@ -191,7 +191,7 @@ MUTANTS = (
     Mutant(
         "what was lost and has arrived is credited as lost", returns.waive_goods, "if current.undelivered:", "if False:"
     ),
-    Mutant("a parcel that turns up stays lost", purchase.evolve_purchase, "if found else count", "if False else count"),
+    Mutant("a parcel that turns up stays lost", purchase.evolve_purchase, "if found else has", "if False else has"),
     Mutant(
         "a letter that is handled after all is only ticked off",
         RunningService.redrive,
