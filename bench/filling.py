@@ -48,7 +48,7 @@ _LIVES = {
             convert_from(data, 'UTF8') AS text, convert_from(data, 'UTF8')::jsonb->>'order_id' AS order_id,
             concat(E'\\n', bench_micros(happened_at), E'\\n', bench_micros(recorded_at), E'\\n') AS instants,
             row_number() OVER (ORDER BY tx, position) AS place
-        FROM events""",
+        FROM events WHERE stream NOT LIKE 'checkpoint-%'""",
     "inbox": "SELECT message FROM inbox",
     "timers": """SELECT split_part(stream, '-', 1) || '-' AS category, bench_key(stream) AS key, name, due_at
         FROM timers""",

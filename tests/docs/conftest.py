@@ -37,6 +37,7 @@ def environment() -> Iterator[dict[str, str]]:
             "OMS_HOME": str(folder / "home"),
             "OMS_THROWAWAY": "yes",
             "COLUMNS": "300",
+            "OMS_CHECKPOINT_EVERY_S": "1",
         }
         with (folder / "up.log").open("wb") as log:
             up = subprocess.Popen([programs / "oms", "up"], env=found, cwd=folder, stdout=log, stderr=log)

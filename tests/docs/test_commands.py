@@ -34,6 +34,7 @@ RUN_BY = {
     "how-to/integrate-from-another-language.md": [HERE] * 2,
     "how-to/look-back-under-another-policy.md": [HERE],
     "how-to/make-up-for-what-never-arrived.md": [HERE] * 2,
+    "how-to/prove-what-was-recorded.md": [HERE] * 2,
     "how-to/read-and-redrive-dead-letters.md": [HERE] * 3,
     "how-to/rebuild-and-verify.md": [HERE],
     "how-to/respond-to-alerts.md": [HERE],
@@ -194,6 +195,27 @@ def test_yesterday_is_looked_back_at(run: Shell) -> None:
     assert re.search(r"decisions with a plan +[1-9]", told), told
     same = succeed(run, copied, ask)
     assert "0 decisions would be others" in same
+
+
+def test_an_order_is_proved_to_who_has_the_key_alone(run: Shell, tmp_path: Path) -> None:
+    paid = "sed 's/1002/9040/; s/pending/paid/' docs/examples/order-unpaid.json > order.json"
+    succeed(run, "oms stock receive edison TEAPOT 5", paid, "oms orders submit order.json")
+    succeed(run, "oms orders show 9040 | grep 'cedar\\|swift'", patience_s=60)
+    keep, compare = lines(shell("how-to/prove-what-was-recorded.md")[0])
+    succeed(run, keep, patience_s=20)
+    assert "all as it must be" in succeed(run, compare, patience_s=5)
+    run.run("sed 's/.number.:.1,/\"number\":777777,/' checkpoints.jsonl > more")
+    status, told = run.run("oms verify --held more")
+    assert status == 1
+    assert re.search(r"not-as-held capture checkpoint 777777: the log has \d+: events from 1 on", told), told
+    prove, check = (line.replace("ORDER", "9040") for line in lines(shell("how-to/prove-what-was-recorded.md")[1]))
+    succeed(run, f"({prove}) 2>&1 | grep -v 'no checkpoint yet'", patience_s=20)
+    succeed(run, prove)
+    key = json.loads(succeed(run, "oms checkpoints capture --json"))["key"]
+    check = check.replace("KEY", key)
+    assert "it holds" in succeed(run, check)
+    status, told = run.run("sed -i 's/cedar/swift/g; t; s/swift/cedar/g' proof.json; " + check)
+    assert (status, "is not what checkpoint" in told) == (1, True), told
 
 
 def test_a_customer_is_forgotten(run: Shell) -> None:

@@ -89,6 +89,30 @@ class TestEvents:
         assert await store.read_stream("shelf-a", 3) == []
         assert await store.read_stream("shelf-nobody") == []
 
+    async def test_hashes_come_by_number_in_pages(self, store: Store) -> None:
+        one, two = rows_of("shelf-a", received(1), adjusted(-1)), rows_of("bin-b", received(2))
+        await commit(store, *one)
+        await commit(store, *two)
+        rows = await everything(store)
+        assert await store.hashes(0, 2) == [(1, rows[0].hash), (2, rows[1].hash)]
+        assert await store.hashes(2, 10) == [(3, rows[2].hash)]
+        assert await store.hashes(3, 10) == []
+
+    async def test_an_event_has_no_number_and_no_place_among_the_hashes_before_it_is_numbered(
+        self, store: Store
+    ) -> None:
+        one = rows_of("shelf-a", received(1))
+        await commit(store, *one)
+        assert (await store.hashes(0, 10), await store.numbers(["shelf-a"])) == ([], {})
+        await everything(store)
+        assert await store.numbers(["shelf-a"]) == {("shelf-a", 1): 1}
+
+    async def test_numbers_are_told_of_the_streams_that_are_asked_for(self, store: Store) -> None:
+        one, two = rows_of("shelf-a", received(1), adjusted(-1)), rows_of("bin-b", received(2))
+        await commit(store, one[0], two[0], one[1])
+        await everything(store)
+        assert await store.numbers(["shelf-a", "shelf-nobody"]) == {("shelf-a", 1): 1, ("shelf-a", 2): 3}
+
     async def test_many_streams_are_read_at_once_each_beyond_its_version(self, store: Store) -> None:
         one, two = rows_of("shelf-a", received(1), received(2)), rows_of("shelf-b", received(3), received(4))
         await commit(store, *one, *two)

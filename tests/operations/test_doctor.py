@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,19 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from ordermill.contracts.carrier import ParcelScanned
 from ordermill.doctor import Finding, databases, examine, machine
+from ordermill.eventlog.checkpoints import Signer
+from ordermill.eventlog.engine import Engine
+from ordermill.eventlog.postgres import PostgresStore
+from ordermill.eventlog.store import Changes
+from ordermill.service.checkpointing import make_checkpoint
+from ordermill.service.deadletters import LETTER_VIEW
+from ordermill.service.declare import Service
+from ordermill.service.metrics import Metrics
+from ordermill.service.running import RunningService
+from ordermill.service.settings import PlatformSettings
 from ordermill.service.topics import policy_of
 from tests.conftest import LogDatabase
+from tests.integration.shelves import SHELF_VIEW, SHELVES, received, rows_of
 from tests.operations.place import Place, eventually
 
 Found = dict[str, dict[str, str]]
@@ -311,3 +323,39 @@ def test_a_disk_that_is_nearly_full(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         found = usage._replace(total=total, free=free)
         monkeypatch.setattr(shutil, "disk_usage", lambda path, found=found: found)
         assert {finding.verdict for finding in machine.disk(tmp_path)} == {verdict}
+
+
+async def test_a_log_that_is_not_closed_in_time(place: Place, make_log: Callable[..., Awaitable[LogDatabase]]) -> None:
+    log = await make_log([SHELF_VIEW, LETTER_VIEW])
+    store = await PostgresStore.open(log.dsn)
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+
+    async def told(**settings: str) -> Finding:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {**place.known, "OMS_CAPTURE_DATABASE_URL": log.dsn, **settings}.items():
+                patch.setenv(name, value)
+            found = [each async for each in databases.database("capture", (), PlatformSettings())]
+        (finding,) = [each for each in found if each.what == "capture checkpoints"]
+        return finding
+
+    try:
+        assert await told() == Finding("ok", "capture checkpoints", "none yet")
+        async with store.transaction() as transaction:
+            await transaction.commit(Changes(rows=rows_of("shelf-a", received(1), recorded_at=an_hour_ago)))
+        await store.sequence()
+        late = await told()
+        assert (late.verdict, "none yet; what is newer has waited for 3,60" in late.text) == ("warn", True)
+        assert (await told(OMS_CHECKPOINT_EVERY_S="3600")).verdict == "ok"
+        engine = Engine(store, Service("capture", (SHELVES,)).rules(), lambda: an_hour_ago)
+        running = RunningService(Service("capture", (SHELVES,)), engine, Metrics())
+        await make_checkpoint(running, Signer(bytes(32)))
+        await store.sequence()
+        assert await told() == Finding("ok", "capture checkpoints", "1, up to event 1")
+        place_without = {name: value for name, value in place.known.items() if name != "OMS_CHECKPOINT_KEY"}
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {**place_without, "OMS_CAPTURE_DATABASE_URL": log.dsn}.items():
+                patch.setenv(name, value)
+            *_, last = [each async for each in databases.database("capture", (), PlatformSettings())]
+        assert (last.verdict, "OMS_CHECKPOINT_KEY" in last.remedy) == ("warn", True)
+    finally:
+        await store.close()

@@ -11,6 +11,7 @@ from textwrap import dedent
 from types import FunctionType
 from typing import Any
 
+from ordermill.eventlog import checkpoints
 from ordermill.eventlog.engine import Engine, _Batch
 from ordermill.eventlog.memory import MemoryStore, _MemoryTransaction
 from ordermill.eventlog.records import SequencedRow
@@ -190,6 +191,12 @@ MUTANTS = (
     ),
     Mutant(
         "what was lost and has arrived is credited as lost", returns.waive_goods, "if current.undelivered:", "if False:"
+    ),
+    Mutant(
+        "an instance closes what another has closed",
+        checkpoints.decide,
+        "if command.first != state.last + 1:",
+        "if False:",
     ),
     Mutant("a parcel that turns up stays lost", purchase.evolve_purchase, "if found else has", "if False else has"),
     Mutant(

@@ -31,6 +31,9 @@ class Violation:
         return f"{self.check}: {self.service} {self.stream}{at}: {self.text}"
 
 
+_OF_NO_TRADE = frozenset({"letter", "checkpoint"})
+
+
 class Book(ABC):
     """What one pass over a service's log found out."""
 
@@ -44,7 +47,7 @@ class Book(ABC):
     @classmethod
     def concerns(cls, stream: str) -> bool:
         category = stream.partition("-")[0]
-        return category != "letter" and category not in cls.skips
+        return category not in _OF_NO_TRADE and category not in cls.skips
 
     def read(self, seq: int, stream: str, type_name: str, data: bytes) -> Any:
         """The event; None if it can't be read."""

@@ -17,6 +17,7 @@ from . import (
     log,
     migrate,
     orders,
+    prove,
     rebuild,
     returns,
     run,
@@ -43,6 +44,7 @@ app.add_typer(log.app, name="log")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(rebuild.app)
 app.add_typer(as_of.app)
+app.add_typer(prove.app)
 app.add_typer(explain.app)
 app.add_typer(what_if.app)
 app.add_typer(doctor.app)

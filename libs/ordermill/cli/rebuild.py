@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from ordermill.errors import Refused
+from ordermill.names import SERVICES
 
 from .place import adopt, chosen, declared, known_service, opened, opened_all, owner_url
 from .terminal import DONE, WRONG, JsonOption, print_json, print_table, progress, say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ordermill.contracts.service import CheckpointMade
     from ordermill.eventlog.rebuild import RebuildReport
 
 app = typer.Typer()
+
+
+class NotHeld(Refused):
+    """A file of checkpoints kept elsewhere holds something else."""
+
+    code = "cli.not-held"
+
+    def __init__(self, path: Path, line: int, reason: str) -> None:
+        super().__init__(f"{path}, line {line}: no checkpoint: {reason}. Expected what `oms checkpoints --json` prints")
 
 
 @app.command()
@@ -84,9 +100,15 @@ def verify(
     why: Annotated[
         bool, typer.Option("--why", help="Of what is not conserved also the first event that shows it, and its causes.")
     ] = False,
+    held: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", exists=True, dir_okay=False, help="Checkpoints kept elsewhere, as `oms checkpoints --json`."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check hashes, versions and numbers of every log, and that views are what folding gives, byte for byte.
+    """Check hashes, numbers and checkpoints of every log, and that views are what folding gives, byte for byte.
 
     Over all logs together also that units, lines and money are conserved, that effects happened once, by the facts and
     by the simulated providers' own ledger, and that each routing decision comes out the same when made again.
@@ -95,8 +117,9 @@ def verify(
     if settled and service is not None:
         raise typer.BadParameter("--settled looks at all logs together: leave the service out")
     services = chosen(service)
+    kept = read_held(held) if held is not None else ()
     adopt()
-    found = asyncio.run(_verify(services, settled, why))
+    found = asyncio.run(_verify(services, settled, why, kept))
     if as_json:
         told = [{"violation": str(each), **as_dict(origin)} for each, origin in found.origins.items()]
         violations = [as_dict(each) for each in found.violations]
@@ -117,10 +140,30 @@ def as_dict(violation: Any) -> dict[str, Any]:
     return asdict(violation)
 
 
-async def _verify(services: tuple[str, ...], settled: bool, why: bool) -> Verified:
+def read_held(path: Path) -> list[CheckpointMade]:
+    """One a line, as `oms checkpoints --json` writes them. Raises NotHeld."""
+    from pydantic import ValidationError
+
+    from ordermill.contracts.base import explain
+    from ordermill.contracts.service import CheckpointMade
+
+    found = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            found.append(CheckpointMade.model_validate_json(line))
+        except ValidationError as error:
+            raise NotHeld(path, number, explain(error)) from None
+        if found[-1].service not in SERVICES:
+            raise NotHeld(path, number, f"there is no service {found[-1].service!r}")
+    return found
+
+
+async def _verify(services: tuple[str, ...], settled: bool, why: bool, held: Sequence[CheckpointMade] = ()) -> Verified:
     from ordermill.audit import audit, ledger_reader
     from ordermill.audit.origin import origins
-    from ordermill.eventlog.verify import verify_store
+    from ordermill.eventlog.checkpoints import not_as_held
+    from ordermill.eventlog.proofs import checkpoints_of
+    from ordermill.eventlog.verify import Violation, verify_store
 
     found = Verified()
     async with opened_all(services) as stores:
@@ -130,8 +173,14 @@ async def _verify(services: tuple[str, ...], settled: bool, why: bool) -> Verifi
             # Each event is looked at twice: in its stream and in the sequence.
             with progress(f"{name} log", events * 2) as tell:
                 found.violations += await verify_store(store, declared(name)[0].rules(), tell)
+            own = await checkpoints_of(store, name)
+            found.checked[f"{name} checkpoints"] = len(own)
+            found.violations += [
+                Violation("not-as-held", f"{name} checkpoint {each.number}", text)
+                for each, text in not_as_held((each for each in held if each.service == name), own)
+            ]
         if len(stores) > 1:
-            total = sum(found.checked.values())
+            total = sum(count for what, count in found.checked.items() if what.endswith(" events"))
             with progress("all together", total * 2) as tell:
                 report = await audit(stores, settled, tell, ledger_reader())
             found.checked |= report.checked

@@ -1,13 +1,22 @@
-"""Facts that every service can tell: what it could not handle, and what became of that."""
+"""Facts that every service can tell: what it could not handle, what became of that, and how far its log is closed."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field, StringConstraints
 
 from .base import Fact
-from .fields import Id, Part, Text
+from .fields import Id, Instant, Part, Text
 
 DLQ_TOPIC = "oms.{service}.dlq"
+CHECKPOINTS_TOPIC = "oms.log.checkpoints"
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""In hexadecimal."""
+Base64 = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]{2,200}={0,2}$")]
+Number = Annotated[int, Field(ge=1, le=2**63 - 1, strict=True)]
+"""Counts from 1."""
 
 
 class Header(Part):
@@ -55,3 +64,27 @@ class LetterDropped(Fact):
     topic: ClassVar[str] = DLQ_TOPIC
     letter_id: Id
     note: Text = ""
+
+
+class CheckpointMade(Fact):
+    """All events of a log up to `last` are closed, those from `first` on under one root: whoever keeps this elsewhere
+    can tell if one of them is changed, moved or taken away.
+
+    Signed are these lines, each with a line feed: "ordermill checkpoint", service, number, first, last, root,
+    previous, and made_at in microseconds since 1970. `previous` is the SHA-256 of the text before, zeros at first.
+    """
+
+    type: ClassVar[str] = "oms.service.checkpoint-made.v1"
+    topic: ClassVar[str] = CHECKPOINTS_TOPIC
+
+    service: Id
+    number: Number
+    first: Number
+    last: Number
+    root: Sha256
+    previous: Sha256
+    """The digest of the checkpoint before; zeros before the first."""
+    made_at: Instant
+    key: Base64
+    """The public key, Ed25519."""
+    signature: Base64

@@ -19,6 +19,7 @@ def demo_settings(folder: Path, speed: float) -> dict[str, str]:
     return {
         "OMS_ROUTING_POLICY_FILE": str(path),
         "OMS_TRACKING_LOST_AFTER": "P6D",
+        "OMS_CHECKPOINT_EVERY_S": "10",
         "OMS_SIMULATOR_BEHAVIOR": DEMO.model_dump_json(),
         "OMS_OUTBOUND_READ_S": "1",
         "OMS_OUTBOUND_TOTAL_S": "2",

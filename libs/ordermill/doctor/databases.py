@@ -25,6 +25,8 @@ CLOCK_WARN_S = 1.0
 OVERDUE_WARN_S = 60.0
 """A timer rings within a second of its time; one whose process died, half a minute after."""
 WAITING_WARN_S = 900.0
+MISSED = 3
+"""So many times the interval of checkpoints may pass before an event should be in one."""
 
 
 class _Away(Exception):
@@ -95,6 +97,8 @@ async def database(service: str, tables: Sequence[str], platform: PlatformSettin
             yield await _clock(service, connection)
             async for finding in _waiting(service, connection, now):
                 yield finding
+            if platform is not None:
+                yield await _checkpoints(service, connection, now, platform)
     except _Away as away:
         yield away.finding
 
@@ -214,3 +218,28 @@ async def _waiting(service: str, connection: Any, now: datetime) -> AsyncIterato
     if row["letters"]:
         remedy = f"`oms dlq list {service}`, then redrive or drop"
         yield Finding("warn", f"{service} dead letters", f"{row['letters']} waiting", remedy)
+
+
+async def _checkpoints(service: str, connection: Any, now: datetime, platform: PlatformSettings) -> Finding:
+    from ordermill.contracts.service import CheckpointMade
+    from ordermill.eventlog.checkpoints import CHECKPOINTS
+
+    what = f"{service} checkpoints"
+    if platform.checkpoint_key is None:
+        remedy = "set OMS_CHECKPOINT_KEY, as `openssl rand -base64 32` makes one"
+        return Finding("warn", what, "none are made: nobody could tell if this log were written anew", remedy)
+    stream = CHECKPOINTS.stream(service)
+    made = await connection.fetchval("SELECT data FROM events WHERE stream = $1 ORDER BY version DESC LIMIT 1", stream)
+    last = CheckpointMade.from_json(made) if made is not None else None
+    oldest = await connection.fetchval(
+        """SELECT e.recorded_at FROM sequenced s JOIN events e USING (tx, position)
+           WHERE s.seq > $1 AND e.stream <> $2 ORDER BY s.seq LIMIT 1""",
+        last.last if last else 0,
+        stream,
+    )
+    closed = f"{last.number}, up to event {last.last}" if last else "none yet"
+    waits_s = (now - oldest).total_seconds() / platform.clock_speed if oldest else 0
+    if waits_s > MISSED * platform.checkpoint_every_s:
+        text = f"{closed}; what is newer has waited for {waits_s:,.0f} s"
+        return Finding("warn", what, text, f"see the log of {service} for checkpoints that fail")
+    return Finding("ok", what, closed)

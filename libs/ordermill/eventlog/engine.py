@@ -195,7 +195,11 @@ class Engine:
 
     async def state(self, stream: str) -> Aggregate:
         """A stream as it is now."""
-        return self.aggregates.fold(stream, await self.store.read_stream(stream))
+        snapshots = await self.store.snapshots([stream], self.aggregates.code)
+        known = self.aggregates.from_snapshot(snapshots[0]) if snapshots else self.aggregates.initial(stream)
+        for row in await self.store.read_stream(stream, known.version):
+            known = self.aggregates.apply(known, row)
+        return known
 
     async def _run_once(self, tasks: Sequence[Task], locked: bool) -> list[Outcome]:
         streams = {stream for task in tasks for decision in task.decisions for stream in decision.streams}

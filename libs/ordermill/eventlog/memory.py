@@ -88,6 +88,14 @@ class MemoryStore:
                     break
         return found
 
+    async def hashes(self, after: int, limit: int) -> list[tuple[int, bytes]]:
+        last = min(after + limit, self._sequenced)
+        return [(seq, self._committed[seq - 1].hash) for seq in range(after + 1, last + 1)]
+
+    async def numbers(self, streams: Collection[str]) -> dict[tuple[str, int], int]:
+        numbered = enumerate(self._committed[: self._sequenced], 1)
+        return {(row.stream, row.version): seq for seq, row in numbered if row.stream in streams}
+
     async def sequence(self, limit: int = 5_000) -> int:
         fresh = min(limit, len(self._committed) - self._sequenced)
         self._sequenced += fresh

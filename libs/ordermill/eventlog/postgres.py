@@ -75,6 +75,11 @@ SELECT coalesce((
     SELECT (SELECT count(*) FROM events WHERE (tx, position) <= (last.tx, last.position)) - last.seq
     FROM (SELECT seq, tx, position FROM sequenced ORDER BY seq DESC LIMIT 1) AS last), 0)
 """
+_HASHES = """
+SELECT s.seq, e.hash FROM sequenced s
+CROSS JOIN LATERAL (SELECT hash FROM events WHERE tx = s.tx AND position = s.position LIMIT 1) AS e
+WHERE s.seq > $1 ORDER BY s.seq LIMIT $2
+"""
 _READ = f"SELECT seq, {COLUMNS} FROM read_events($1, $2, $3, $4)"
 _NEXT_PAGE = f"SELECT seq, {COLUMNS}, topic, key, revision FROM next_page($1, $2, $3, $4, $5)"
 
@@ -209,6 +214,23 @@ class PostgresStore:
             else:
                 page.states.append(Publication(row["topic"], row["key"], row["type"], row["data"], row["revision"]))
         return page
+
+    async def hashes(self, after: int, limit: int) -> list[tuple[int, bytes]]:
+        async with self._connection(fast=True) as connection:
+            return [(row[0], row[1]) for row in await connection.fetch(_HASHES, after, limit)]
+
+    async def numbers(self, streams: Collection[str]) -> dict[tuple[str, int], int]:
+        async with self._connection() as connection:
+            events = await connection.fetch(
+                "SELECT tx, position, stream, version FROM events WHERE stream = ANY($1::text[])", list(streams)
+            )
+            # Numbers have no index by transaction: one pass over them, whatever is looked for.
+            seqs = await connection.fetch(
+                "SELECT tx, position, seq FROM sequenced WHERE tx = ANY($1::bigint[])", [row["tx"] for row in events]
+            )
+        by_place = {(row["tx"], row["position"]): row["seq"] for row in seqs}
+        places = {(row["stream"], row["version"]): (row["tx"], row["position"]) for row in events}
+        return {event: by_place[place] for event, place in places.items() if place in by_place}
 
     async def sequence(self, limit: int = 5_000) -> int:
         async with self._connection(fast=True) as connection:

@@ -188,6 +188,14 @@ class Store(Protocol):
         """Up to `limit` events beyond sequence number `after`, in order; of one shard (index, count) if told."""
         ...
 
+    async def hashes(self, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """The numbers beyond `after`, in order, and the hashes of their events."""
+        ...
+
+    async def numbers(self, streams: Collection[str]) -> dict[tuple[str, int], int]:
+        """The sequence numbers of all events of these streams, by stream and version. Not fast."""
+        ...
+
     async def sequence(self, limit: int = 5_000) -> int:
         """Number committed events that have no number yet; how many there were. Callers take turns."""
         ...

@@ -10,10 +10,13 @@ from typing import Any
 import orjson
 
 from ordermill.contracts.base import decode
+from ordermill.contracts.service import CheckpointMade
 from ordermill.errors import OrdermillError
 
 from .aggregates import Aggregate, Aggregates
+from .checkpoints import CHECKPOINTS, Closed, faults_after
 from .engine import Rules
+from .merkle import leaf, root
 from .rebuild import Progress
 from .records import GENESIS, Row, chained
 from .store import Publication, Snapshot, Store
@@ -41,9 +44,9 @@ async def verify_store(
 ) -> list[Violation]:
     """Check the whole of a log while it may be at work; the first `limit` violations, [] if all is as it must be.
 
-    Every hash and version of every stream; the sequence, dense and in the order of each stream; and that snapshots,
-    views and publications are, byte for byte in canonical JSON, what folding gives. Memory is bounded by the largest
-    stream and by passes of half a million streams each.
+    Every hash and version of every stream; the sequence, dense and in the order of each stream; the checkpoints, by the
+    events that they close; and that snapshots, views and publications are, byte for byte in canonical JSON, what
+    folding gives. Memory is bounded by the largest stream and by passes of half a million streams each.
     """
     return await _Verification(store, rules, progress, limit).run()
 
@@ -60,11 +63,13 @@ class _Verification:
         self._limit = limit
         self._aggregates = Aggregates(rules.deciders)
         self._found: list[Violation] = []
+        self._closings: list[Row] = []
 
     async def run(self) -> list[Violation]:
         try:
             events, streams = await self._streams()
             await self._sequence(events, streams)
+            await self._checkpoints()
         except _Enough:
             pass
         return self._found
@@ -106,6 +111,8 @@ class _Verification:
                 aggregate = self._fold(stream, rows, snapshot)
                 if aggregate is not None:
                     folded[stream] = aggregate
+                    if stream.startswith(CHECKPOINTS.stream("")):
+                        self._closings = list(rows)
         await self._publications(folded)
         for stream, aggregate in folded.items():
             category, _, key = stream.partition("-")
@@ -230,6 +237,23 @@ class _Verification:
             self._report("missing-number", f"{head - numbered} of {head}", "no event has these numbers")
         if passed := await self._store.passed_over():
             self._report("never-numbered", f"{passed} events", "they are in streams, readers have passed them")
+
+    async def _checkpoints(self) -> None:
+        """That each closes what it says, in the order in which they were made."""
+        known = Closed()
+        for row in self._closings:
+            made = decode(row.type, row.data)
+            if not isinstance(made, CheckpointMade):
+                self._report("wrong-checkpoint", row.stream, f"version {row.version} is none")
+                return
+            if faults := list(faults_after(known, made)):
+                self._report("wrong-checkpoint", row.stream, f"{made.number} {'; '.join(faults)}")
+                return
+            known = CHECKPOINTS.evolve(known, made)
+            leaves = [leaf(*each) for each in await self._store.hashes(made.first - 1, made.last - made.first + 1)]
+            if not leaves or root(leaves).hex() != made.root:
+                what = f"the events {made.first} to {made.last} are not those that checkpoint {made.number} closed"
+                self._report("wrong-checkpoint", row.stream, what)
 
 
 class _Pager:

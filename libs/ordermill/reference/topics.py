@@ -61,7 +61,8 @@ def reference() -> str:
 
 
 def _owner(type_name: str) -> str:
-    return type_name.split(".")[1]
+    owner = type_name.split(".")[1]
+    return "every service" if owner == "service" else owner
 
 
 def _readers() -> dict[str, set[str]]:

@@ -21,6 +21,7 @@ ABOUT = {
     "oms.effects.results": "What became of effects, over all services.",
     "oms.inventory.availability": "The latest availability of each SKU.",
     "oms.inventory.stock": "Facts of inventory about one SKU.",
+    "oms.log.checkpoints": "What closes each log's events from time to time, signed: to be kept elsewhere.",
     "oms.orders.status": "The latest status of each order, as its customer is told it.",
 }
 KEYS = {

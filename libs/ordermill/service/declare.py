@@ -22,6 +22,7 @@ from fastapi import APIRouter
 
 from ordermill.contracts.base import Fact, Message
 from ordermill.decider import Decider, Decision
+from ordermill.eventlog.checkpoints import CHECKPOINTS
 from ordermill.eventlog.engine import Rules
 from ordermill.eventlog.store import Timer
 from ordermill.eventlog.views import PublishedState, View
@@ -134,7 +135,7 @@ class Service:
 
     def rules(self) -> Rules:
         return Rules(
-            deciders=(*self.deciders, LETTERS),
+            deciders=(*self.deciders, LETTERS, CHECKPOINTS),
             views=(*self.views, LETTER_VIEW),
             published=self.published,
             timers=self.set_timers,

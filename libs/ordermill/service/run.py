@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -17,6 +18,7 @@ import uvloop
 from ordermill.clock import Clock, scaled_clock, system_clock
 from ordermill.contracts.base import decode
 from ordermill.errors import OrdermillError, Transient
+from ordermill.eventlog.checkpoints import Signer
 from ordermill.eventlog.engine import Engine
 from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.relay import Relay
@@ -24,6 +26,7 @@ from ordermill.names import SERVICES
 from ordermill.tracing import endpoint_of, start_tracing, stop_tracing
 from ordermill.waiting import is_set
 
+from .checkpointing import keep_checkpoints
 from .consuming import Subscriptions
 from .declare import Follows, Service
 from .following import follow
@@ -136,6 +139,9 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         parts.start(keep_measuring(running, subscriptions))
         if service.effects:
             parts.start(running.effects_loop())
+        if platform.checkpoint_key is not None:
+            signer = Signer(b64decode(platform.checkpoint_key.get_secret_value()))
+            parts.start(keep_checkpoints(running, signer, platform.checkpoint_every_s))
         for work in service.background:
             parts.start(work(running))
         await stop.wait()

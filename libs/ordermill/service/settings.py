@@ -55,6 +55,12 @@ class PlatformSettings(BaseSettings):
     keyring_url: PostgresUrl = Field(description="PostgreSQL URL of the keyring's database.")
     master_key: Key = Field(description="Wraps the customers' keys: 32 bytes, base64.")
     link_secret: Key = Field(description="Makes customers' links unguessable: 32 bytes, base64.")
+    checkpoint_key: Key | None = Field(
+        None, description="Signs checkpoints of the logs (Ed25519): 32 bytes, base64. Not set: none are made."
+    )
+    checkpoint_every_s: float = Field(
+        300, ge=0.1, le=86_400, description="Seconds from one checkpoint of what is new in a log to the next."
+    )
     instance: str = Field("", description="Names this instance among its like; the host's name if not set.")
     partitions: int = Field(4, ge=1, le=512, description="Partitions of topics that this installation makes.")
     replication: int = Field(1, ge=1, le=9, description="Copies of each partition.")

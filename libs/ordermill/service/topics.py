@@ -85,8 +85,8 @@ def all_topics(services: Iterable[str]) -> list[str]:
 
 def topics_told_by(service: str) -> list[str]:
     """Those on which this service tells its facts and states."""
-    named = [cls for name, cls in BY_TYPE.items() if name.startswith(f"oms.{service}.")]
-    return sorted({topic for cls in named for topic in (cls.topic, *cls.also_on)} | {f"oms.{service}.dlq"})
+    named = [cls for name, cls in BY_TYPE.items() if name.startswith((f"oms.{service}.", "oms.service."))]
+    return sorted({topic.format(service=service) for cls in named for topic in (cls.topic, *cls.also_on)})
 
 
 def _ms(duration: timedelta) -> str:

@@ -103,6 +103,12 @@ class FaultyStore:
     async def read(self, after: int, limit: int, shard: tuple[int, int] = (0, 1)) -> list[SequencedRow]:
         return await self.read_from("read the log", lambda: self.log.read(after, limit, shard))
 
+    async def hashes(self, after: int, limit: int) -> list[tuple[int, bytes]]:
+        return await self.read_from("read hashes", lambda: self.log.hashes(after, limit))
+
+    async def numbers(self, streams: Collection[str]) -> dict[tuple[str, int], int]:
+        return await self.read_from("read numbers", lambda: self.log.numbers(streams))
+
     async def sequence(self, limit: int = 5_000) -> int:
         return await self.write_to("number events", lambda: self.log.sequence(limit))
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from ordermill.contracts.base import UnknownVersion, decode
 from ordermill.decider import Decision
 from ordermill.errors import OrdermillError
+from ordermill.eventlog.checkpoints import Signer
 from ordermill.eventlog.engine import Engine, Rules
 from ordermill.eventlog.memory import MemoryStore
 from ordermill.eventlog.records import SequencedRow
@@ -24,6 +25,7 @@ from ordermill.eventlog.store import Publication
 from ordermill.keyring import Keyring, MemoryKeyStore
 from ordermill.names import SERVICES
 from ordermill.network import Network, default_network_text, read_network
+from ordermill.service.checkpointing import keep_checkpoints
 from ordermill.service.declare import Service
 from ordermill.service.messages import envelope_of
 from ordermill.service.metrics import Metrics
@@ -53,12 +55,13 @@ T = TypeVar("T")
 
 POLL_S = 1.0
 """How often loops look that nobody wakes. Slower than in production: looking is what a simulation spends time on."""
+CHECKPOINT_EVERY_S = 30.0
 SESSION_S = 4.0
 """How long a group waits for a silent member."""
 BACKORDER_CAP = 5
 """So few that some orders are refused for it."""
 
-
+_SIGNER = Signer(bytes(32))
 _THRIFTY = re.sub(r"(?m)^(shipment|standard) = .*$", r"\1 = 2000", default_policy_text())
 """Days and shipments are dear to it."""
 _STRICT = read_policy(BUILT_IN).model_copy(
@@ -220,6 +223,7 @@ class Place:
             process.spawn(running.timers_loop(POLL_S))
         if service.effects:
             process.spawn(running.effects_loop(POLL_S))
+        process.spawn(keep_checkpoints(running, _SIGNER, CHECKPOINT_EVERY_S))
 
     async def _follow(self, instance: Instance) -> None:
         absorb = {followed.message: followed.absorb for followed in instance.service.follows}

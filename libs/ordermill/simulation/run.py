@@ -102,6 +102,8 @@ async def _run(
         settled = told and nemesis.over and doors.idle and people.idle and place.quiet()
     if settled:
         await asyncio.sleep(5)  # whatever still comes by itself
+        while not (settled := place.quiet()) and loop.time() < FAULTS_FOR_S + PATIENCE_S:
+            await asyncio.sleep(LOOK_S)
     for task in (acting, following, raging):
         if not task.cancel():
             task.result()

@@ -1,0 +1,186 @@
+"""What was recorded of an order can be proved to who has nothing but a public key; what was not, can't."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from ordermill.cli import app
+from ordermill.cli.prove import proof_of_order
+from ordermill.eventlog.checkpoints import Signer
+from ordermill.eventlog.proofs import NoProof, Proof, check, read_proof
+from ordermill.service.checkpointing import make_checkpoint
+
+from .life import MONDAY, Life, live
+
+SIGNER = Signer(bytes(32))
+CHECKER = Path(__file__).parents[1] / "independent" / "check_proof.py"
+
+
+async def close_all(life: Life, signer: Signer = SIGNER) -> None:
+    for running in life.services.values():
+        await running.engine.store.sequence()
+        await make_checkpoint(running, signer)
+
+
+async def proof_in(life: Life) -> Proof:
+    """Of the order with the most events."""
+    stores = {name: running.engine.store for name, running in life.services.items()}
+    orders = [key for key, _ in await stores["capture"].documents("orders")]
+    proofs = [await proof_of_order(stores, order_id, MONDAY) for order_id in orders]
+    return max(proofs, key=lambda proof: len(proof.events))
+
+
+@pytest.fixture(scope="module")
+async def proof() -> Proof:
+    life = Life()
+    await live(life)
+    await close_all(life)
+    return await proof_in(life)
+
+
+async def independently(proof: Proof, key: str, folder: Path) -> tuple[int, str]:
+    file = folder / "proof.json"
+    file.write_text(proof.model_dump_json())
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(CHECKER), str(file), key, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, said.decode()
+
+
+async def test_a_whole_life_is_proved_in_all_six_services_and_others_agree(proof: Proof, tmp_path: Path) -> None:
+    assert {event.service for event in proof.events} == {
+        "capture", "inventory", "routing", "fulfillment", "tracking", "returns",
+    }  # fmt: skip
+    assert {event.stream.partition("-")[0] for event in proof.events} == {
+        "order", "reservation", "plan", "fulfillment", "status", "shipment", "purchase", "parcel", "return",
+    }  # fmt: skip
+    checked = check(proof, [SIGNER.key])
+    assert (checked.events, checked.open, checked.faults) == (len(proof.events), 0, [])
+    assert await independently(proof, SIGNER.key, tmp_path) == (0, f"{checked.events} events signed for, 0 faults\n")
+
+
+async def test_it_survives_being_written_and_read(proof: Proof) -> None:
+    assert read_proof(proof.model_dump_json()) == proof
+
+
+def changes(proof: Proof) -> st.SearchStrategy[Proof]:
+    """The same proof with one thing in it changed, moved or left out."""
+    fields = {
+        "seq": lambda event: event.seq + 1,
+        "version": lambda event: event.version + 1,
+        "type": lambda event: event.type + "2",
+        "data": lambda event: event.data.replace(":", ": ", 1),
+        "actor": lambda event: event.actor + "x",
+        "correlation_id": lambda event: event.correlation_id + "x",
+        "causation_id": lambda event: event.causation_id + "x",
+        "happened_at": lambda event: MONDAY,
+        "recorded_at": lambda event: MONDAY,
+        "previous": lambda event: "1" * 64,
+        "stream": lambda event: event.stream + "x",
+        "path": lambda event: event.path[:-1],
+    }
+
+    def changed(at: int, name: str) -> Proof:
+        event = proof.events[at]
+        other = event.model_copy(update={name: fields[name](event)})
+        return proof.model_copy(update={"events": (*proof.events[:at], other, *proof.events[at + 1 :])})
+
+    def left_out(at: int) -> Proof:
+        return proof.model_copy(update={"events": (*proof.events[:at], *proof.events[at + 1 :])})
+
+    not_last = [
+        at
+        for at, event in enumerate(proof.events)
+        if any(other.stream == event.stream and other.version > event.version for other in proof.events)
+    ]
+    places = st.integers(0, len(proof.events) - 1)
+    return st.one_of(
+        st.builds(changed, places, st.sampled_from(sorted(fields))), st.sampled_from(not_last).map(left_out)
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_nothing_in_it_can_be_changed_or_left_out_between(proof: Proof, data: st.DataObject) -> None:
+    other = data.draw(changes(proof))
+    assert other == proof or check(other, [SIGNER.key]).faults
+
+
+async def test_who_does_not_trust_the_key_is_shown_nothing(proof: Proof, tmp_path: Path) -> None:
+    other = Signer(bytes(range(32))).key
+    assert len(check(proof, [other]).faults) == len(proof.checkpoints)
+    assert (await independently(proof, other, tmp_path))[0] == 1
+    assert check(proof, []).faults
+
+
+async def test_what_the_owner_of_the_database_writes_anew_with_true_hashes_is_not_what_was_signed(proof: Proof) -> None:
+    """Whoever can write the database can chain other events; only who has the key can sign for them."""
+    at = next(number for number, event in enumerate(proof.events) if event.stream.startswith("order-"))
+    events = list(proof.events)
+    events[at] = events[at].model_copy(update={"actor": "nobody"})
+    for number in range(at + 1, len(events)):
+        if events[number].stream == events[at].stream:
+            previous = events[number - 1].hash().hex()
+            events[number] = events[number].model_copy(update={"previous": previous})
+    rewritten = [event for event in events if event.stream == events[at].stream]
+    faults = check(proof.model_copy(update={"events": tuple(events)}), [SIGNER.key]).faults
+    assert [fault.rpartition(": ")[2] for fault in faults] == ["is not what checkpoint 1 closed"] * len(rewritten)
+
+
+async def test_what_is_not_closed_yet_is_said_to_be_open() -> None:
+    life = Life()
+    await live(life)
+    before = await proof_in(life)
+    assert (before.checkpoints, check(before, [SIGNER.key]).open) == ((), len(before.events))
+    await close_all(life)
+    assert check(await proof_in(life), [SIGNER.key]).open == 0
+
+
+async def test_a_log_at_rest_gets_no_second_checkpoint() -> None:
+    life = Life()
+    await live(life)
+    for _ in range(3):
+        await close_all(life)
+    for name, running in life.services.items():
+        assert len(await running.engine.store.read_stream(f"checkpoint-{name}")) == 1
+
+
+class TestCommand:
+    def run(self, *arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["check-proof", *arguments])
+        return done.exit_code, done.output
+
+    async def test_it_says_what_holds_and_that_it_holds(self, proof: Proof, tmp_path: Path) -> None:
+        file = tmp_path / "proof.json"
+        file.write_text(proof.model_dump_json())
+        status, said = self.run(str(file), "--key", SIGNER.key)
+        assert status == 0
+        assert str(len(proof.events)) in said
+        assert "it holds" in said
+
+    async def test_it_says_what_does_not(self, proof: Proof, tmp_path: Path) -> None:
+        file = tmp_path / "proof.json"
+        forged = proof.events[0].model_copy(update={"actor": "nobody"})
+        file.write_text(proof.model_copy(update={"events": (forged, *proof.events[1:])}).model_dump_json())
+        status, said = self.run(str(file), "--key", SIGNER.key)
+        assert status == 1
+        assert f"{forged.stream} version 1: is not what checkpoint 1 closed" in said
+
+    @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": "another"}', "\0", '{"events": ' + "[" * 5_000])
+    async def test_a_file_that_is_no_proof_is_said_to_be_none(self, text: str, tmp_path: Path) -> None:
+        file = tmp_path / "proof.json"
+        file.write_text(text)
+        status, said = self.run(str(file), "--key", SIGNER.key)
+        assert status == 1
+        assert "this is no proof" in said
+        with pytest.raises(NoProof):
+            read_proof(text)
