@@ -32,6 +32,8 @@ INBOX = Path("/var/lib/ordermill/inbox")
 LEDGER = Path("/var/lib/ordermill/simulator/ledger.sqlite")
 OUTSIDE = ("OMS_FULFILLMENT_CARRIERS_", "OMS_PAYMENTS_", "OMS_OUTBOUND_", "OMS_CAPTURE_SHOPIFY_SECRET")
 """Settings that count more than what is made up here where they are set: whom the services call, who calls them."""
+SIGNS = "OMS_CHECKPOINT_KEY"
+"""A service's alone: who only shows what is in a log need not be able to sign for it."""
 ENVIRONMENT = "environment.json"
 
 AT_WORK = timedelta(minutes=1)
@@ -136,8 +138,11 @@ def _share(name: str, environment: dict[str, str]) -> dict[str, str]:
         return {variable: value for variable, value in environment.items() if variable.startswith(own)}
     others = tuple(f"OMS_{other.upper()}_" for other in NAMES if other != name)
     addresses = {f"{other}URL" for other in others}
+    kept_from_it = () if name in SERVICES else (SIGNS,)
     return {
         variable: value
         for variable, value in environment.items()
-        if not variable.endswith("_OWNER_URL") and (not variable.startswith(others) or variable in addresses)
+        if not variable.endswith("_OWNER_URL")
+        and (not variable.startswith(others) or variable in addresses)
+        and variable not in kept_from_it
     }

@@ -226,6 +226,7 @@ SENTENCES: dict[type[Message], Callable[[Any, Day], str]] = {
     service.DeadLettered: lambda f, day: f"A message could not be handled and is kept: {f.reason}",
     service.LetterRedriven: lambda f, day: "A kept message was handled after all",
     service.LetterDropped: lambda f, day: f"A kept message was dropped{_note(f.note)}",
+    service.CheckpointMade: lambda f, day: f"The log of {f.service} was closed up to event {f.last}",
     # What carriers and locations send
     carrier.ParcelScanned: lambda f, day: (
         f"Carrier {f.carrier} scanned {f.tracking_number} with code {f.code}{_at(f.place)}"

@@ -31,7 +31,7 @@ def told(folder: Path, name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_knows_its_own_database_and_what_all_share(tmp_path: Path, name: str) -> None:
     lay_out(tmp_path)
-    shared = {"OMS_API_TOKEN", "OMS_MASTER_KEY", "OMS_LINK_SECRET", "OMS_PAYMENTS_KEY"}
+    shared = {"OMS_API_TOKEN", "OMS_MASTER_KEY", "OMS_LINK_SECRET", "OMS_CHECKPOINT_KEY", "OMS_PAYMENTS_KEY"}
     own = {
         "capture": {"OMS_CAPTURE_SHOPIFY_SECRET"},
         "fulfillment": {"OMS_FULFILLMENT_CARRIERS_KEY"},
@@ -45,6 +45,12 @@ def test_only_the_console_knows_who_logs_in_and_the_simulator_knows_nothing_of_t
     knowing = {name for name in (*SERVICES, CONSOLE, SIMULATOR) if "OMS_CONSOLE_TOKEN" in told(tmp_path, name)}
     assert knowing == {CONSOLE}
     assert {variable.split("_")[1] for variable in told(tmp_path, SIMULATOR)} == {"SIMULATOR"}
+
+
+def test_only_services_sign_what_is_in_their_logs(tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    folders = (*SERVICES, CONSOLE, SIMULATOR, "world")
+    assert {name for name in folders if "OMS_CHECKPOINT_KEY" in told(tmp_path, name)} == {*SERVICES}
 
 
 def test_every_service_finds_the_others_by_name_and_listens_where_they_look(tmp_path: Path) -> None:
