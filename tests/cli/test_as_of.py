@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from ordermill.cli.as_of import NotAsRecorded, moment_of
+from ordermill.cli.as_of import moment_of
 from ordermill.contracts.tracking import Milestone
-from ordermill.eventlog.records import Row
+from ordermill.eventlog.records import NotAsRecorded, Row
 from services.tracking.domain import RecordScan, parcel_decision
 
 from .life import MONDAY, Life, live

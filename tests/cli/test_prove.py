@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 from ordermill.cli import app
 from ordermill.cli.prove import proof_of_order
 from ordermill.eventlog.checkpoints import Signer
-from ordermill.eventlog.proofs import NoProof, Proof, check, read_proof
+from ordermill.eventlog.memory import MemoryStore
+from ordermill.eventlog.proofs import NoProof, NotAsClosed, Proof, check, read_proof
+from ordermill.eventlog.records import GENESIS, NotAsRecorded, chained
 from ordermill.service.checkpointing import make_checkpoint
 
 from .life import MONDAY, Life, live
@@ -143,6 +145,27 @@ async def test_what_is_not_closed_yet_is_said_to_be_open() -> None:
     assert (before.checkpoints, check(before, [SIGNER.key]).open) == ((), len(before.events))
     await close_all(life)
     assert check(await proof_in(life), [SIGNER.key]).open == 0
+
+
+async def test_of_a_log_that_was_changed_nothing_is_proved() -> None:
+    life = Life()
+    await live(life)
+    await close_all(life)
+    store = life.services["routing"].engine.store
+    assert isinstance(store, MemoryStore)
+    stream = next(name for name in store._streams if name.startswith("plan-") and len(store._streams[name]) > 1)
+    sound = list(store._streams[stream])
+    store._streams[stream][0] = sound[0]._replace(actor="nobody")
+    with pytest.raises(NotAsRecorded, match="version 1"):
+        await proof_of_order({n: s.engine.store for n, s in life.services.items()}, stream.partition("-")[2], MONDAY)
+    previous = GENESIS
+    for at, row in enumerate(store._streams[stream]):  # now with true hashes
+        changed = row._replace(hash=chained(previous, row))
+        previous = changed.hash
+        store._streams[stream][at] = changed
+        store._committed[store._committed.index(sound[at])] = changed
+    with pytest.raises(NotAsClosed, match="routing: the events 1 to"):
+        await proof_of_order({n: s.engine.store for n, s in life.services.items()}, stream.partition("-")[2], MONDAY)
 
 
 async def test_a_log_at_rest_gets_no_second_checkpoint() -> None:

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ordermill.errors import Refused
-
 from .client import NotThere
 from .log import owner_of
 from .place import adopt, declared, opened
@@ -24,15 +22,6 @@ if TYPE_CHECKING:
     from ordermill.eventlog.records import Row
 
 app = typer.Typer()
-
-
-class NotAsRecorded(Refused):
-    """An event's hash does not follow from its content and the event before."""
-
-    code = "cli.not-as-recorded"
-
-    def __init__(self, stream: str, version: int) -> None:
-        super().__init__(f"{stream}: version {version} is not as it was recorded, so nothing is shown. See: oms verify")
 
 
 @dataclass(frozen=True)
@@ -110,13 +99,9 @@ def as_of(
 def moment_of(rules: Rules, stream: str, rows: Sequence[Row], at: datetime, known: bool = False) -> Moment:
     """`rows`: the whole stream, in order. Raises NotAsRecorded."""
     from ordermill.eventlog.aggregates import Aggregates
-    from ordermill.eventlog.records import GENESIS, chained
+    from ordermill.eventlog.records import check_chain
 
-    previous = GENESIS
-    for row in rows:
-        if chained(previous, row) != row.hash:
-            raise NotAsRecorded(stream, row.version)
-        previous = row.hash
+    check_chain(rows)
     taken = [row for row in rows if (row.recorded_at if known else row.happened_at) <= at]
     aggregates = Aggregates(rules.deciders)
     state = aggregates.fold(stream, taken).state

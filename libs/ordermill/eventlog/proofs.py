@@ -20,8 +20,8 @@ from ordermill.contracts.service import CheckpointMade, Number, Sha256
 from ordermill.errors import Refused
 
 from .checkpoints import CHECKPOINTS, is_signed
-from .merkle import Step, leaf, path, root_by
-from .records import GENESIS, Row, chain
+from .merkle import Step, leaf, path, root, root_by
+from .records import GENESIS, Row, chain, check_chain
 from .store import Store
 
 
@@ -32,6 +32,18 @@ class NoProof(Refused):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"this is no proof: {reason}. Expected what `oms prove` writes")
+
+
+class NotAsClosed(Refused):
+    """The events of a log are not those that its checkpoint closed."""
+
+    code = "proofs.not-as-closed"
+
+    def __init__(self, checkpoint: CheckpointMade) -> None:
+        super().__init__(
+            f"{checkpoint.service}: the events {checkpoint.first} to {checkpoint.last} are not those that checkpoint "
+            f"{checkpoint.number} closed, so nothing can be proved by them. See: oms verify"
+        )
 
 
 class Sibling(Part):
@@ -99,7 +111,7 @@ def read_proof(text: str | bytes) -> Proof:
 
 
 async def prove(stores: Mapping[str, Store], streams: Mapping[str, Sequence[str]], of: str, made_at: Instant) -> Proof:
-    """Of all events of these streams, by service."""
+    """Of all events of these streams, by service. Raises NotAsRecorded, NotAsClosed."""
     events: list[ProvenEvent] = []
     checkpoints: list[CheckpointMade] = []
     for service, names in streams.items():
@@ -109,7 +121,9 @@ async def prove(stores: Mapping[str, Store], streams: Mapping[str, Sequence[str]
         leaves: dict[int, list[bytes]] = {}
         for name in names:
             previous = GENESIS
-            for row in await store.read_stream(name):
+            rows = await store.read_stream(name)
+            check_chain(rows)
+            for row in rows:
                 if (seq := numbers.get((row.stream, row.version))) is None:
                     break  # committed this moment
                 closing = _closing(closings, seq)
@@ -118,6 +132,8 @@ async def prove(stores: Mapping[str, Store], streams: Mapping[str, Sequence[str]
                     if closing.number not in leaves:
                         closed = await store.hashes(closing.first - 1, closing.last - closing.first + 1)
                         leaves[closing.number] = [leaf(*each) for each in closed]
+                        if root(leaves[closing.number]).hex() != closing.root:
+                            raise NotAsClosed(closing)
                     steps = path(leaves[closing.number], seq - closing.first)
                 events.append(_proven(service, seq, row, previous, closing, steps))
                 previous = row.hash

@@ -12,16 +12,28 @@ with both instants in whole microseconds since 1970-01-01T00:00Z. None of the fi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple
 from uuid import UUID
+
+from ordermill.errors import Refused
 
 GENESIS = bytes(32)
 """The hash before a stream's first event."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+
+class NotAsRecorded(Refused):
+    """An event's hash does not follow from its content and the event before."""
+
+    code = "eventlog.not-as-recorded"
+
+    def __init__(self, stream: str, version: int) -> None:
+        super().__init__(f"{stream}: version {version} is not as it was recorded, so nothing is shown. See: oms verify")
 
 
 def micros(instant: datetime) -> int:
@@ -81,3 +93,12 @@ def chained(previous: bytes, row: Row) -> bytes:
         previous, row.stream, row.version, row.event_id, row.type, row.data,
         row.correlation_id, row.causation_id, row.actor, row.happened_at, row.recorded_at,
     )  # fmt: skip
+
+
+def check_chain(rows: Iterable[Row]) -> None:
+    """`rows`: a stream from its first event on. Raises NotAsRecorded."""
+    previous = GENESIS
+    for row in rows:
+        if chained(previous, row) != row.hash:
+            raise NotAsRecorded(row.stream, row.version)
+        previous = row.hash
