@@ -20,6 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
+import duckdb
 import pytest
 
 from tests.docs.pages import ALL, ROOT, Shell, postgres_programs, shell
@@ -31,6 +32,7 @@ RUN_BY = {
     "how-to/ask-what-was-true.md": [HERE],
     "how-to/back-up-and-restore.md": ["tests.operations.test_backup"] * 2,
     "how-to/forget-a-customer.md": [HERE],
+    "how-to/give-facts-to-analysts.md": [HERE],
     "how-to/integrate-from-another-language.md": [HERE] * 2,
     "how-to/look-back-under-another-policy.md": [HERE],
     "how-to/make-up-for-what-never-arrived.md": [HERE] * 2,
@@ -195,6 +197,24 @@ def test_yesterday_is_looked_back_at(run: Shell) -> None:
     assert re.search(r"decisions with a plan +[1-9]", told), told
     same = succeed(run, copied, ask)
     assert "0 decisions would be others" in same
+
+
+def test_analysts_get_files_and_can_ask_them(run: Shell, workplace: Path) -> None:
+    succeed(run, "oms stock receive edison TEAPOT 5")
+    paid = "sed 's/1002/9050/; s/pending/paid/' docs/examples/order-unpaid.json > order.json"
+    succeed(run, paid, "oms orders submit order.json", "oms orders show 9050 | grep 'cedar\\|swift'", patience_s=60)
+    export, ask, again = lines(shell("how-to/give-facts-to-analysts.md")[0])
+    assert "capture-000000000001-" in succeed(run, export)
+    assert "oms.capture.order-captured.v" in succeed(run, ask)
+    succeed(run, "oms stock receive edison TEAPOT 5")
+    told = succeed(run, f"{again} | grep inventory", patience_s=10)
+    assert "inventory-000000000001-" not in told
+    (question,) = [
+        each for each in ALL if each.page == "docs/how-to/give-facts-to-analysts.md" and each.language == "sql"
+    ]
+    with duckdb.connect() as connection:
+        asked = question.text.replace("'facts/", f"'{workplace}/facts/")
+        assert all(charged > 0 for _, charged in connection.sql(asked).fetchall())
 
 
 def test_an_order_is_proved_to_who_has_the_key_alone(run: Shell, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from . import (
     dlq,
     doctor,
     explain,
+    export,
     log,
     migrate,
     orders,
@@ -47,6 +48,7 @@ app.add_typer(as_of.app)
 app.add_typer(prove.app)
 app.add_typer(explain.app)
 app.add_typer(what_if.app)
+app.add_typer(export.app)
 app.add_typer(doctor.app)
 app.add_typer(simulate.app)
 app.add_typer(migrate.app)
