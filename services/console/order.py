@@ -19,7 +19,7 @@ from ordermill.keyring import BadSeal
 
 from .described import PAPER, EventStream
 from .live import stream
-from .pages import Console, This, page, render, zone_of
+from .pages import Console, This, address, page, render, zone_of
 from .pictures.order import Order
 from .possible import actions
 from .security import Me
@@ -105,7 +105,7 @@ async def show(
 ) -> Response:
     link = f"/track/{customer_token(b64decode(this.platform.link_secret.get_secret_value()), order_id)}"
     shown = await _shown(request, this, order_id, everything)
-    return page(request, "order/page.html", **shown, link=str(request.base_url).rstrip("/") + link)
+    return page(request, "order/page.html", **shown, link=address(request, this.settings) + link)
 
 
 @router.get("/orders/{order_id}/live", summary="An order, as it changes", response_class=EventStream)

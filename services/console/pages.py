@@ -84,6 +84,12 @@ def console(request: Request) -> Console:
 This = Annotated[Console, Depends(console)]
 
 
+def address(request: Request, settings: ConsoleSettings) -> str:
+    """Under which people reach this console, without a slash at the end. A proxy with TLS before it does not show."""
+    base = request.base_url
+    return str(base.replace(scheme="https") if settings.secure_cookies else base).rstrip("/")
+
+
 def zone_of(request: Request) -> ZoneInfo:
     """The reader's time zone, as their browser named it; UTC until it did."""
     try:

@@ -17,5 +17,7 @@ class ConsoleSettings(BaseSettings):
     hosts: tuple[str, ...] = Field(
         ("localhost", "127.0.0.1"), description="Host names that browsers may call it by, JSON list."
     )
-    secure_cookies: bool = Field(False, description="On where it is reached over HTTPS.")
+    secure_cookies: bool = Field(
+        False, description="On where it is reached over HTTPS: for cookies and for customers' links."
+    )
     session_for: timedelta = Field(timedelta(hours=12), description="After this people log in again.")

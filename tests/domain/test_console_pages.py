@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from starlette.requests import Request
 
 from services.console.filters import _place
-from services.console.pages import day, moment
+from services.console.pages import address, day, moment
+from services.console.settings import ConsoleSettings
 from services.console.timeline import day_in
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -46,3 +48,12 @@ def test_a_place_in_the_queue_that_makes_no_sense_counts_as_not_given(place: str
 )
 def test_a_place_in_the_queue_is_a_time_that_the_database_can_read_and_an_order(at: str, utc: str) -> None:
     assert _place(f"{at}_o-1") == (utc, "o-1")
+
+
+@pytest.mark.parametrize(("secure", "said"), [(False, "http://oms.example:8443"), (True, "https://oms.example:8443")])
+def test_a_customers_link_names_the_address_that_people_use_also_behind_a_proxy_with_tls(
+    secure: bool, said: str
+) -> None:
+    headers = [(b"host", b"oms.example:8443")]
+    request = Request({"type": "http", "scheme": "http", "path": "/", "headers": headers, "query_string": b""})
+    assert address(request, ConsoleSettings.model_construct(secure_cookies=secure)) == said
