@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from ordermill.cli import app
-from ordermill.cli.prove import proof_of_order
+from ordermill.cli.prove import proof_of_order, proof_of_stream
 from ordermill.eventlog.checkpoints import Signer
 from ordermill.eventlog.memory import MemoryStore
 from ordermill.eventlog.proofs import NoProof, NotAsClosed, Proof, check, read_proof
@@ -168,6 +168,19 @@ async def test_of_a_log_that_was_changed_nothing_is_proved() -> None:
         await proof_of_order({n: s.engine.store for n, s in life.services.items()}, stream.partition("-")[2], MONDAY)
 
 
+async def test_a_stream_that_many_orders_share_is_proved_alone(tmp_path: Path) -> None:
+    life = Life()
+    await live(life)
+    await close_all(life)
+    store = life.services["inventory"].engine.store
+    stream = next(row.stream for _, row in await store.read(0, 1_000) if row.stream.startswith("stock-"))
+    found = await proof_of_stream(store, stream, MONDAY)
+    assert {(event.service, event.stream) for event in found.events} == {("inventory", stream)}
+    assert len(found.events) == len(await store.read_stream(stream))
+    assert (check(found, [SIGNER.key]).open, check(found, [SIGNER.key]).faults) == (0, [])
+    assert (await independently(found, SIGNER.key, tmp_path))[0] == 0
+
+
 async def test_a_log_at_rest_gets_no_second_checkpoint() -> None:
     life = Life()
     await live(life)
@@ -197,6 +210,11 @@ class TestCommand:
         status, said = self.run(str(file), "--key", SIGNER.key)
         assert status == 1
         assert f"{forged.stream} version 1: is not what checkpoint 1 closed" in said
+
+    @pytest.mark.parametrize("arguments", [(), ("1002", "--stream", "stock-TEAPOT")])
+    async def test_what_to_prove_is_an_order_or_a_stream(self, arguments: tuple[str, ...]) -> None:
+        done = CliRunner().invoke(app, ["prove", *arguments])
+        assert (done.exit_code, "expected an order, or --stream" in done.output) == (2, True)
 
     @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": "another"}', "\0", '{"events": ' + "[" * 5_000])
     async def test_a_file_that_is_no_proof_is_said_to_be_none(self, text: str, tmp_path: Path) -> None:

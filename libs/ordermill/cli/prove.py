@@ -11,9 +11,10 @@ import typer
 
 from ordermill.names import SERVICES
 
-from .client import connect
-from .orders import OrderArgument, find_order
-from .place import adopt, chosen, opened_all
+from .client import NotThere, connect
+from .log import owner_of
+from .orders import find_order
+from .place import adopt, chosen, opened, opened_all
 from .terminal import DONE, WRONG, JsonOption, print_json, print_pairs, print_table, say
 
 if TYPE_CHECKING:
@@ -67,22 +68,50 @@ async def _checkpoints(services: tuple[str, ...]) -> list[list[CheckpointMade]]:
 
 
 @app.command()
-def prove(order: OrderArgument) -> None:
+def prove(
+    order: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ORDER…", help="The order's id, its channel's id, or CHANNEL and that id."),
+    ] = None,
+    stream: Annotated[
+        str | None, typer.Option(metavar="STREAM", help="Instead of an order: one stream, like stock-<SKU>.")
+    ] = None,
+) -> None:
     """Write a proof of all that was recorded of an order, as JSON: its events and the signed checkpoints they are in.
 
     What it holds can be checked anywhere, without this installation: `oms check-proof`. Names and addresses in it are
-    sealed, as they are in the logs.
+    sealed, as they are in the logs. Exit status: 0 written, 1 there is nothing of it, or it is not as it was recorded.
     """
-    order_id = find_order(connect(), order)["order_id"]
+    if bool(order) == bool(stream):
+        raise typer.BadParameter("expected an order, or --stream and a stream's name")
+    now = datetime.now(UTC)
 
-    async def work() -> Proof:
+    async def of_stream(name: str) -> Proof:
+        async with opened(owner_of(name, None)) as store:
+            return await proof_of_stream(store, name, now)
+
+    async def of_order(order_id: str) -> Proof:
         async with opened_all(SERVICES) as stores:
-            return await proof_of_order(stores, order_id, datetime.now(UTC))
+            return await proof_of_order(stores, order_id, now)
 
-    proof = asyncio.run(work())
+    if stream:
+        adopt()
+        proof = asyncio.run(of_stream(stream))
+    else:
+        proof = asyncio.run(of_order(find_order(connect(), order or [])["order_id"]))
+    if not proof.events:
+        raise NotThere(f"nothing was recorded of {proof.of}")
     print(proof.model_dump_json())
     still_open = sum(event.checkpoint is None for event in proof.events)
     say(f"events: {len(proof.events)}" + (f", {still_open} of them in no checkpoint yet" if still_open else ""))
+
+
+async def proof_of_stream(store: Store, stream: str, made_at: datetime) -> Proof:
+    """Of one stream alone."""
+    from ordermill.eventlog.proofs import prove as prove_streams
+
+    service = owner_of(stream, None)
+    return await prove_streams({service: store}, {service: [stream]}, f"stream {stream}", made_at)
 
 
 async def proof_of_order(stores: Mapping[str, Store], order_id: str, made_at: datetime) -> Proof:
