@@ -17,12 +17,14 @@ from ordermill.eventlog.checkpoints import (
     MOST,
     Close,
     Closed,
+    NotHeld,
     Signer,
     decide,
     digest_of,
     faults_after,
     is_signed,
     not_as_held,
+    read_held,
 )
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -168,3 +170,12 @@ class TestCheckpoints:
         assert (missed, why) == (kept[2], "the log has 2: events from 21 on have been taken away")
         anew = [kept[0], *close(CHECKPOINTS.fold(kept[:1]), 11, 20, root="1" * 64)]
         assert [each for each, _ in not_as_held(kept, anew)] == kept[1:]
+
+    def test_what_was_kept_is_read_as_it_was_printed_one_a_line(self) -> None:
+        kept = chain((1, 10), (11, 20))
+        assert read_held(b"\n".join(each.to_json() for each in kept)) == kept
+        with pytest.raises(NotHeld, match=r"line 2: no checkpoint: number: Field required"):
+            read_held(kept[0].to_json() + b'\n{"service": "capture"}')
+        stranger = kept[0].model_copy(update={"service": "billing"})
+        with pytest.raises(NotHeld, match="line 1: no checkpoint: there is no service 'billing'"):
+            read_held(stranger.to_json())

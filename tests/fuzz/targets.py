@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import pkgutil
@@ -16,8 +17,16 @@ from zoneinfo import ZoneInfo
 import ordermill.contracts
 from ordermill.contracts.base import Malformed, UnknownType, UnknownVersion, decode
 from ordermill.contracts.tracking import Milestone
+from ordermill.eventlog.checkpoints import NotHeld, Signer, is_signed, read_held
+from ordermill.eventlog.engine import Engine
+from ordermill.eventlog.memory import MemoryStore
+from ordermill.eventlog.proofs import NoProof, Proof, check, prove, read_proof
 from ordermill.network import NetworkInvalid, default_network_text, read_network
+from ordermill.service.checkpointing import make_checkpoint
+from ordermill.service.declare import Service
 from ordermill.service.messages import NotACloudEvent, envelope_of, record_key
+from ordermill.service.metrics import Metrics
+from ordermill.service.running import RunningService
 from services.capture.adapters import ADAPTERS, AdapterContext, adapt, verify_shopify_hmac
 from services.returns.errors import PolicyInvalid as ReturnPolicyInvalid
 from services.returns.policy import BUILT_IN, parse_policy
@@ -28,6 +37,7 @@ from services.tracking.adapters import milestone_of
 from services.tracking.adapters.easypost import scans_of
 from services.tracking.errors import TrackerUnreadable
 from tests.domain.test_tracking_adapters import TRACKER
+from tests.integration.shelves import SHELVES, receive, take, task
 
 ROOT = Path(__file__).parents[2]
 MONDAY = datetime(2026, 3, 2, 14, 15, 30, tzinfo=UTC)
@@ -168,6 +178,47 @@ def _return_policy(payload: bytes) -> None:
         _sound(error, _EVERY_KEY)
 
 
+def _proof(payload: bytes) -> None:
+    """Whatever it says, there is an answer; and what was not signed is never said to hold."""
+    try:
+        proof = read_proof(payload)
+    except NoProof as error:
+        _sound(error)
+        return
+    assert read_proof(proof.model_dump_json()) == proof
+    found = check(proof, [SIGNER.key])
+    closed = {event for event in proof.events if event.checkpoint is not None}
+    assert found.faults or closed <= set(PROOF.events)
+
+
+def _held(payload: bytes) -> None:
+    try:
+        held = read_held(payload)
+    except NotHeld as error:
+        _sound(error)
+        return
+    assert all(each in PROOF.checkpoints for each in held if is_signed(each))
+
+
+SIGNER = Signer(bytes(32))
+
+
+async def _proof_of_a_shelf() -> Proof:
+    store = MemoryStore()
+    running = RunningService(
+        Service("inventory", (SHELVES,)), Engine(store, Service("inventory", (SHELVES,)).rules(), lambda: MONDAY),
+        Metrics(),
+    )  # fmt: skip
+    for _ in range(2):
+        await running.engine.run([task(receive("shelf-a", 2)), task(receive("shelf-b", 3)), task(take("shelf-a", 1))])
+        await store.sequence()
+        await make_checkpoint(running, SIGNER)
+    return await prove({"inventory": store}, {"inventory": ["shelf-a", "shelf-b"]}, "two shelves", MONDAY)
+
+
+PROOF = asyncio.run(_proof_of_a_shelf())
+
+
 def _files(folder: Path) -> tuple[bytes, ...]:
     return tuple(path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix != ".md")
 
@@ -201,4 +252,6 @@ TARGETS = (
     Target("routing-policy", (default_policy_text().encode(),), partial(_rules, default_network_text())),
     Target("routing-network", (default_network_text().encode(),), _both),
     Target("return-policy", (BUILT_IN.read_bytes(),), _return_policy),
+    Target("proof", (PROOF.model_dump_json().encode(),), _proof),
+    Target("held", (b"\n".join(each.to_json() for each in PROOF.checkpoints),), _held),
 )

@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ordermill.errors import Refused
-from ordermill.names import SERVICES
-
 from .place import adopt, chosen, declared, known_service, opened, opened_all, owner_url
 from .terminal import DONE, WRONG, JsonOption, print_json, print_table, progress, say
 
@@ -22,15 +19,6 @@ if TYPE_CHECKING:
     from ordermill.eventlog.rebuild import RebuildReport
 
 app = typer.Typer()
-
-
-class NotHeld(Refused):
-    """A file of checkpoints kept elsewhere holds something else."""
-
-    code = "cli.not-held"
-
-    def __init__(self, path: Path, line: int, reason: str) -> None:
-        super().__init__(f"{path}, line {line}: no checkpoint: {reason}. Expected what `oms checkpoints --json` prints")
 
 
 @app.command()
@@ -117,7 +105,7 @@ def verify(
     if settled and service is not None:
         raise typer.BadParameter("--settled looks at all logs together: leave the service out")
     services = chosen(service)
-    kept = read_held(held) if held is not None else ()
+    kept = _held(held) if held is not None else ()
     adopt()
     found = asyncio.run(_verify(services, settled, why, kept))
     if as_json:
@@ -134,28 +122,16 @@ def verify(
     raise typer.Exit(WRONG if found.violations else DONE)
 
 
+def _held(path: Path) -> Sequence[CheckpointMade]:
+    from ordermill.eventlog.checkpoints import read_held
+
+    return read_held(path.read_bytes())
+
+
 def as_dict(violation: Any) -> dict[str, Any]:
     from dataclasses import asdict
 
     return asdict(violation)
-
-
-def read_held(path: Path) -> list[CheckpointMade]:
-    """One a line, as `oms checkpoints --json` writes them. Raises NotHeld."""
-    from pydantic import ValidationError
-
-    from ordermill.contracts.base import explain
-    from ordermill.contracts.service import CheckpointMade
-
-    found = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            found.append(CheckpointMade.model_validate_json(line))
-        except ValidationError as error:
-            raise NotHeld(path, number, explain(error)) from None
-        if found[-1].service not in SERVICES:
-            raise NotHeld(path, number, f"there is no service {found[-1].service!r}")
-    return found
 
 
 async def _verify(services: tuple[str, ...], settled: bool, why: bool, held: Sequence[CheckpointMade] = ()) -> Verified:

@@ -19,10 +19,13 @@ from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import ValidationError
 
-from ordermill.contracts.base import Fact
+from ordermill.contracts.base import Fact, explain
 from ordermill.contracts.service import CheckpointMade
 from ordermill.decider import Decider
+from ordermill.errors import Refused
+from ordermill.names import SERVICES
 
 from .records import micros
 
@@ -30,6 +33,15 @@ MOST = 4_096
 """Events in one checkpoint at most, so that the way from one of them to the root has twelve steps."""
 
 _NOTHING = "0" * 64
+
+
+class NotHeld(Refused):
+    """A file of checkpoints kept elsewhere holds something else."""
+
+    code = "checkpoints.not-held"
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(f"line {line}: no checkpoint: {reason}. Expected what `oms checkpoints --json` prints")
 
 
 class Signer:
@@ -140,6 +152,19 @@ def faults_after(state: Closed, checkpoint: CheckpointMade) -> Iterator[str]:
         yield "does not name the one before as that is"
     if not is_signed(checkpoint):
         yield "has a signature that is not of its key"
+
+
+def read_held(text: bytes) -> list[CheckpointMade]:
+    """One a line, as `oms checkpoints --json` prints them. Raises NotHeld."""
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            found.append(CheckpointMade.model_validate_json(line))
+        except ValidationError as error:
+            raise NotHeld(number, explain(error)) from None
+        if found[-1].service not in SERVICES:
+            raise NotHeld(number, f"there is no service {found[-1].service[:120]!r}")
+    return found
 
 
 def not_as_held(held: Iterable[CheckpointMade], own: Iterable[CheckpointMade]) -> Iterator[tuple[CheckpointMade, str]]:
