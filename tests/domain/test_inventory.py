@@ -962,6 +962,20 @@ def test_a_location_is_asked_for_all_units_that_no_cancellation_calls_off_there(
     Given(*AT_WORK, reroute()).when(reroute()).then()
 
 
+def test_lines_are_asked_back_in_one_order_whatever_process_decides() -> None:
+    """A map of texts has another order in each process; what is decided has not."""
+    lines = tuple(teapots(1, line_id=str(number)) for number in range(10, 22))
+    history = Given(received(12), reserve("anna", *lines), allocate("anna", shipment("anna.east", "east", *lines)))
+    asked = AllocationRecalled(
+        order_id="anna",
+        fulfillment_id="anna.east",
+        cancellation_id="reroute:r-1",
+        lines=tuple(some(1, line_id=line.line_id) for line in lines),
+        reroute="elsewhere",
+    )
+    history.when(reroute()).then(asked)
+
+
 @pytest.mark.parametrize("elsewhere", [True, False])
 def test_units_given_back_for_a_person_are_routed_again_elsewhere_or_anywhere(elsewhere: bool) -> None:
     again = Given(*AT_WORK, reroute(elsewhere=elsewhere))

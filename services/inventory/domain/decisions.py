@@ -420,7 +420,7 @@ def _reroute(work: Work, command: RerouteUnits) -> None:
         )
     lines = tuple(
         units_of(claim.line, units)
-        for line_id, claim in reservation.lines.items()
+        for line_id, claim in sorted(reservation.lines.items())
         if (units := held.recallable(line_id)) > 0
     )
     if not lines:
