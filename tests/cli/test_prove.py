@@ -15,7 +15,8 @@ from ordermill.cli import app
 from ordermill.cli.prove import proof_of_order, proof_of_stream
 from ordermill.eventlog.checkpoints import Signer
 from ordermill.eventlog.memory import MemoryStore
-from ordermill.eventlog.proofs import NoProof, NotAsClosed, Proof, check, read_proof
+from ordermill.eventlog.merkle import leaf
+from ordermill.eventlog.proofs import NoProof, NotAsClosed, Proof, ProvenEvent, check, read_proof
 from ordermill.eventlog.records import GENESIS, NotAsRecorded, chained
 from ordermill.service.checkpointing import make_checkpoint
 
@@ -136,6 +137,42 @@ async def test_what_the_owner_of_the_database_writes_anew_with_true_hashes_is_no
     rewritten = [event for event in events if event.stream == events[at].stream]
     faults = check(proof.model_copy(update={"events": tuple(events)}), [SIGNER.key]).faults
     assert [fault.rpartition(": ")[2] for fault in faults] == ["is not what checkpoint 1 closed"] * len(rewritten)
+
+
+async def test_a_checkpoint_that_was_made_for_other_events_needs_the_keys_own_signature(proof: Proof) -> None:
+    """With one event in it a checkpoint's root is that event's leaf: anybody can make that, and not the signature."""
+    event = proof.events[0].model_copy(update={"actor": "nobody", "path": ()})
+    root = leaf(event.seq, event.hash()).hex()
+    forged = proof.checkpoints[0].model_copy(update={"first": event.seq, "last": event.seq, "root": root})
+    other = proof.model_copy(update={"events": (event,), "checkpoints": (forged,)})
+    assert check(other, [SIGNER.key]).faults == [
+        f"{forged.service} checkpoint {forged.number}: the signature is not that key's"
+    ]
+
+
+async def test_events_whose_checkpoint_is_left_out_are_not_proved(proof: Proof) -> None:
+    found = check(proof.model_copy(update={"checkpoints": proof.checkpoints[1:]}), [SIGNER.key])
+    left_out = [event for event in proof.events if event.service == proof.checkpoints[0].service]
+    assert len(found.faults) == len(left_out) > 0
+    assert all(fault.endswith("checkpoint 1 is not in the proof") for fault in found.faults)
+
+
+async def test_what_is_open_must_at_least_hang_together(proof: Proof) -> None:
+    """No signature speaks for it: only its hashes do."""
+    first, second, *_ = (event for event in proof.events if event.stream.startswith("order-"))
+    still_open = [event.model_copy(update={"checkpoint": None, "path": ()}) for event in (first, second)]
+
+    def faults(*events: ProvenEvent) -> list[str]:
+        return [
+            fault.rpartition(": ")[2]
+            for fault in check(proof.model_copy(update={"events": events}), [SIGNER.key]).faults
+        ]
+
+    assert faults(*still_open) == []
+    assert faults(still_open[0], still_open[1].model_copy(update={"version": 3})) == ["follows version 1"]
+    assert faults(still_open[0], still_open[1].model_copy(update={"previous": "1" * 64})) == [
+        "the event before it is another"
+    ]
 
 
 async def test_what_is_not_closed_yet_is_said_to_be_open() -> None:

@@ -6,16 +6,18 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from ordermill.contracts.service import CheckpointMade
 from ordermill.eventlog.checkpoints import CHECKPOINTS, MOST, Signer
-from ordermill.eventlog.engine import Engine
+from ordermill.eventlog.engine import Engine, Outcome
 from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.proofs import checkpoints_of
 from ordermill.eventlog.records import GENESIS, chained
-from ordermill.eventlog.store import Changes, Store
+from ordermill.eventlog.store import Changes, Store, VersionConflict
 from ordermill.eventlog.verify import verify_store
 from ordermill.service import checkpointing
 from ordermill.service.checkpointing import NumbersMissing, keep_checkpoints, make_checkpoint
@@ -112,6 +114,30 @@ async def test_a_long_log_is_closed_in_pieces_beside_its_services_work(
         work.cancel()
     assert found[0] == (1, MOST)
     assert found[1][0] == MOST + 1
+
+
+async def test_who_comes_second_lets_it_be_and_tries_again_the_next_time(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(store)
+    running = instance(store)
+    execute, refused = running.execute, 2
+
+    async def contended(*arguments: Any) -> Outcome:
+        nonlocal refused
+        if refused:
+            refused -= 1
+            raise VersionConflict
+        return await execute(*arguments)
+
+    monkeypatch.setattr(running, "execute", contended)
+    with capture_logs() as logs:
+        work = asyncio.create_task(keep_checkpoints(running, SIGNER, 0.01))
+        async with asyncio.timeout(20):
+            while not await ranges(store):
+                await asyncio.sleep(0.01)
+        work.cancel()
+    assert (refused, logs) == (0, [])
 
 
 async def rewrite(log: LogDatabase, store: PostgresStore, stream: str, version: int) -> None:
