@@ -205,7 +205,7 @@ def test_analysts_get_files_and_can_ask_them(run: Shell, workplace: Path) -> Non
     succeed(run, paid, "oms orders submit order.json", "oms orders show 9050 | grep 'cedar\\|swift'", patience_s=60)
     export, ask, again = lines(shell("how-to/give-facts-to-analysts.md")[0])
     assert "capture-000000000001-" in succeed(run, export)
-    assert "oms.capture.order-captured.v" in succeed(run, ask)
+    assert "oms.capture.order-" in succeed(run, ask)
     succeed(run, "oms stock receive edison TEAPOT 5")
     told = succeed(run, f"{again} | grep inventory", patience_s=10)
     assert "inventory-000000000001-" not in told
