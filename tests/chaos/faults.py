@@ -244,10 +244,10 @@ def disk_full(at: Installation, chance: random.Random) -> str:
 
 
 def topic_deleted(at: Installation, chance: random.Random) -> str:
-    """Facts in the middle of an order's way, facts of stock, and states."""
+    """Facts in the middle of an order's way, facts of stock, states, and what all services write to."""
     if at.kafka is None:
         raise CannotBeDone("the embedded broker makes a topic that is missing again by itself, for anyone who asks")
-    gone = ["oms.routing.events", "oms.inventory.stock", "oms.orders.status"]
+    gone = ["oms.routing.events", "oms.inventory.stock", "oms.orders.status", "oms.log.checkpoints"]
     answer = at.administer(lambda admin: admin.delete_topics(gone))
     if wrong := [code for _, code in answer.topic_error_codes if code]:
         raise CannotBeDone(f"the broker refuses to delete topics: {wrong}")

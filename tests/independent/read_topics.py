@@ -25,7 +25,7 @@ async def read(bootstrap):
     await consumer.start()
     try:
         topics = {f"oms.{service}.{kind}" for service in SERVICES for kind in ("events", "stock", "dlq")}
-        consumer.subscribe(topics & await consumer.topics())
+        consumer.subscribe((topics | {"oms.log.checkpoints"}) & await consumer.topics())
         while not (parts := sorted(consumer.assignment())):
             await asyncio.sleep(0.05)
         consumer.unsubscribe()
