@@ -3,9 +3,9 @@
     python read_topics.py host:port http://127.0.0.1:8105 API_TOKEN      (a broker, the tracking service)
 
 Written from docs/reference/topics.md and events.md: each service's facts are numbered from 1 without a gap, a stream's
-versions too, and come in that order on a partition; what comes twice is the same both times. Each order: ordered =
-canceled + shipped, shipped = delivered + lost; HTTP says the same. Each refund is paid once, for what was asked. No SKU
-is promised twice. Prints one line a fault and, last, how much it read; exit status 1 if there was a fault.
+versions too, and come in that order on a partition; what comes twice is the same. Each order: ordered = canceled +
+shipped, shipped = delivered + lost or back at its sender; HTTP says the same. Each refund is paid once, for what was
+asked. No SKU is promised twice. Prints one line a fault and, last, what it read; exit status 1 if there was a fault.
 """
 
 import asyncio
@@ -85,7 +85,7 @@ def check(facts, wrong):
             orders[fact["order_id"]]["shipped"] += sum(units(package["lines"]) for package in fact["packages"])
         elif name == "tracking.shipment-announced":
             parcels[fact["shipment_id"]] = fact
-        elif name in ("tracking.shipment-delivered", "tracking.shipment-lost"):
+        elif name in ("tracking.shipment-delivered", "tracking.shipment-lost", "tracking.shipment-came-back"):
             ends[fact["shipment_id"]].add(name)
         elif name in ("capture.refund-requested", "returns.refund-requested"):
             asked[fact["refund_id"]] = fact["amount"]
