@@ -89,5 +89,17 @@ def topics_told_by(service: str) -> list[str]:
     return sorted({topic.format(service=service) for cls in named for topic in (cls.topic, *cls.also_on)})
 
 
+def topics_made_by(service: str, services: Iterable[str]) -> list[str]:
+    """Those that it makes anew where a broker has lost them: its own, and what only the outside writes to.
+
+    The other services' are theirs to make. Who finds a topic there again that was gone, and does not know that it was,
+    puts what is on its way onto it before all that was there.
+    """
+    services = tuple(services)
+    others = {topic for other in services if other != service for topic in topics_told_by(other)}
+    left_to_them = others - set(topics_told_by(service))
+    return [topic for topic in all_topics(services) if topic not in left_to_them]
+
+
 def _ms(duration: timedelta) -> str:
     return str(round(duration.total_seconds() * 1_000))
