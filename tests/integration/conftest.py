@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from ordermill.eventlog.postgres import PostgresStore
 from ordermill.service.deadletters import LETTER_VIEW
 from tests.brokers import server
 from tests.conftest import LogDatabase
 from tests.integration.kafka import Broker
 from tests.integration.shelf_service import VIEWS, Instance, Shelves
+from tests.integration.shelves import SHELF_VIEW
 from tests.integration.stand import Log, Open
 
 
@@ -26,6 +28,19 @@ async def broker(tmp_path: Path) -> AsyncIterator[Broker]:
             yield made
         finally:
             await made.close()
+
+
+@pytest.fixture
+async def log(make_log: Callable[..., Awaitable[LogDatabase]]) -> LogDatabase:
+    """With the shelves' view and nothing in it."""
+    return await make_log([SHELF_VIEW])
+
+
+@pytest.fixture
+async def store(log: LogDatabase) -> AsyncIterator[PostgresStore]:
+    opened = await PostgresStore.open(log.dsn)
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture

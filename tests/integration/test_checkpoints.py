@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -26,23 +25,11 @@ from ordermill.service.metrics import Metrics
 from ordermill.service.running import RunningService
 from tests.conftest import LogDatabase
 
-from .shelves import MONDAY, RULES, SHELF_VIEW, SHELVES, receive, received, rows_of, task
+from .shelves import MONDAY, RULES, SHELVES, receive, received, rows_of, task
 from .test_rebuild import fill, tamper
 
 SIGNER = Signer(bytes(32))
 CLOSING = replace(RULES, deciders=(*RULES.deciders, CHECKPOINTS))
-
-
-@pytest.fixture
-async def log(make_log: Callable[..., Awaitable[LogDatabase]]) -> LogDatabase:
-    return await make_log([SHELF_VIEW])
-
-
-@pytest.fixture
-async def store(log: LogDatabase) -> AsyncIterator[PostgresStore]:
-    opened = await PostgresStore.open(log.dsn)
-    yield opened
-    await opened.close()
 
 
 def instance(store: Store) -> RunningService:

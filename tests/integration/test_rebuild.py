@@ -28,18 +28,6 @@ from .shelves import MONDAY, RULES, SHELF_VIEW, move, receive, received, rows_of
 AGGREGATES = Aggregates(RULES.deciders)
 
 
-@pytest.fixture
-async def log(make_log: Callable[..., Awaitable[LogDatabase]]) -> LogDatabase:
-    return await make_log([SHELF_VIEW])
-
-
-@pytest.fixture
-async def store(log: LogDatabase) -> AsyncIterator[PostgresStore]:
-    opened = await PostgresStore.open(log.dsn)
-    yield opened
-    await opened.close()
-
-
 @asynccontextmanager
 async def connected(dsn: str) -> AsyncIterator[Any]:
     connection = await asyncpg.connect(dsn)
