@@ -10,8 +10,10 @@ ALONE := baskets scripts
 demo: .venv/demo.ok
 	@exec $(BIN)/oms demo $(ARGS)
 
+# A process a core, four at most; each has a PostgreSQL and what else its tests need for itself.
+WORKERS ?= auto --maxprocesses 4
 test: .venv/dev.ok
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/dev.ok
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
