@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from ordermill.cli.as_of import moment_of
+from ordermill.cli.prove import streams_of_order
 from ordermill.contracts.tracking import Milestone
 from ordermill.eventlog.records import NotAsRecorded, Row
 from services.tracking.domain import RecordScan, parcel_decision
@@ -36,6 +37,7 @@ async def stream_of(life: Life, service: str, category: str) -> tuple[str, list[
         ("inventory", "stock"),
         ("routing", "plan"),
         ("tracking", "shipment"),
+        ("tracking", "status"),
         ("returns", "parcel"),
     ],
 )
@@ -45,14 +47,22 @@ async def test_now_it_is_as_the_view_has_it_and_before_it_was_as_after_fewer_eve
     running = life.services[service]
     name, rows = await stream_of(life, service, category)
     rules = running.service.rules()
-    now = moment_of(rules, name, rows, life.now)
+    now = moment_of(service, rules, name, rows, life.now)
     assert (now.events, now.of, now.last) == (len(rows), len(rows), rows[-1])
     views = [view for view in rules.views if view.category == category]
     if views:
         assert now.state == await running.engine.store.document(views[0].name, name.partition("-")[2])
-    first = moment_of(rules, name, rows, rows[0].happened_at)
+    first = moment_of(service, rules, name, rows, rows[0].happened_at)
     assert 1 <= first.events <= len(rows)
-    assert moment_of(rules, name, rows, MONDAY - timedelta(days=1)).last is None
+    assert moment_of(service, rules, name, rows, MONDAY - timedelta(days=1)).last is None
+
+
+async def test_an_order_is_shown_in_every_service_that_knows_it(life: Life) -> None:
+    stores = {name: each.engine.store for name, each in life.services.items()}
+    orders = [stream async for stream, _ in stores["capture"].all_streams("order")]
+    streams = await streams_of_order(stores, orders[0].removeprefix("order-"))
+    begun = {service for service, names in streams.items() for name in names if await stores[service].read_stream(name)}
+    assert begun == {"capture", "inventory", "routing", "fulfillment", "tracking", "returns"}
 
 
 async def test_what_happened_before_and_was_told_later_was_so_and_was_not_known() -> None:
@@ -67,7 +77,7 @@ async def test_what_happened_before_and_was_told_later_was_so_and_was_not_known(
     rules = life.services["tracking"].service.rules()
 
     def state(at: datetime, known: bool) -> int:
-        return moment_of(rules, "shipment-cedar-1", rehashed(told_late), at, known).events
+        return moment_of("tracking", rules, "shipment-cedar-1", rehashed(told_late), at, known).events
 
     assert state(seen + timedelta(hours=1), known=False) == 1
     assert state(seen + timedelta(hours=1), known=True) == 0
@@ -90,4 +100,4 @@ async def test_a_stream_that_is_not_as_recorded_shows_nothing(life: Life) -> Non
     rules = life.services["capture"].service.rules()
     for at in (life.now, rows[0].happened_at):
         with pytest.raises(NotAsRecorded, match="version 1 is not as it was recorded"):
-            moment_of(rules, name, spoiled, at)
+            moment_of("capture", rules, name, spoiled, at)

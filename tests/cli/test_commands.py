@@ -155,6 +155,7 @@ ASKS_A_SERVICE = [
     ["orders", "cancel", "X", "--line", "1=1"],
     ["orders", "forget", "X", "--yes"],
     ["explain", "X"],
+    ["as-of", "2026-03-02", "X"],
     ["stock", "list"],
     ["stock", "show", "TEA"],
     ["stock", "receive", "sparks", "TEA", "3"],
@@ -169,7 +170,8 @@ ASKS_A_SERVICE = [
     ["returns", "close", "R"],
 ]
 READS_A_LOG = [
-    ["as-of", "2026-03-02", "order-1"],
+    ["as-of", "2026-03-02", "--stream", "order-1"],
+    ["as-of", "2026-03-02", "--stock"],
     ["log", "show", "order-1"],
     ["log", "tail"],
     ["log", "follow", "capture"],
@@ -205,7 +207,8 @@ def test_a_service_that_does_not_answer_is_named(arguments: list[str], far_away:
 def test_a_log_that_does_not_answer_is_named(arguments: list[str], far_away: None) -> None:
     result = oms(*arguments)
     assert result.exit_code == 3, result.stderr
-    assert "the log of capture" in result.stderr or "the database of capture" in result.stderr
+    whose = "inventory" if "--stock" in arguments else "capture"
+    assert f"the log of {whose}" in result.stderr or f"the database of {whose}" in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert "secret-word" not in result.output
 

@@ -214,6 +214,8 @@ class TestEvents:
         await commit(store, *long, *(row for rows in others.values() for row in rows))
         found = [(stream, rows) async for stream, rows in store.all_streams()]
         assert found == sorted([*others.items(), ("shelf-b", long)])
+        found = [(stream, rows) async for stream, rows in store.all_streams("shelf")]
+        assert found == [("shelf-a", others["shelf-a"]), ("shelf-b", long), ("shelf-c", others["shelf-c"])]
 
     async def test_counts_tell_what_waits(self, store: Store) -> None:
         rows = rows_of("shelf-a", received(1), received(2))

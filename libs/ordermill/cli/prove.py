@@ -118,8 +118,13 @@ async def proof_of_order(stores: Mapping[str, Store], order_id: str, made_at: da
     """Of every stream that is this order's alone, in all services."""
     from ordermill.eventlog.proofs import prove as prove_streams
 
+    return await prove_streams(stores, await streams_of_order(stores, order_id), f"order {order_id}", made_at)
+
+
+async def streams_of_order(stores: Mapping[str, Store], order_id: str) -> dict[str, list[str]]:
+    """By service, the streams that are this order's alone; some may have nothing in them."""
     shipments = await _keys(stores["tracking"], "shipments", order_id)
-    streams = {
+    return {
         "capture": [f"order-{order_id}"],
         "inventory": [f"reservation-{order_id}"],
         "routing": [f"plan-{order_id}"],
@@ -131,7 +136,6 @@ async def proof_of_order(stores: Mapping[str, Store], order_id: str, made_at: da
             *(f"return-{key}" for key in await _keys(stores["returns"], "returns", order_id)),
         ],
     }
-    return await prove_streams(stores, streams, f"order {order_id}", made_at)
 
 
 async def _keys(store: Store, view: str, order_id: str) -> list[str]:

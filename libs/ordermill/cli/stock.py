@@ -31,7 +31,7 @@ def list_stock(
         for stock in found:
             print_json(stock)
     elif found:
-        _print_skus(found)
+        print_skus(found)
     if not found:
         say("no stock is known here")
     raise typer.Exit(DONE if found else WRONG)
@@ -78,7 +78,7 @@ def print_sku(stock: dict[str, Any]) -> None:
         )
 
 
-def _print_skus(found: list[dict[str, Any]]) -> None:
+def print_skus(found: list[dict[str, Any]]) -> None:
     numbers = ("on_hand", "available", "reserved", "allocated", "backordered")
     print_table(
         ["SKU", *(name.replace("_", " ") for name in numbers), "locations"],
@@ -135,7 +135,7 @@ def _book(how: str, location: str, sku: str, what: dict[str, Any], reference: st
     if as_json:
         print_json(stock)
     else:
-        _print_skus([stock])
+        print_skus([stock])
 
 
 def book(

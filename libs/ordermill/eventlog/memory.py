@@ -152,9 +152,10 @@ class MemoryStore:
                     break
         return found
 
-    async def all_streams(self) -> AsyncIterator[tuple[str, list[Row]]]:
+    async def all_streams(self, category: str = "") -> AsyncIterator[tuple[str, list[Row]]]:
         for stream in sorted(self._streams):
-            yield stream, list(self._streams[stream])
+            if not category or stream.startswith(f"{category}-"):
+                yield stream, list(self._streams[stream])
 
     async def blob(self, sha256: bytes) -> bytes | None:
         return self._blobs.get(sha256)

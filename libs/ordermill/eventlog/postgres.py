@@ -308,15 +308,16 @@ class PostgresStore:
             )
         return [(key, orjson.loads(document)) for key, document in rows]
 
-    async def all_streams(self) -> AsyncIterator[tuple[str, list[Row]]]:
+    async def all_streams(self, category: str = "") -> AsyncIterator[tuple[str, list[Row]]]:
         # By page: one transaction over a long log would outlive its time-out and hold back the vacuum.
-        query = f"""SELECT {COLUMNS} FROM events WHERE (stream, version) > ($1, $2)
+        query = f"""SELECT {COLUMNS} FROM events WHERE (stream, version) > ($1, $2) AND stream < $3
                     ORDER BY stream, version LIMIT 2000"""
         current: list[Row] = []
-        after = ("", 0)
+        # The bounds hold every id that begins with the prefix: "." follows "-".
+        after, end = ((f"{category}-", 0), f"{category}.") if category else (("", 0), "\U0010ffff")
         while True:
             async with self._connection() as connection:
-                page = await connection.fetch(query, *after)
+                page = await connection.fetch(query, *after, end)
             if not page:
                 break
             for record in page:

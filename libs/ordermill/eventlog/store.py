@@ -230,8 +230,8 @@ class Store(Protocol):
         """Documents by key, those only whose top-level text fields equal `where`."""
         ...
 
-    def all_streams(self) -> AsyncIterator[tuple[str, list[Row]]]:
-        """Every stream whole, by stream id."""
+    def all_streams(self, category: str = "") -> AsyncIterator[tuple[str, list[Row]]]:
+        """Every stream whole, by stream id; of one category if told."""
         ...
 
     async def blob(self, sha256: bytes) -> bytes | None: ...

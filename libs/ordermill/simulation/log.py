@@ -137,8 +137,8 @@ class FaultyStore:
     ) -> list[tuple[str, dict[str, Any]]]:
         return await self.read_from("read documents", lambda: self.log.documents(view, where, after, limit))
 
-    def all_streams(self) -> AsyncIterator[tuple[str, list[Row]]]:
-        return self.log.all_streams()
+    def all_streams(self, category: str = "") -> AsyncIterator[tuple[str, list[Row]]]:
+        return self.log.all_streams(category)
 
     async def blob(self, sha256: bytes) -> bytes | None:
         return await self.read_from("read a blob", lambda: self.log.blob(sha256))
