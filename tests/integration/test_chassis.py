@@ -11,7 +11,8 @@ import subprocess
 import sys
 from base64 import b64decode, b64encode
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -25,7 +26,7 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from ordermill.clock import system_clock
-from ordermill.contracts.base import BY_TYPE, decode
+from ordermill.contracts.base import BY_TYPE, Message, decode
 from ordermill.contracts.inventory import StockAdjusted, StockReceived
 from ordermill.contracts.location import StockCorrected
 from ordermill.contracts.service import DeadLettered
@@ -45,6 +46,7 @@ from tests.integration.kafka import MONDAY, STOCK, Broker, arrived
 from tests.integration.shelf_service import SECRET, Instance, Shelves
 from tests.integration.shelves import received, rows_of
 from tests.integration.stand import Log, Open, eventually
+from tests.integration.test_bad_input import record_of
 
 TOKEN = "a-token-that-no-log-may-hold"
 
@@ -115,6 +117,20 @@ async def test_what_may_pass_is_tried_again_in_its_keys_order_and_stops_no_other
     await eventually(shelf_log.has(3))
     assert await shelf_log.references() == ["other", "first", "second"]
     assert await shelf_log.letters() == []
+
+
+async def test_what_is_tried_again_is_prepared_again() -> None:
+    """What was at hand for it may be out of date: a customer's key is destroyed when they are forgotten."""
+    prepared: list[int] = []
+
+    async def prepare(messages: Sequence[Message]) -> None:
+        prepared.append(len(messages))
+
+    one = Instance(MemoryStore(), Shelves(fails={"r1": 2}))
+    one.running.service = replace(one.running.service, prepare=prepare)
+    await one.running.handle([record_of(arrived("pot", reference=f"r{n}"), f"m-{n}") for n in range(3)])
+    assert prepared == [3, 2, 2]  # the first; the one that fails twice, and the last, which waits behind it
+    assert len(await one.store.read_stream("shelf-pot")) == 3
 
 
 @pytest.mark.parametrize("code", ["test.not-yet", "ordermill.unexpected"])

@@ -159,6 +159,32 @@ class TestRing:
         await ring.forget("c-ada")
         assert ring.seal("c-ada", ADA) is None
 
+    async def test_nothing_is_sealed_under_a_key_that_another_process_has_destroyed(self, keys: KeyStore) -> None:
+        time = Time()
+        ring, other = Keyring(keys, MASTER, now_s=time), Keyring(keys, MASTER)
+        await sealed(ring, "c-ada")
+        await other.forget("c-ada")
+        time.now_s = 1.0
+        again = await sealed(ring, "c-ada")
+        assert key_of(again) == "c-ada-2"
+        assert await Keyring(keys, MASTER).open([again]) == {again: ADA}
+
+    async def test_an_answer_that_is_older_than_the_forgetting_brings_no_key_back(self, keys: KeyStore) -> None:
+        time, slow = Time(), Slow(keys)
+        ring = Keyring(slow, MASTER, now_s=time)
+        token = await sealed(ring, "c-ada")
+        time.now_s = CACHED_FOR_S + 1
+
+        class Overtaken(Slow):
+            async def get(self, key_ids: Collection[str]) -> dict[str, bytes | None]:
+                answer = await super().get(key_ids)
+                time.now_s += 1
+                await ring.forget("c-ada")
+                return answer
+
+        setattr(ring, "_store", Overtaken(keys))  # noqa: B010
+        assert await ring.open([token]) == {token: None}
+
     async def test_a_key_that_was_at_hand_stays_so_for_who_works_with_it_however_many_there_are(self) -> None:
         time, keys = Time(), MemoryKeyStore()
         ring = Keyring(keys, MASTER, now_s=time)

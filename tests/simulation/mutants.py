@@ -80,10 +80,8 @@ MUTANTS = (
     Mutant("the inbox is not asked", _MemoryTransaction.look_up, "store._inbox.intersection(messages)", "set()"),
     Mutant("the inbox is not asked nor kept", _Batch._stage, "changes.inbox.append(cause.message)", "pass"),
     Mutant("offsets are committed first", Consumer.poll, "return found", "self.commit(found); return found"),
-    Mutant("a message is given up at the first trouble", RunningService._settle, "item.attempts += 1", "return None"),
-    Mutant(
-        "a message that failed is passed by", RunningService._settle, "return item, self._letter(item)", "return None"
-    ),
+    Mutant("a message is given up at the first trouble", RunningService._settled, "item.attempts += 1", "return True"),
+    Mutant("a message that failed is passed by", RunningService._settled, "item.error = outcome.error", "return True"),
     Mutant("what was only read is trusted", Engine._decide, "if only_read and", "if False and"),
     Mutant("a refused commit counts as done", Engine.run, "return [Outcome(error=stopped)]", "return [Outcome()]"),
     Mutant("versions are not checked", MemoryStore._apply, "if row.version != head + 1:", "if False:"),

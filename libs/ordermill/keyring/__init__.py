@@ -26,8 +26,9 @@ from ordermill.errors import Poison
 from ordermill.eventlog.postgres import keep_as_it_is, statement, translated
 
 CACHED_FOR_S = 300.0
+"""So long a key opens what was sealed under it, though another process destroyed it. What seals is asked for anew."""
 _WORKED_WITH_FOR_S = 600.0
-"""So long a key that was made sure of may be worked with: what it is for may wait for a database meanwhile."""
+"""So long after that a key may be worked with: what it is for may wait for a database meanwhile."""
 _NONCE = 12
 _UNKNOWN: tuple[AESGCM | None, float] = (None, 0.0)
 
@@ -54,7 +55,10 @@ class KeyStore(Protocol):
 
 
 class Keyring:
-    """Seals and opens personal data. Keys stay in memory for minutes, so a forgotten customer is forgotten soon."""
+    """Seals and opens personal data. Keys stay in memory for minutes, so a forgotten customer is forgotten soon.
+
+    Nothing is sealed by memory: what rests under a key that another process has destroyed is lost.
+    """
 
     def __init__(
         self,
@@ -71,6 +75,7 @@ class Keyring:
         self._random = random_bytes
         self._now_s = now_s
         self._cache: dict[str, tuple[AESGCM | None, float]] = {}
+        """By id: the key, None for a destroyed one, and when it was asked for."""
         self._asked_for: set[str] = set()
         self._one_look_up = asyncio.Lock()
 
@@ -84,19 +89,21 @@ class Keyring:
         return hmac.digest(self._naming_key, b"address\0" + person.model_dump_json().encode(), sha256)[:16].hex()
 
     async def ensure(self, customer_ids: Collection[str]) -> None:
-        """Have these customers' keys at hand, making those that are missing; those destroyed give way to new ones.
+        """Have these customers' keys at hand as they are now, making those that are missing; those destroyed give way
+        to new ones.
 
         Those who ask meanwhile share the next look-up.
         """
-        while absent := self._absent(map(self._newest, customer_ids)):
+        began = self._now_s()
+        while absent := self._absent(map(self._newest, customer_ids), began):
             self._asked_for.update(absent)
             async with self._one_look_up:
-                if self._absent(absent):
-                    shared, self._asked_for = self._absent({*absent, *self._asked_for}), set()
+                if self._absent(absent, began):
+                    shared, self._asked_for = sorted({*absent, *self._asked_for}), set()
                     try:
                         await self._have(shared)
                     except BadSeal:  # perhaps of somebody else's key
-                        await self._have(self._absent(absent))
+                        await self._have(self._absent(absent, began))
 
     def _newest(self, customer_id: str) -> str:
         """The id of the key that is theirs now, as far as is known here."""
@@ -106,6 +113,7 @@ class Keyring:
         return key_id
 
     async def _have(self, absent: Collection[str]) -> None:
+        asked_at = self._now_s()
         known = await self._store.get(absent)
         fresh = {key_id: self._wrap(key_id, self._random(32)) for key_id in absent if key_id not in known}
         if fresh:
@@ -113,7 +121,7 @@ class Keyring:
             known |= {key_id: fresh[key_id] for key_id in added}
             if others := fresh.keys() - known.keys():
                 known |= await self._store.get(others)
-        self._keep(known)
+        self._keep(known, asked_at)
 
     def seal(self, customer_id: str, person: Person) -> str | None:
         """`person` sealed; None for a customer who was forgotten since. `ensure` the key first."""
@@ -129,9 +137,10 @@ class Keyring:
 
     async def open(self, tokens: Collection[str]) -> dict[str, Person | None]:
         """Each token's person; None where the customer was forgotten. Raises BadSeal."""
-        absent = self._absent({_parts(token)[0] for token in tokens})
+        now = self._now_s()
+        absent = self._absent({_parts(token)[0] for token in tokens}, now - CACHED_FOR_S)
         if absent:
-            self._keep(await self._store.get(absent))
+            self._keep(await self._store.get(absent), now)
         return {token: self._open(token) for token in tokens}
 
     def opens(self, key_id: str, wrapped: bytes) -> bool:
@@ -145,7 +154,7 @@ class Keyring:
     async def forget(self, key_id: str) -> None:
         """Destroy the key: what was sealed under it can never be read again."""
         await self._store.destroy(key_id)
-        self._keep({key_id: None})
+        self._keep({key_id: None}, self._now_s())
 
     def _open(self, token: str) -> Person | None:
         key_id, body = _parts(token)
@@ -158,18 +167,18 @@ class Keyring:
         except (InvalidTag, ValueError):
             raise BadSeal(key_id) from None
 
-    def _absent(self, key_ids: Iterable[str]) -> list[str]:
-        """In one order wherever it is asked: chance goes to the same keys again."""
-        now = self._now_s()
-        return sorted(k for k in set(key_ids) if k not in self._cache or self._cache[k][1] < now)
+    def _absent(self, key_ids: Iterable[str], since: float) -> list[str]:
+        """Those not asked for since then. In one order wherever it is asked: chance goes to the same keys again."""
+        return sorted(k for k in set(key_ids) if k not in self._cache or self._cache[k][1] < since)
 
-    def _keep(self, wrapped: Mapping[str, bytes | None]) -> None:
-        until = self._now_s() + CACHED_FOR_S
+    def _keep(self, wrapped: Mapping[str, bytes | None], asked_at: float) -> None:
         if len(self._cache) > 20_000:
-            over = self._now_s() - _WORKED_WITH_FOR_S
+            over = self._now_s() - CACHED_FOR_S - _WORKED_WITH_FOR_S
             self._cache = {k: entry for k, entry in self._cache.items() if entry[1] >= over}
         for key_id, key in wrapped.items():
-            self._cache[key_id] = (None if key is None else AESGCM(self._unwrap(key_id, key)), until)
+            if key_id in self._cache and self._cache[key_id][1] > asked_at:
+                continue  # an answer that came late: it may have been destroyed since
+            self._cache[key_id] = (None if key is None else AESGCM(self._unwrap(key_id, key)), asked_at)
 
     def _wrap(self, key_id: str, key: bytes) -> bytes:
         nonce = self._random(_NONCE)

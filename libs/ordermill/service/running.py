@@ -114,14 +114,16 @@ class RunningService:
             pause = 0.05
             while waiting:
                 outcomes = await self._run([task for _, task in waiting])
-                waiting = [
-                    again
+                again = [
+                    item
                     for (item, _), outcome in zip(waiting, outcomes, strict=True)
-                    if (again := self._settle(item, outcome)) is not None
+                    if not self._settled(item, outcome)
                 ]
-                if waiting:
+                if again:
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, 2.0)
+                    await self._prepare([item for item in again if item.error is None])
+                waiting = [self._task(item) for item in again]
 
     def _look_at(self, record: Any) -> _Polled | None:
         """What a record is; None for facts of other services that this one has no use for."""
@@ -236,26 +238,26 @@ class RunningService:
         )
         return Task(cause, (deadletters.keep(letter),), blobs=blobs, span=item.span)
 
-    def _settle(self, item: _Polled, outcome: Outcome) -> tuple[_Polled, Task] | None:
-        """None when the record has found its end; else what to try next."""
+    def _settled(self, item: _Polled, outcome: Outcome) -> bool:
+        """Whether the record has found its end; else it is tried again, or, where it has failed, kept."""
         if outcome.error is None:
             result = "repeated" if outcome.repeated else "dead-lettered" if item.error else "handled"
             self.metrics.messages.labels(result).inc()
             self.metrics.events.inc(len(outcome.events))
             spans.close(item.span, outcome, item.error)
-            return None
+            return True
         if isinstance(outcome.error, WaitsItsTurn):
-            return self._task(item)
+            return False
         if isinstance(outcome.error, VersionConflict):
             self.metrics.retries.inc()
-            return self._task(item)  # that others write first is no message's fault
+            return False  # that others write first is no message's fault
         item.attempts += 1
         may_pass = isinstance(outcome.error, Transient) or not isinstance(outcome.error, OrdermillError)
         if may_pass and item.attempts <= self._retries:
             self.metrics.retries.inc()
-            return self._task(item)
+            return False
         item.error = outcome.error
-        return item, self._letter(item)
+        return False
 
     async def _run(self, tasks: Sequence[Task]) -> list[Outcome]:
         return await self._patiently(lambda: self.engine.run(tasks))
