@@ -5,11 +5,20 @@ from __future__ import annotations
 import pytest
 
 from ordermill.names import SERVICES
-from ordermill.service.topics import all_topics, topics_made_by, topics_told_by
+from ordermill.service.topics import all_topics, topics_made_by, topics_shared_by, topics_told_by
 
 
 def test_each_topic_is_made_anew_by_somebody() -> None:
     assert {topic for service in SERVICES for topic in topics_made_by(service, SERVICES)} == set(all_topics(SERVICES))
+
+
+def test_what_several_tell_is_known_to_each_of_them() -> None:
+    assert topics_shared_by("capture", SERVICES) == [
+        "oms.effects.requests",
+        "oms.effects.results",
+        "oms.log.checkpoints",
+    ]
+    assert topics_shared_by("routing", SERVICES) == ["oms.log.checkpoints"]
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
@@ -377,6 +379,44 @@ async def test_a_topic_that_was_deleted_is_filled_again_from_the_log(
     if more:
         await one.running.execute(one.shelves.arrived(arrived("pot", reference="meanwhile"), None), "user:test")  # type: ignore[arg-type]
     await eventually(lambda: told(broker, "before", *["meanwhile"][: int(more)]), timeout_s=10)
+
+
+async def test_a_topic_that_several_tell_is_made_again_when_all_have_seen_that_it_was_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One who has not would put what is on its way before all that was there."""
+    shared, alone = "oms.effects.results", "oms.capture.events"
+    numbers = count()
+    there = {topic: str(next(numbers)) for topic in (shared, alone)}
+
+    async def ids(client: Any, topics: Sequence[str]) -> dict[str, str]:
+        return {topic: there[topic] for topic in topics if topic in there}
+
+    async def make(settings: Any, topics: Sequence[str]) -> None:
+        for topic in topics:
+            there.setdefault(topic, str(next(numbers)))
+
+    async def cluster(client: Any) -> str:
+        return "kraft"
+
+    for name, double in {"topic_ids": ids, "ensure_topics": make, "cluster_of": cluster}.items():
+        monkeypatch.setattr(publisher, name, double)
+    monkeypatch.setattr(publisher, "ALL_HAVE_SEEN_S", 0.4)
+    monkeypatch.setattr(publisher.KafkaPublisher, "_running", AsyncMock())
+    settings = kafka.KafkaSettings("127.0.0.1:1")
+    first, second = (
+        publisher.KafkaPublisher(settings, system_clock, own=(shared, alone), shared=(shared,)) for _ in range(2)
+    )
+    before = await first.memories("capture")
+    del there[alone]
+    async with asyncio.timeout(0.3):
+        assert (await first.memories("capture"))[shared] == before[shared]
+    del there[shared]
+    noticing = asyncio.create_task(first.memories("capture"))
+    await asyncio.sleep(0.1)
+    assert shared not in there
+    again = await second.memories("returns")
+    assert await noticing == again and again[shared] != before[shared]
 
 
 async def test_an_instance_stops_in_time_though_the_broker_is_away_and_batches_are_on_their_way(

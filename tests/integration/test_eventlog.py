@@ -402,11 +402,11 @@ class TestPublications:
         await store.published(old)
         assert [waiting.data for waiting in await store.unpublished(10)] == [b"2"]
 
-    async def test_all_wait_again_for_an_empty_broker(self, store: Store) -> None:
+    async def test_all_of_a_topic_that_is_empty_wait_again(self, store: Store) -> None:
         keys = [("topic", f"shelf-{n}") for n in range(3)]
-        await commit(store, publications=dict.fromkeys(keys, ("t", b"1")))
+        await commit(store, publications=dict.fromkeys([*keys, ("another", "shelf-1")], ("t", b"1")))
         await store.published(await store.unpublished(10))
-        await store.republish_all()
+        await store.republish_topics(["topic"])
         assert len(await store.unpublished(2)) == 2
         assert {(p.topic, p.key) for p in await store.unpublished(10)} == set(keys)
 
@@ -473,14 +473,14 @@ class TestTheRest:
             found = await transaction.look_up(unknown, {"shelf": "code-2"})
             assert (found.snapshots, found.rows) == ([], [*long, *short])
 
-    async def test_each_cluster_has_its_own_cursor(self, store: Store) -> None:
-        await store.move_relay_cursor((0, 2), "kraft-1", 5)
-        await store.move_relay_cursor((0, 2), "kraft-1", 7)
-        await store.move_relay_cursor((1, 2), "kraft-1", 3)
-        assert await store.relay_cursor((0, 2), "kraft-1") == 7
-        assert await store.relay_cursor((1, 2), "kraft-1") == 3
-        assert await store.relay_cursor((0, 1), "kraft-1") == 0
-        assert await store.relay_cursor((0, 2), "kraft-2") == 0
+    async def test_each_memory_of_a_broker_has_its_own_cursor(self, store: Store) -> None:
+        await store.move_relay_cursors((0, 2), {"kraft-1 stock": 5, "kraft-1 events": 4})
+        await store.move_relay_cursors((0, 2), {"kraft-1 stock": 7})
+        await store.move_relay_cursors((1, 2), {"kraft-1 stock": 3})
+        asked = ["kraft-1 stock", "kraft-1 events", "kraft-2 stock"]
+        assert await store.relay_cursors((0, 2), asked) == {"kraft-1 stock": 7, "kraft-1 events": 4}
+        assert await store.relay_cursors((1, 2), asked) == {"kraft-1 stock": 3}
+        assert await store.relay_cursors((0, 1), asked) == {}
 
     async def test_one_leads_at_a_time(self, store: Store) -> None:
         leading = asyncio.Event()

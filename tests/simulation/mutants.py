@@ -112,9 +112,9 @@ MUTANTS = (
     Mutant(
         "the cursor moves before the broker answers",
         Relay.step,
-        "await self._publisher.send_events(self._service, rows)",
+        "await self._publisher.send_events(self._service, rows, self._known)",
         "self.status.published = rows[-1].seq; await self._note(); "
-        "await self._publisher.send_events(self._service, rows)",
+        "await self._publisher.send_events(self._service, rows, self._known)",
     ),
     Mutant(
         "events are published before they are committed",
@@ -129,7 +129,7 @@ MUTANTS = (
         "if self._cluster not in (None, self._bus.cluster):",
         "if False:",
     ),
-    Mutant("an emptied broker gets no states", Relay._lead, "await self._store.republish_all()", "pass"),
+    Mutant("an emptied broker gets no states", Relay._lead, "await self._store.republish_topics(new)", "pass"),
     Mutant(
         "two relays work on one shard",
         FaultyStore.leadership,

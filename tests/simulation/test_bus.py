@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,12 +16,12 @@ from ordermill.eventlog import relay
 from ordermill.eventlog.memory import MemoryStore
 from ordermill.eventlog.records import SequencedRow
 from ordermill.eventlog.relay import Publisher, Relay
-from ordermill.eventlog.store import Changes, Publication, StillLeads
+from ordermill.eventlog.store import NOTHING, Changes, Publication, StillLeads
 from ordermill.names import SERVICES
 from ordermill.service.consuming import Subscriptions
 from ordermill.service.following import follow
 from ordermill.service.publisher import KafkaPublisher
-from ordermill.service.topics import all_topics
+from ordermill.service.topics import all_topics, topics_told_by
 from ordermill.simulation.bus import Bus, BusPublisher, NotYours
 from tests.brokers import server
 from tests.integration.kafka import Broker
@@ -95,7 +95,8 @@ class OnKafka:
         self._publishers: list[KafkaPublisher] = []
 
     def publisher(self) -> Publisher:
-        self._publishers.append(KafkaPublisher(self._broker.settings(), lambda: NOW, all_topics(SERVICES)))
+        own = topics_told_by("inventory")
+        self._publishers.append(KafkaPublisher(self._broker.settings(), lambda: NOW, all_topics(SERVICES), own))
         return self._publishers[-1]
 
     async def subscribe(self, member: str, handle: Handle) -> Stop:
@@ -241,7 +242,7 @@ async def test_a_follower_reads_all_from_the_start_whatever_groups_have_settled(
 
 async def test_a_broker_that_replaced_another_is_another_cluster_and_empty(wire: Wire) -> None:
     publisher = wire.publisher()
-    before = await publisher.cluster()
+    before = await publisher.memories("inventory")
     assert await publisher.is_empty(TOPIC)
     await publisher.send_events("inventory", events(3))
     assert not await publisher.is_empty(TOPIC)
@@ -250,7 +251,7 @@ async def test_a_broker_that_replaced_another_is_another_cluster_and_empty(wire:
     await until(lambda: len(read) == 3)
     await wire.replace()
     fresh = wire.publisher()
-    assert await fresh.cluster() != before
+    assert await fresh.memories("inventory") != before
     assert await fresh.is_empty(TOPIC)
     await fresh.send_events("inventory", events(3))
     await until(lambda: len(read) == 6)
@@ -260,12 +261,12 @@ async def test_a_broker_that_replaced_another_is_another_cluster_and_empty(wire:
 async def test_nothing_is_sent_to_a_broker_that_replaced_the_one_that_was_asked_who_it_is(wire: Wire) -> None:
     """What is under way at that moment would stand there before its predecessors."""
     publisher, sent = wire.publisher(), events(4)
-    await publisher.cluster()
+    await publisher.memories("inventory")
     await publisher.send_events("inventory", sent[:2])
     await wire.replace()
     with pytest.raises(Transient):
         await publisher.send_events("inventory", sent[2:])
-    await publisher.cluster()
+    await publisher.memories("inventory")
     assert await publisher.is_empty(TOPIC)
     await publisher.send_events("inventory", sent)
     read: list[tuple[str, int]] = []
@@ -277,7 +278,7 @@ async def test_nothing_is_sent_to_a_broker_that_replaced_the_one_that_was_asked_
 
 async def test_a_broker_that_replaces_another_in_the_middle_of_a_batch_gets_nothing_of_it(wire: Wire) -> None:
     publisher, sent = wire.publisher(), events(2_000)
-    await publisher.cluster()
+    await publisher.memories("inventory")
     await publisher.send_events("inventory", sent[:1])
     sending = asyncio.gather(
         *(publisher.send_events("inventory", sent[start : start + 100]) for start in range(1, 2_000, 100)),
@@ -286,15 +287,15 @@ async def test_a_broker_that_replaces_another_in_the_middle_of_a_batch_gets_noth
     await asyncio.sleep(0)
     await wire.replace()
     await sending
-    await publisher.cluster()
+    await publisher.memories("inventory")
     assert await publisher.is_empty(TOPIC)
 
 
 class DiesOnce(BusPublisher):
     """Of a relay whose process ends when its first batch is with the broker."""
 
-    async def send_events(self, service: str, rows: Sequence[SequencedRow]) -> None:
-        await super().send_events(service, rows)
+    async def send_events(self, service: str, rows: Sequence[SequencedRow], known: Mapping[str, int] = NOTHING) -> None:
+        await super().send_events(service, rows, known)
         raise asyncio.CancelledError
 
 
@@ -305,7 +306,8 @@ async def test_in_memory_a_broker_emptied_under_its_id_is_filled_though_the_rela
     ]
     async with store.transaction() as transaction:
         await transaction.commit(Changes(rows=rows))  # of a type that goes to the service's own topic
-    await store.move_relay_cursor((0, 1), bus.cluster, 6)
+    memories = await BusPublisher(bus, lambda: NOW).memories("inventory")
+    await store.move_relay_cursors((0, 1), dict.fromkeys(memories.values(), 6))
     with suppress(asyncio.CancelledError):
         await Relay(store, DiesOnce(bus, lambda: NOW), "inventory", batch=2).run()
     following = asyncio.create_task(Relay(store, BusPublisher(bus, lambda: NOW), "inventory", batch=2).run())
@@ -313,6 +315,33 @@ async def test_in_memory_a_broker_emptied_under_its_id_is_filled_though_the_rela
         while len({said(record) for record in bus.records("oms.inventory.events")[0]}) < 6:
             await asyncio.sleep(0.02)
     following.cancel()
+
+
+@pytest.mark.parametrize("new", [TOPIC, STATES, "oms.inventory.events"])
+async def test_a_topic_that_is_new_to_a_log_is_filled_and_those_that_have_all_are_told_nothing_again(
+    new: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "ALONE_AFTER_S", 0.0)
+
+    class OfALaterRelease(BusPublisher):
+        async def memories(self, service: str) -> dict[str, str]:
+            return await super().memories(service) | {new: "never told"}
+
+    store, bus = MemoryStore(), Bus(1)
+    rows = rows_of("stock-1", *(received(n) for n in range(1, 9)))
+    rows = [row._replace(type="of.a-newer-release.v1") if n % 2 else row for n, row in enumerate(rows)]
+    async with store.transaction() as transaction:
+        await transaction.commit(Changes(rows=rows))
+    await commit_state(store, b"1")
+    told: list[dict[str, int]] = []
+    for publisher in (BusPublisher, OfALaterRelease):
+        one = Relay(store, publisher(bus, lambda: NOW), "inventory", batch=3)
+        relaying = asyncio.create_task(one.run())
+        await until(lambda one=one: one.status.published == len(rows))  # type: ignore[misc]
+        await one.drain()
+        relaying.cancel()
+        told.append({topic: len(bus.records(topic)[0]) for topic in (TOPIC, STATES, "oms.inventory.events")})
+    assert told[1] == told[0] | {new: 2 * told[0][new]}
 
 
 class HoldsStates(BusPublisher):

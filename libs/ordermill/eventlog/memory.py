@@ -160,11 +160,11 @@ class MemoryStore:
     async def blob(self, sha256: bytes) -> bytes | None:
         return self._blobs.get(sha256)
 
-    async def relay_cursor(self, shard: tuple[int, int], cluster: str) -> int:
-        return self._cursors.get((*shard, cluster), 0)
+    async def relay_cursors(self, shard: tuple[int, int], memories: Collection[str]) -> dict[str, int]:
+        return {m: self._cursors[(*shard, m)] for m in memories if (*shard, m) in self._cursors}
 
-    async def move_relay_cursor(self, shard: tuple[int, int], cluster: str, seq: int) -> None:
-        self._cursors[(*shard, cluster)] = seq
+    async def move_relay_cursors(self, shard: tuple[int, int], told: Mapping[str, int]) -> None:
+        self._cursors.update({(*shard, memory): seq for memory, seq in told.items()})
 
     async def unpublished(self, limit: int) -> list[Publication]:
         return [publication for publication, dirty in self._publications.values() if dirty][:limit]
@@ -182,8 +182,8 @@ class MemoryStore:
             publication, _ = self._publications[key]
             self._publications[key] = (publication, True)
 
-    async def republish_all(self) -> None:
-        self._publications = {key: (publication, True) for key, (publication, _) in self._publications.items()}
+    async def republish_topics(self, topics: Collection[str]) -> None:
+        await self.republish([key for key in self._publications if key[0] in topics])
 
     @asynccontextmanager
     async def leadership(self, name: str) -> AsyncIterator[StillLeads]:

@@ -335,23 +335,24 @@ class PostgresStore:
             found = await connection.fetchval("SELECT body FROM blobs WHERE sha256 = $1", sha256)
         return None if found is None else bytes(found)
 
-    async def relay_cursor(self, shard: tuple[int, int], cluster: str) -> int:
+    async def relay_cursors(self, shard: tuple[int, int], memories: Collection[str]) -> dict[str, int]:
         async with self._connection(fast=True) as connection:
-            found = await connection.fetchval(
-                "SELECT seq FROM relay_cursors WHERE shard = $1 AND shards = $2 AND cluster = $3",
+            rows = await connection.fetch(
+                "SELECT cluster, seq FROM relay_cursors WHERE shard = $1 AND shards = $2 AND cluster = ANY($3::text[])",
                 *shard,
-                cluster,
+                list(memories),
             )
-        return int(found or 0)
+        return dict(rows)
 
-    async def move_relay_cursor(self, shard: tuple[int, int], cluster: str, seq: int) -> None:
+    async def move_relay_cursors(self, shard: tuple[int, int], told: Mapping[str, int]) -> None:
         async with self._connection(fast=True) as connection:
             await connection.execute(
-                """INSERT INTO relay_cursors (shard, shards, cluster, seq) VALUES ($1, $2, $3, $4)
+                """INSERT INTO relay_cursors (shard, shards, cluster, seq)
+                   SELECT $1, $2, * FROM unnest($3::text[], $4::bigint[])
                    ON CONFLICT (shard, shards, cluster) DO UPDATE SET seq = EXCLUDED.seq""",
                 *shard,
-                cluster,
-                seq,
+                list(told),
+                list(told.values()),
             )
 
     async def unpublished(self, limit: int) -> list[Publication]:
@@ -399,9 +400,11 @@ class PostgresStore:
                 [key for _, key in keys],
             )
 
-    async def republish_all(self) -> None:
+    async def republish_topics(self, topics: Collection[str]) -> None:
         async with self._connection(fast=True) as connection:
-            await connection.execute("UPDATE publications SET dirty = true WHERE NOT dirty")
+            await connection.execute(
+                "UPDATE publications SET dirty = true WHERE NOT dirty AND topic = ANY($1::text[])", list(topics)
+            )
 
     @asynccontextmanager
     async def leadership(self, name: str) -> AsyncIterator[StillLeads]:

@@ -1,13 +1,14 @@
 """The relay: gives committed events their numbers and publishes them. Nothing else publishes.
 
 One relay a shard works at a time (an advisory lock), so a stream's order on its topic is its order in the log. What was
-committed is published after any crash; a broker that is new or was emptied is filled again from the first event.
+committed is published after any crash; a topic that is new, or was emptied with its broker or without, is filled from
+the first event on.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import time_ns
 from typing import Protocol
@@ -21,7 +22,7 @@ from ordermill.tracing import sampled, start, tracing
 from ordermill.waiting import is_set
 
 from .records import SequencedRow
-from .store import Changes, Publication, StillLeads, Store
+from .store import NOTHING, Changes, Publication, StillLeads, Store
 
 logger = structlog.get_logger(__name__)
 
@@ -39,25 +40,27 @@ EAGER_STEPS = 8
 
 
 class BrokerReplaced(Transient):
-    """The broker behind the address is another one now, which knows nothing of us."""
+    """The broker behind the address, or a topic of ours, is another one now, which knows nothing of us."""
 
     code = "relay.broker-replaced"
 
-    def __init__(self, service: str) -> None:
-        super().__init__(f"{service}: the broker is a new one; it is filled again from the log")
+    def __init__(self, service: str, topics: Sequence[str]) -> None:
+        super().__init__(f"{service}: filled again from the log, since new: {', '.join(topics)}")
 
 
 class Publisher(Protocol):
     """Where the relay sends to."""
 
-    async def cluster(self) -> str:
-        """Identifies the broker's memory: another value means that it knows nothing of us."""
+    async def memories(self, service: str) -> dict[str, str]:
+        """By topic on which the log is told, what identifies the broker's memory of it: another value means that it
+        knows nothing of us.
+        """
         ...
 
     async def is_empty(self, topic: str) -> bool: ...
 
-    async def send_events(self, service: str, rows: Sequence[SequencedRow]) -> None:
-        """Publish in order, each to its type's topics; return when the broker has all of them."""
+    async def send_events(self, service: str, rows: Sequence[SequencedRow], known: Mapping[str, int] = NOTHING) -> None:
+        """Publish in order, each to those topics that lack it; return when the broker has all of them."""
         ...
 
     async def send_states(self, service: str, states: Sequence[Publication]) -> None: ...
@@ -72,6 +75,13 @@ def topics_of(type_name: str, service: str) -> tuple[str, ...]:
     if cls is None:
         return (f"oms.{service}.events",)
     return (cls.topic.replace("{service}", service), *cls.also_on)
+
+
+def topics_lacking(sequenced: SequencedRow, service: str, known: Mapping[str, int]) -> Iterator[str]:
+    """Where this event is still to go. `known`: by topic, up to which number it has them; all are new to others."""
+    for topic in topics_of(sequenced.row.type, service):
+        if sequenced.seq > known.get(topic, 0):
+            yield topic
 
 
 @dataclass
@@ -105,8 +115,12 @@ class Relay:
         self._shard = shard
         self._poll_s = poll_s
         self._pace_s = pace_s
-        self._cluster = ""
-        self._noted = 0
+        self._memories: dict[str, str] = {}
+        """By topic, the broker's memory that it has told."""
+        self._known: dict[str, int] = {}
+        """By topic, up to which number it was told before this relay took the lead."""
+        self._noted: dict[str, int] = {}
+        """By memory, up to which number that is on record."""
         self._due: set[UUID] = set()
         """Events that this process has committed and not yet published."""
         self._others_write = False
@@ -147,19 +161,21 @@ class Relay:
                 self.status.leading = False
 
     async def _lead(self, still_leads: StillLeads) -> None:
-        cluster = await self._publisher.cluster()
-        cursor = self._noted = await self._store.relay_cursor(self._shard, cluster)
-        if cluster == self._cluster:
-            cursor = max(cursor, self.status.published)  # trouble made us start over: what was sent need not be again
+        memories = await self._publisher.memories(self._service)
+        self._noted = await self._store.relay_cursors(self._shard, memories.values())
+        known = {topic: self._noted.get(memory, 0) for topic, memory in memories.items()}
+        for topic, memory in memories.items():
+            if memory == self._memories.get(topic):
+                known[topic] = max(known[topic], self.status.published)  # trouble made us start over: it has those
         if await self._publisher.is_empty(f"oms.{self._service}.events"):
-            cursor = 0
-        if cursor == 0:
+            known = dict.fromkeys(known, 0)
+        if new := sorted(topic for topic, cursor in known.items() if not cursor):
             # Also where something is there already: whoever published it may not have come to the states.
             if await self._store.head():
-                logger.info("filling an empty broker", service=self._service)
-            await self._store.republish_all()
-        self._cluster = cluster
-        self.status.published = cursor
+                logger.info("filling topics", service=self._service, topics=new)
+            await self._store.republish_topics(new)
+        self._memories, self._known = memories, known
+        self.status.published = min(known.values())
         # Before the first batch: who follows sees a topic that is not empty, and must not skip the rest.
         await self._note()
         loop = asyncio.get_running_loop()
@@ -172,8 +188,9 @@ class Relay:
             if loop.time() - looked_at > CLUSTER_CHECK_S:
                 looked_at = loop.time()
                 await still_leads()
-                if await self._publisher.cluster() != cluster:
-                    raise BrokerReplaced(self._service)
+                found = await self._publisher.memories(self._service)
+                if others := sorted(topic for topic, memory in found.items() if memories[topic] != memory):
+                    raise BrokerReplaced(self._service, others)
 
         while True:
             self._wake.clear()
@@ -216,8 +233,8 @@ class Relay:
     async def step(self, look: StillLeads) -> int:
         """Number and publish what is there, at most one batch; how many events that were.
 
-        States go before events: who reads an event may look at a state that is at least as new. Before they do, `look`:
-        who has stood still since the page was read may have been replaced.
+        States go before events: who reads an event may look at a state that is at least as new. Before either does,
+        `look`: who has stood still since the page was read may have been replaced, or may find another broker.
         """
         page = await self._store.next_page(self.status.published, self._batch, self._shard)
         rows, states = page.rows, page.states
@@ -228,10 +245,11 @@ class Relay:
             await self._store.published(states)
             states = await self._store.unpublished(self._batch) if len(states) >= self._batch else []
         if rows:
+            await look()
             began = time_ns()
-            await self._publisher.send_events(self._service, rows)
+            await self._publisher.send_events(self._service, rows, self._known)
             if tracing():
-                _trace(self._service, rows, began)
+                _trace(self._service, rows, self._known, began)
             self.status.published = rows[-1].seq
             sent = {sequenced.row.event_id for sequenced in rows}
             self._others_write = not sent <= self._due
@@ -248,13 +266,13 @@ class Relay:
         self._unsure -= again
 
     async def _note(self) -> None:
-        published = self.status.published
-        if published != self._noted:
-            await self._store.move_relay_cursor(self._shard, self._cluster, published)
-            self._noted = published
+        told = {memory: max(self._known[topic], self.status.published) for topic, memory in self._memories.items()}
+        if told != self._noted:
+            await self._store.move_relay_cursors(self._shard, told)
+            self._noted = told
 
 
-def _trace(service: str, rows: Sequence[SequencedRow], began_ns: int) -> None:
+def _trace(service: str, rows: Sequence[SequencedRow], known: Mapping[str, int], began_ns: int) -> None:
     """A span for each message sent, in the trace of its event. Consumers go on from the event, not from here: who
     reads a message that was published again is in the same place of the same trace.
     """
@@ -262,7 +280,7 @@ def _trace(service: str, rows: Sequence[SequencedRow], began_ns: int) -> None:
         row = sequenced.row
         if not sampled(row.trace):
             continue
-        for topic in topics_of(row.type, service):
+        for topic in topics_lacking(sequenced, service, known):
             about: dict[str, str | int] = {
                 "messaging.system": "kafka",
                 "messaging.operation.name": "send",

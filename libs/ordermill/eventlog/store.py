@@ -236,11 +236,11 @@ class Store(Protocol):
 
     async def blob(self, sha256: bytes) -> bytes | None: ...
 
-    async def relay_cursor(self, shard: tuple[int, int], cluster: str) -> int:
-        """How far this shard was published to this cluster; 0 for a cluster never seen."""
+    async def relay_cursors(self, shard: tuple[int, int], memories: Collection[str]) -> dict[str, int]:
+        """How far this shard was told to each of these memories of a broker; those never seen are left out."""
         ...
 
-    async def move_relay_cursor(self, shard: tuple[int, int], cluster: str, seq: int) -> None: ...
+    async def move_relay_cursors(self, shard: tuple[int, int], told: Mapping[str, int]) -> None: ...
 
     async def unpublished(self, limit: int) -> list[Publication]: ...
 
@@ -256,8 +256,8 @@ class Store(Protocol):
         """Mark the latest states under these (topic, key) as not published."""
         ...
 
-    async def republish_all(self) -> None:
-        """Mark every latest state as not published (the broker is empty)."""
+    async def republish_topics(self, topics: Collection[str]) -> None:
+        """Mark the latest states of these topics as not published: they are empty."""
         ...
 
     def leadership(self, name: str) -> AbstractAsyncContextManager[StillLeads]:

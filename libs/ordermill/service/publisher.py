@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from hashlib import blake2b
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,8 +16,8 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from ordermill.clock import Clock
 from ordermill.eventlog.records import SequencedRow
-from ordermill.eventlog.relay import topics_of
-from ordermill.eventlog.store import Publication
+from ordermill.eventlog.relay import CLUSTER_CHECK_S, topics_lacking
+from ordermill.eventlog.store import NOTHING, Publication
 
 from .kafka import BrokerUnavailable, KafkaSettings, cluster_of, ensure_topics, put_away
 from .messages import Headers, event_headers, state_headers
@@ -33,6 +32,9 @@ SEND_LIMIT_S = 20.0
 
 LOOK_AGAIN_S = 1.0
 """A batch that is not taken for so long: is the topic still there?"""
+ALL_HAVE_SEEN_S = CLUSTER_CHECK_S + LOOK_AGAIN_S + 1.0
+"""So long a topic that several logs are told on is missing before one of them makes it again: one who has not seen that
+it was gone would put what is on its way before all that was there."""
 
 
 class OtherBroker(KafkaError):
@@ -49,15 +51,21 @@ class KafkaPublisher:
     """
 
     def __init__(
-        self, settings: KafkaSettings, clock: Clock, topics: Sequence[str] = (), own: Sequence[str] = ()
+        self,
+        settings: KafkaSettings,
+        clock: Clock,
+        topics: Sequence[str] = (),
+        own: Sequence[str] = (),
+        shared: Sequence[str] = (),
     ) -> None:
         """`topics` are made again in a broker that was emptied. `own` are those that this log is told on: one that
-        was deleted has forgotten it as a new broker has.
+        was deleted has forgotten all, as the topics of a new broker have. `shared`: other logs are told on these, too.
         """
         self._settings = settings
         self._clock = clock
         self._topics = topics
         self._own = own
+        self._shared = shared
         self._producer: AIOKafkaProducer | None = None
         self._cluster: str | None = None
         self._partitions: dict[str, int] = {}
@@ -112,29 +120,35 @@ class KafkaPublisher:
             await _quit(producer)
 
     async def cluster(self) -> str:
+        """The id of the broker that answers, and that alone is sent to from now on."""
         self._cluster = None
         cluster = await cluster_of((await self._running()).client)
         if self._counted_at not in (None, cluster):
             self._partitions.clear()
             await self.stop()  # what this producer knows of topics is another broker's
-        self._counted_at = cluster
-        memory = f"{cluster} {await self._own_ids((await self._running()).client)}" if self._own else cluster
-        self._cluster = cluster
-        return memory
+        self._counted_at = self._cluster = cluster
+        return cluster
 
-    async def _own_ids(self, client: Any) -> str:
-        """Changes when one of our topics is not the one that it was; one that is missing is made again first."""
+    async def memories(self, service: str) -> dict[str, str]:
+        """A topic of ours that is missing is made again first."""
+        cluster = await self.cluster()
+        ids = await self._own_ids((await self._running()).client)
+        return {topic: f"{cluster} {topic} {ids[topic]}" for topic in self._own}
+
+    async def _own_ids(self, client: Any) -> dict[str, str]:
         try:
             ids = await topic_ids(client, self._own)
-            if len(ids) < len(self._own):
-                logger.warning("topics are missing", topics=sorted(set(self._own) - ids.keys()))
+            if missing := sorted(set(self._own) - ids.keys()):
+                logger.warning("topics are missing", topics=missing)
+                if not ids.keys() >= set(self._shared):
+                    await asyncio.sleep(ALL_HAVE_SEEN_S)
                 await ensure_topics(self._settings, self._own)
                 ids = await topic_ids(client, self._own)
         except (KafkaError, OSError) as error:
             raise BrokerUnavailable(f"no answer about topics: {error}") from error
         if len(ids) < len(self._own):
             raise BrokerUnavailable(f"topics are missing: {', '.join(sorted(set(self._own) - ids.keys()))}")
-        return blake2b(" ".join(ids[name] for name in sorted(ids)).encode(), digest_size=8).hexdigest()
+        return ids
 
     async def is_empty(self, topic: str) -> bool:
         await ensure_topics(self._settings, self._topics)
@@ -150,11 +164,11 @@ class KafkaPublisher:
         finally:
             await put_away(consumer)
 
-    async def send_events(self, service: str, rows: Sequence[SequencedRow]) -> None:
+    async def send_events(self, service: str, rows: Sequence[SequencedRow], known: Mapping[str, int] = NOTHING) -> None:
         await self._send(
             (topic, sequenced.row.stream.encode(), sequenced.row.data, event_headers(service, sequenced))
             for sequenced in rows
-            for topic in topics_of(sequenced.row.type, service)
+            for topic in topics_lacking(sequenced, service, known)
         )
 
     async def send_states(self, service: str, states: Sequence[Publication]) -> None:

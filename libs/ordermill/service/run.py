@@ -40,7 +40,7 @@ from .publisher import KafkaPublisher
 from .running import RunningService
 from .settings import PlatformSettings, ServiceSettings, settings_of
 from .surface import application
-from .topics import all_topics, topics_made_by, topics_told_by
+from .topics import all_topics, topics_made_by, topics_shared_by, topics_told_by
 
 logger = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -101,7 +101,13 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         return
     engine = Engine(store, service.rules(), clock)
     running = RunningService(service, engine, Metrics(service.name), platform.retries)
-    publisher = KafkaPublisher(kafka, clock, topics_made_by(service.name, SERVICES), topics_told_by(service.name))
+    publisher = KafkaPublisher(
+        kafka,
+        clock,
+        topics=topics_made_by(service.name, SERVICES),
+        own=topics_told_by(service.name),
+        shared=topics_shared_by(service.name, SERVICES),
+    )
     server = Server(
         uvicorn.Config(
             application(running, platform.api_token.get_secret_value()),

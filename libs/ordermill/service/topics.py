@@ -96,9 +96,18 @@ def topics_made_by(service: str, services: Iterable[str]) -> list[str]:
     puts what is on its way onto it before all that was there.
     """
     services = tuple(services)
-    others = {topic for other in services if other != service for topic in topics_told_by(other)}
-    left_to_them = others - set(topics_told_by(service))
+    left_to_them = _told_by_others(service, services) - set(topics_told_by(service))
     return [topic for topic in all_topics(services) if topic not in left_to_them]
+
+
+def topics_shared_by(service: str, services: Iterable[str]) -> list[str]:
+    """Those on which others tell their facts beside this service."""
+    others = _told_by_others(service, services)
+    return [topic for topic in topics_told_by(service) if topic in others]
+
+
+def _told_by_others(service: str, services: Iterable[str]) -> set[str]:
+    return {topic for other in services if other != service for topic in topics_told_by(other)}
 
 
 def _ms(duration: timedelta) -> str:

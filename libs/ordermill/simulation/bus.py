@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
@@ -15,9 +15,10 @@ from zlib import crc32
 from ordermill.clock import Clock
 from ordermill.errors import Transient
 from ordermill.eventlog.records import SequencedRow
-from ordermill.eventlog.relay import topics_of
-from ordermill.eventlog.store import Publication
+from ordermill.eventlog.relay import topics_lacking
+from ordermill.eventlog.store import NOTHING, Publication
 from ordermill.service.messages import Headers, event_headers, state_headers
+from ordermill.service.topics import topics_told_by
 
 Place = tuple[str, int]
 """A topic and one of its partitions."""
@@ -237,9 +238,13 @@ class BusPublisher:
     async def is_empty(self, topic: str) -> bool:
         return not any(self._bus.records(topic))
 
-    async def send_events(self, service: str, rows: Sequence[SequencedRow]) -> None:
+    async def memories(self, service: str) -> dict[str, str]:
+        cluster = await self.cluster()
+        return {topic: f"{cluster} {topic}" for topic in topics_told_by(service)}
+
+    async def send_events(self, service: str, rows: Sequence[SequencedRow], known: Mapping[str, int] = NOTHING) -> None:
         for sequenced in rows:
-            for topic in topics_of(sequenced.row.type, service):
+            for topic in topics_lacking(sequenced, service, known):
                 self._send(topic, sequenced.row.stream, sequenced.row.data, event_headers(service, sequenced))
 
     async def send_states(self, service: str, states: Sequence[Publication]) -> None:

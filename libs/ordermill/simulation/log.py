@@ -143,11 +143,11 @@ class FaultyStore:
     async def blob(self, sha256: bytes) -> bytes | None:
         return await self.read_from("read a blob", lambda: self.log.blob(sha256))
 
-    async def relay_cursor(self, shard: tuple[int, int], cluster: str) -> int:
-        return await self.read_from("read the cursor", lambda: self.log.relay_cursor(shard, cluster))
+    async def relay_cursors(self, shard: tuple[int, int], memories: Collection[str]) -> dict[str, int]:
+        return await self.read_from("read the cursors", lambda: self.log.relay_cursors(shard, memories))
 
-    async def move_relay_cursor(self, shard: tuple[int, int], cluster: str, seq: int) -> None:
-        await self.write_to("move the cursor", lambda: self.log.move_relay_cursor(shard, cluster, seq))
+    async def move_relay_cursors(self, shard: tuple[int, int], told: Mapping[str, int]) -> None:
+        await self.write_to("move the cursors", lambda: self.log.move_relay_cursors(shard, told))
 
     async def unpublished(self, limit: int) -> list[Publication]:
         return await self.read_from("read states", lambda: self.log.unpublished(limit))
@@ -161,8 +161,8 @@ class FaultyStore:
     async def republish(self, keys: Collection[tuple[str, str]]) -> None:
         await self.write_to("have states sent again", lambda: self.log.republish(keys))
 
-    async def republish_all(self) -> None:
-        await self.write_to("have all states sent", self.log.republish_all)
+    async def republish_topics(self, topics: Collection[str]) -> None:
+        await self.write_to("have all states sent", lambda: self.log.republish_topics(topics))
 
     async def passed_over(self) -> int:
         return await self.log.passed_over()

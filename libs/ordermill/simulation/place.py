@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,7 +21,7 @@ from ordermill.eventlog.engine import Engine, Rules
 from ordermill.eventlog.memory import MemoryStore
 from ordermill.eventlog.records import SequencedRow
 from ordermill.eventlog.relay import Relay
-from ordermill.eventlog.store import Publication
+from ordermill.eventlog.store import NOTHING, Publication
 from ordermill.keyring import Keyring, MemoryKeyStore
 from ordermill.names import SERVICES
 from ordermill.network import Network, default_network_text, read_network
@@ -278,9 +278,9 @@ class FaultyPublisher(BusPublisher):
         await self._process.point("look into a topic")
         return await super().is_empty(topic)
 
-    async def send_events(self, service: str, rows: Sequence[SequencedRow]) -> None:
+    async def send_events(self, service: str, rows: Sequence[SequencedRow], known: Mapping[str, int] = NOTHING) -> None:
         rows = await self._taken(rows)
-        await super().send_events(service, rows)
+        await super().send_events(service, rows, known)
         await self._answered()
 
     async def send_states(self, service: str, states: Sequence[Publication]) -> None:
