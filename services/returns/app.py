@@ -14,6 +14,7 @@ from ordermill.contracts.capture import ChannelRefunded, OrderCaptured, OrderLin
 from ordermill.contracts.fields import Id, LineQuantity, LocationId, Part, Text
 from ordermill.contracts.returns import ExchangeLine, InspectedLine, ReturnReason
 from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentCameBack, ShipmentDelivered, ShipmentLost
+from ordermill.network import read_network
 from ordermill.payments import PaymentProvider
 from ordermill.payments.http import http_payments
 from ordermill.service.declare import IN_A_MOMENT_S, Service, on
@@ -44,7 +45,8 @@ def build(platform: PlatformSettings, clock: Clock) -> Service:
     outbound = Outbound(OutboundSettings())
     settings = ReturnsSettings()
     desk = Desk(read_policy(settings.policy_file or BUILT_IN))
-    return replace(core(desk, http_payments(outbound)), outbound=outbound, routes=routes(desk))
+    locations = read_network(platform.network_text()).location_ids
+    return replace(core(desk, http_payments(outbound)), outbound=outbound, routes=routes(desk, locations))
 
 
 def core(desk: Desk, payments: PaymentProvider) -> Service:
@@ -120,7 +122,7 @@ class RetryRefundWork(Part):
 Work = Annotated[ReceiveWork | InspectWork | WaiveWork | CloseWork | RetryRefundWork, Field(discriminator="do")]
 
 
-def routes(desk: Desk) -> APIRouter:
+def routes(desk: Desk, locations: frozenset[str]) -> APIRouter:
     router = new_router()
     browse(router, "/returns", RETURNS, ReturnDocument)
     browse(router, "/purchases", PURCHASES, PurchaseDocument)
@@ -138,7 +140,8 @@ def routes(desk: Desk) -> APIRouter:
     ) -> list[Done]:
         """Up to 1,000 reports, in order; each succeeds or fails by itself, and reporting again changes nothing."""
         now = service.engine.clock()
-        outcomes = await service.execute_many((([desk.decision(command_of(one, now))], None) for one in work), actor)
+        commands = (command_of(one, now, locations) for one in work)
+        outcomes = await service.execute_many((([desk.decision(command)], None) for command in commands), actor)
         return [done(outcome) for outcome in outcomes]
 
     return router
@@ -159,11 +162,11 @@ def request_of(request: ReturnRequest, now: datetime) -> RequestReturn:
     )
 
 
-def command_of(report: Any, now: datetime) -> Command:
-    """What one report asks for. `now` is when it came."""
+def command_of(report: Any, now: datetime, locations: frozenset[str]) -> Command:
+    """What one report asks for. `now` is when it came, `locations` are all that we know."""
     match report:
         case ReceiveWork():
-            return ReceiveReturn(report.return_id, report.receipt_id, report.location, report.lines)
+            return ReceiveReturn(report.return_id, report.receipt_id, report.location, report.lines, locations)
         case InspectWork():
             return InspectReturn(report.return_id, report.inspection_id, report.location, report.lines, now)
         case WaiveWork():

@@ -77,6 +77,17 @@ class UnexpectedGoods(Refused):
         )
 
 
+class UnknownLocation(Refused):
+    """Goods were booked in at a place that the network has not: no order could ever be shipped from there."""
+
+    code = "returns.unknown-location"
+
+    def __init__(self, return_id: str, location: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"{return_id}: {location!r} is no location of ours. Name one of these: {', '.join(sorted(known))}"
+        )
+
+
 class NotReceived(Refused):
     """Goods were inspected that this location has not received, or has inspected before."""
 

@@ -264,7 +264,7 @@ class Life:
         seen = InspectedLine(**line.model_dump(), disposition=Disposition.RESTOCK)
         for command in (
             request,
-            ReceiveReturn(return_id, "receipt", "sparks", (line,)),
+            ReceiveReturn(return_id, "receipt", "sparks", (line,), frozenset({"sparks"})),
             InspectReturn(return_id, "inspection", "sparks", (seen,), self.now),
         ):
             await self.do("returns", to_decision(command, policy))
@@ -332,7 +332,7 @@ async def astray_life() -> Logs:
         else:
             seen = InspectedLine(**line.model_dump(), disposition=Disposition.RESTOCK)
             for command in (
-                ReceiveReturn("back", "receipt", "sparks", (line,)),
+                ReceiveReturn("back", "receipt", "sparks", (line,), frozenset({"sparks"})),
                 InspectReturn("back", "inspection", "sparks", (seen,), life.now),
             ):
                 await life.do("returns", to_decision(command, read_policy()))

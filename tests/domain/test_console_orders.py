@@ -224,7 +224,8 @@ async def test_a_parcel_that_came_back_is_made_up_for_when_it_is_received(on_the
     await made_up_for(life, order)
     (line,) = (line for line in order.lines if order.astray_units(line))
     came = LineQuantity(line_id=line.line_id, sku=line.sku, quantity=2)
-    await life.do("returns", to_decision(ReceiveReturn("r", "g", "sparks", (came,)), read_policy()))
+    receipt = ReceiveReturn("r", "g", "sparks", (came,), frozenset({"sparks"}))
+    await life.do("returns", to_decision(receipt, read_policy()))
     order = await only_order(life)
     assert places(order) == {"never arrived, made up for": 2, "delivered": 2}
     assert order.needs() == []
@@ -343,7 +344,7 @@ class Story:
         nothing = InspectedLine(**line.model_dump(), disposition=Disposition.MISSING)
         for command in (
             RequestReturn(return_id, self.order_id, (line,), ReturnReason.DAMAGED, "refund", now, "customer"),
-            ReceiveReturn(return_id, "receipt", "sparks", (line,)),
+            ReceiveReturn(return_id, "receipt", "sparks", (line,), frozenset({"sparks"})),
             InspectReturn(return_id, "inspection", "sparks", (nothing,), now),
         ):
             await self.life.do("returns", to_decision(command, policy))

@@ -91,7 +91,7 @@ class Both:
         restocked = tuple(InspectedLine(**line.model_dump(), disposition=Disposition.RESTOCK) for line in lines)
         self.returns.do(
             RequestReturn(name, ORDER, lines, reason, wanted, MONDAY + DAY, "agent", exchange_for=other),  # type: ignore[arg-type]
-            ReceiveReturn(name, "g", "hamburg", lines),
+            ReceiveReturn(name, "g", "hamburg", lines, frozenset({"hamburg"})),
             InspectReturn(name, "i", "hamburg", restocked, MONDAY + 2 * DAY),
         )
 
@@ -263,4 +263,4 @@ def test_two_lines_of_one_article_are_counted_together_where_too_many_are_refuse
         both.returns.do(RequestReturn("r-9", ORDER, twice, ReturnReason.UNWANTED, "refund", MONDAY + DAY, "customer"))
     both.returns.do(RequestReturn("r-9", ORDER, (units("1", 3),), ReturnReason.UNWANTED, "refund", MONDAY, "customer"))
     with pytest.raises(Exception, match="more than 1,000,000 units"):
-        both.returns.do(ReceiveReturn("r-9", "g", "hamburg", twice))
+        both.returns.do(ReceiveReturn("r-9", "g", "hamburg", twice, frozenset({"hamburg"})))

@@ -91,6 +91,7 @@ from services.returns.errors import (
     ReturnNotFound,
     ReturnNotOpen,
     UnexpectedGoods,
+    UnknownLocation,
 )
 from services.returns.policy import BUILT_IN, ReturnPolicy, parse_policy, read_policy
 from tests.spec import spec, through_json
@@ -173,6 +174,9 @@ def delivered_order(policy: ReturnPolicy = POLICY, bought: RecordPurchase = BOUG
     return log
 
 
+OURS = frozenset({"hamburg", "munich"})
+
+
 def ask(return_id: str = "r-1", teapots: int = 1, at: datetime = MONDAY + DAY, **more: Any) -> RequestReturn:
     more = {"reason": ReturnReason.UNWANTED, "wanted": "refund", "by": "customer"} | more
     lines = more.pop("lines", (units("1", "TEAPOT", teapots),))
@@ -180,7 +184,7 @@ def ask(return_id: str = "r-1", teapots: int = 1, at: datetime = MONDAY + DAY, *
 
 
 def receive(return_id: str = "r-1", teapots: int = 1, receipt: str = "g-1", at: str = "hamburg") -> ReceiveReturn:
-    return ReceiveReturn(return_id, receipt, at, (units("1", "TEAPOT", teapots),))
+    return ReceiveReturn(return_id, receipt, at, (units("1", "TEAPOT", teapots),), OURS)
 
 
 def graded(teapots: int, disposition: Disposition = Disposition.RESTOCK) -> InspectedLine:
@@ -452,14 +456,23 @@ def test_other_goods_or_more_of_them_are_refused_with_what_was_expected() -> Non
     log.do(ask(teapots=2), receive(teapots=1))
     with pytest.raises(UnexpectedGoods, match=r"2 TEAPOT came, 1 more were asked for\. Expected still: 1 TEAPOT"):
         log.do(receive(teapots=2, receipt="g-2"))
-    wrong = ReceiveReturn("r-1", "g-3", "hamburg", (units("1", "MUG", 1),))
+    wrong = ReceiveReturn("r-1", "g-3", "hamburg", (units("1", "MUG", 1),), OURS)
     with pytest.raises(UnexpectedGoods, match="1 MUG as line 1 is not part of it"):
         log.do(wrong)
-    twice = ReceiveReturn("r-1", "g-3", "hamburg", (units("1", "TEAPOT", 1), units("1", "MUG", 1)))
+    twice = ReceiveReturn("r-1", "g-3", "hamburg", (units("1", "TEAPOT", 1), units("1", "MUG", 1)), OURS)
     with pytest.raises(UnexpectedGoods, match="line 1 is named as TEAPOT and as MUG"):
         log.do(twice)
     with pytest.raises(UnexpectedGoods, match="nothing was named"):
-        log.do(ReceiveReturn("r-1", "g-3", "hamburg", ()))
+        log.do(ReceiveReturn("r-1", "g-3", "hamburg", (), OURS))
+
+
+def test_goods_are_taken_in_at_a_location_of_ours_only() -> None:
+    log = delivered_order()
+    log.do(ask())
+    with pytest.raises(UnknownLocation, match=r"'hamburk' is no location of ours\. Name one of these: hamburg, munich"):
+        log.do(receive(at="hamburk"))
+    assert log.back().stage is Stage.AUTHORIZED
+    assert log.do(receive())
 
 
 def test_goods_are_taken_in_for_open_returns_only() -> None:
@@ -857,7 +870,7 @@ def test_when_every_unit_comes_back_for_our_fault_all_that_was_charged_goes_back
         )
         log.do(
             ask(return_id, lines=lines, reason=reason),
-            ReceiveReturn(return_id, "g", "hamburg", lines),
+            ReceiveReturn(return_id, "g", "hamburg", lines, OURS),
             InspectReturn(return_id, "i", "hamburg", graded_lines, MONDAY + DAY),
         )
         for line in lines:
@@ -888,7 +901,7 @@ def mixed_commands(data: st.DataObject, most: Mapping[str, int]) -> Iterable[Com
                         data.draw(st.sampled_from(["customer", "agent"])),
                         (MUG,) if wants_other else (),
                     ),
-                    ReceiveReturn(return_id, f"g-{step}", location, lines),
+                    ReceiveReturn(return_id, f"g-{step}", location, lines, OURS),
                     InspectReturn(
                         return_id,
                         f"i-{step}",

@@ -260,7 +260,8 @@ class SimulatedDoors:
             if path == "/returns":
                 commands = [request_of(ReturnRequest.model_validate(body), now)]
             else:
-                commands = [desk_command(report, now) for report in _DESK.validate_python(body)]
+                ours = frozenset(self.locations)
+                commands = [desk_command(report, now, ours) for report in _DESK.validate_python(body)]
             await self._execute(at, [(at.desk.decision(command), None) for command in commands])
 
     async def _letter(self, letter: Letter, at: Instance) -> None:

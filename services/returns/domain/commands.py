@@ -36,12 +36,16 @@ class RequestReturn:
 
 @dataclass(frozen=True, slots=True)
 class ReceiveReturn:
-    """Goods arrived at a location; `receipt_id` tells one receipt from another with the same goods."""
+    """Goods arrived at a location; `receipt_id` tells one receipt from another with the same goods.
+
+    `locations` are all that we know; at no other can goods be taken in.
+    """
 
     return_id: str
     receipt_id: str
     location: str
     lines: tuple[LineQuantity, ...]
+    locations: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

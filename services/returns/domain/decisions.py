@@ -50,6 +50,7 @@ from ..errors import (
     ReturnNotFound,
     ReturnNotOpen,
     UnexpectedGoods,
+    UnknownLocation,
 )
 from ..policy import ReturnPolicy
 from .commands import (
@@ -214,13 +215,17 @@ def _too_late(units: Units, line: OrderLine, asked: int, at: datetime, policy: R
 
 
 def receive_return(states: Mapping[str, Any], command: ReceiveReturn) -> Recorded:
-    """Book goods in, in one go or several. Raises ReturnNotFound, ReturnNotOpen and UnexpectedGoods."""
+    """Book goods in, in one go or several. Raises ReturnNotFound, ReturnNotOpen, UnknownLocation and
+    UnexpectedGoods.
+    """
     stream = RETURN.stream(command.return_id)
     current = _open(states[stream], command.return_id)
     if command.receipt_id in current.receipts:
         return []
     if current.stage not in (Stage.AUTHORIZED, Stage.RECEIVED):
         raise ReturnNotOpen(command.return_id, str(current.stage))
+    if command.location not in command.locations:
+        raise UnknownLocation(command.return_id, command.location, command.locations)
     lines, faults = merged(command.lines)
     expected = {line.line_id: line for line in current.lines}
     for line in lines:
