@@ -516,7 +516,7 @@ def test_an_update_tells_edits_from_cancellations_and_returns() -> None:
         OrderChanged(
             channel="sample",
             external_id="5521190034427",
-            revision=int(at.timestamp()) * 1_000_000,
+            revision=int(at.timestamp()) * 1_000_000 + 12,  # partially refunded: far on among updates of one second
             changed_at=at,
             lines=(
                 LineChange(line_id=mug_a, quantity=2),  # an edit took one away
@@ -527,7 +527,7 @@ def test_an_update_tells_edits_from_cancellations_and_returns() -> None:
         OrderChanged(
             channel="sample",
             external_id="5521190034427",
-            revision=int(at.timestamp()) * 1_000_000 + 1,
+            revision=int(at.timestamp()) * 1_000_000 + 13,
             changed_at=at,
             payment=Payment(status="paid"),
         ),
@@ -627,10 +627,29 @@ def test_an_order_that_says_it_is_not_canceled_cancels_nothing() -> None:
         ("voided", None, "pending"),
         (None, None, "pending"),
         ("pending", {"payment_terms_type": "net"}, "invoice"),
+        ("paid", {"payment_terms_type": "net"}, "paid"),
+        ("partially_refunded", {"payment_terms_type": "net"}, "paid"),
     ],
 )
 def test_a_financial_status_is_a_payment(status: str | None, terms: Any, expected: str) -> None:
     assert placed(shopify(financial_status=status, payment_terms=terms)).payment.status == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "paid"),
+    [
+        ({"total_outstanding": "67.04"}, usd(3000)),
+        ({"total_outstanding": "37.04", "current_total_price": "67.04"}, usd(3000)),
+        ({"total_outstanding": "97.04"}, usd(0)),
+        ({"total_outstanding": "98.00"}, usd(0)),
+        ({}, None),
+    ],
+)
+def test_of_an_order_that_is_partly_paid_the_rest_is_outstanding(fields: dict[str, Any], paid: Money | None) -> None:
+    payment = Payment(status="pending", paid=paid)
+    assert placed(shopify(financial_status="partially_paid", **fields)).payment == payment
+    updated = shopify("orders/updated", financial_status="partially_paid", **fields).messages
+    assert [one.payment for one in updated if isinstance(one, OrderChanged) and one.payment] == [payment]
 
 
 @pytest.mark.parametrize(

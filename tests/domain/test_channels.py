@@ -27,7 +27,7 @@ from ordermill.service.running import RunningService
 from ordermill.simulation.providers import MemoryPayments
 from services.capture.adapters import Adapted
 from services.capture.app import core
-from services.capture.domain import ChangeOrder, Stage, decide
+from services.capture.domain import CancelOrder, ChangeOrder, Stage, decide
 from services.capture.domain.order import Order, fold
 from services.capture.handlers import Intake
 from services.capture.intake import Payloads, Taken
@@ -123,6 +123,33 @@ def test_payment_is_heard_also_where_an_edit_added_a_line_that_the_order_does_no
     assert [event.reason for event in events if isinstance(event, OrderChangeRefused)] == [
         "the order has no line 15820911946154999"
     ]
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_payment_is_heard_also_of_an_update_in_the_second_of_another(swapped: bool) -> None:
+    create = shopify(financial_status="pending")
+    at = "2026-03-03T10:00:00-05:00"
+    before, after = (shopify("orders/updated", updated_at=at, financial_status=one) for one in ("pending", "paid"))
+    first, second = (after, before) if swapped else (before, after)
+    order, events = taken(*create.messages, *first.messages, *second.messages, *first.messages)
+    assert order.stage is Stage.RELEASED
+    assert order.unpaid_minor == 0
+    assert not [event for event in events if isinstance(event, OrderChangeRefused | CancellationRefundRequested)]
+
+
+def test_a_deposit_goes_back_when_the_order_is_called_off() -> None:
+    create = shopify(financial_status="pending")
+    deposit = shopify(
+        "orders/updated",
+        updated_at="2026-03-03T10:00:00-05:00",
+        financial_status="partially_paid",
+        total_outstanding="67.04",
+    )
+    order, _ = taken(*create.messages, *deposit.messages)
+    assert (order.held_minor, order.unpaid_minor) == (3000, 6704)
+    off = CancelOrder(order.order_id, "by-us", MONDAY)
+    back = [event.amount.minor for event in decide(order, off) if isinstance(event, CancellationRefundRequested)]
+    assert back == [3000]
 
 
 COUNTER = {"fulfillment_status": "fulfilled", "source_name": "pos", "created_at": "2026-03-02T09:15:30-05:00"}

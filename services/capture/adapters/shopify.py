@@ -15,7 +15,9 @@ cancellations that it shows. Repeats do no harm, capture knows orders and cancel
   (`return`) is the returns' affair; what an order edit took away shows in `current_quantity` alone. A refund without
   restock may be of either kind: it calls off what is neither in the `fulfillments` nor in `fulfillable_quantity`.
 * What a refund's `transactions` gave back is told with what it calls off, or with the cancellation of the whole order.
-  Two updates of one second have one revision, as `updated_at` counts no finer; the later of them is taken for a repeat.
+* `updated_at` counts seconds: of two updates in one the later is the one whose payment has come further. If it is the
+  same, so is their revision, and the second is taken for a repeat.
+* Of an order that is partly paid, what `total_outstanding` leaves of its total is paid.
 """
 
 from __future__ import annotations
@@ -76,6 +78,8 @@ _PAYMENT: dict[str, Literal["paid", "authorized", "pending"]] = {
     "voided": "pending",
     "expired": "pending",
 }
+_PROGRESS = ("pending", "authorized", "partially_paid", "paid", "partially_refunded", "refunded", "voided", "expired")
+"""A payment goes this way only."""
 _FAST = re.compile(r"expedit|express|overnight|(next|same|one|two|[12])[ -]?day", re.IGNORECASE)
 _ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 
@@ -265,11 +269,12 @@ class _Order:
             parts.reverse()
         if isinstance(self._order.get("shipping_address"), dict) and not self._order.get("fulfillment_status"):
             parts.append({"customer": self._customer(), "ship_to": self._address()})
+        revision = _microseconds(changed_at) + 3 * _PROGRESS.index(self._financial_status)
         for number, part in enumerate(parts):
             yield OrderChanged(
                 channel=self._context.channel,
                 external_id=self.external_id,
-                revision=_microseconds(changed_at) + number,
+                revision=revision + number,
                 changed_at=changed_at,
                 **part,
             )
@@ -498,21 +503,37 @@ class _Order:
         )
 
     def _payment(self) -> Payment:
-        status = self._order.get("financial_status")
+        known = _PAYMENT[self._financial_status]
         if self._order.get("payment_terms"):
-            return Payment(status="paid" if status == "paid" else "invoice")
-        known = _PAYMENT.get(str(status or "pending"))
-        if known is None:
-            raise Unfit(
-                "unknown-payment",
-                f"financial_status {str(status)[:40]!r} is not known. Taken are {', '.join(_PAYMENT)}",
-            )
+            return Payment(status="paid" if known == "paid" else "invoice")
         done = [
             entry["id"]
             for entry in _objects(self._order, "transactions")
             if entry.get("kind") in ("sale", "authorization", "capture") and entry.get("status") == "success"
         ]
-        return Payment(status=known, reference=_id_of(done[-1], "a transaction's id") if done else None)
+        return Payment(
+            status=known,
+            reference=_id_of(done[-1], "a transaction's id") if done else None,
+            paid=self._deposit() if self._financial_status == "partially_paid" else None,
+        )
+
+    @property
+    def _financial_status(self) -> str:
+        status = str(self._order.get("financial_status") or "pending")
+        if status not in _PAYMENT:
+            raise Unfit(
+                "unknown-payment", f"financial_status {status[:40]!r} is not known. Taken are {', '.join(_PAYMENT)}"
+            )
+        return status
+
+    def _deposit(self) -> Money | None:
+        """What is paid of an order that is not paid in full, if that is told in the currency it was charged in."""
+        outstanding = None if self._presentment else self._money(self._order, "total_outstanding")
+        total = None if self._presentment else self._money(self._order, "current_total_price")
+        total = total or self._money(self._order, "total_price")
+        if outstanding is None or total is None:
+            return None
+        return Money(minor=max(0, total.minor - outstanding.minor), currency=self.currency)
 
     def _service_level(self) -> ServiceLevel:
         named = (f"{entry.get('code')} {entry.get('title')}" for entry in _objects(self._order, "shipping_lines"))
