@@ -653,6 +653,25 @@ def test_of_an_order_that_is_partly_paid_the_rest_is_outstanding(fields: dict[st
 
 
 @pytest.mark.parametrize(
+    ("title", "level"),
+    [
+        ("Express", "expedited"),
+        ("FedEx 2Day", "expedited"),
+        ("UPS 2nd Day Air", "expedited"),
+        ("Second-day delivery", "expedited"),
+        ("1 day", "expedited"),
+        ("Economy (8-12 days)", "standard"),
+        ("Sea mail, 21 days", "standard"),
+        ("UPS 3 Day Select", "standard"),
+        ("22nd day", "standard"),
+    ],
+)
+def test_a_shipping_line_says_how_fast_it_is(title: str, level: str) -> None:
+    order = placed(shopify(shipping_lines=[{"code": None, "title": title, "price": "0.00"}]))
+    assert order.service_level.value == level
+
+
+@pytest.mark.parametrize(
     ("fields", "code"),
     [
         ({"financial_status": "haggling"}, "unknown-payment"),

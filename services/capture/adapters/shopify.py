@@ -80,7 +80,9 @@ _PAYMENT: dict[str, Literal["paid", "authorized", "pending"]] = {
 }
 _PROGRESS = ("pending", "authorized", "partially_paid", "paid", "partially_refunded", "refunded", "voided", "expired")
 """A payment goes this way only."""
-_FAST = re.compile(r"expedit|express|overnight|(next|same|one|two|[12])[ -]?day", re.IGNORECASE)
+_FAST = re.compile(
+    r"expedit|express|overnight|(next|same|one|two|second|(?<![0-9])([12]|1st|2nd))[ -]?day", re.IGNORECASE
+)
 _ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 
 Json = dict[str, Any]
