@@ -302,6 +302,7 @@ class TestCanonical(AdapterSuite):
 class TestShopify(AdapterSuite):
     name = "shopify"
     one_bad_between_two = "shopify/orders-list-one-broken.json"
+    max_bytes = 8 * 2**20
 
 
 class TestX12(AdapterSuite):
@@ -669,6 +670,18 @@ def test_of_an_order_that_is_partly_paid_the_rest_is_outstanding(fields: dict[st
 def test_a_shipping_line_says_how_fast_it_is(title: str, level: str) -> None:
     order = placed(shopify(shipping_lines=[{"code": None, "title": title, "price": "0.00"}]))
     assert order.service_level.value == level
+
+
+def test_the_largest_order_of_a_shop_is_read() -> None:
+    document = json.loads((SAMPLES / "shopify" / "order-create.json").read_bytes())
+    mugs = [document["line_items"][0] | {"id": line, "name": "Mug " * 60} for line in range(1, 501)]
+    sent = [{"id": 5, "status": "success", "line_items": mugs}]
+    refunds = [{"line_item_id": mug["id"], "quantity": 1, "restock_type": "return", "line_item": mug} for mug in mugs]
+    back = [{"id": 900, "created_at": "2026-03-02T12:00:00Z", "refund_line_items": refunds}]
+    adapted = shopify(
+        "orders/updated", line_items=mugs, fulfillments=sent, refunds=back, fulfillment_status="fulfilled"
+    )
+    assert (adapted.rejections, len(adapted.messages)) == ((), 2)
 
 
 @pytest.mark.parametrize(

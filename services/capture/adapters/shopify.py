@@ -106,7 +106,8 @@ class ShopifyAdapter:
     name = "shopify"
     media_type = "application/json"
     extension = "json"
-    max_bytes = MEGABYTE
+    max_bytes = 8 * MEGABYTE
+    """A shop's largest orders are of 500 lines, each told again with its fulfillment and with its refund."""
 
     def adapt(self, payload: bytes, context: AdapterContext) -> Adapted:
         found = Findings(self.name)
