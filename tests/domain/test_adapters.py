@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -1218,6 +1219,19 @@ def test_a_bomb_costs_no_more_than_its_size(name: str, bomb: bytes) -> None:
     adapted = adapt(name, bomb, CONTEXT)
     assert len(adapted.rejections) == 1
     assert len(str(adapted.rejections[0])) < 500
+
+
+def test_a_wide_payload_costs_no_more_than_its_size() -> None:
+    lines = range(1, 3_001)
+    mugs = [{"id": line, "quantity": 1, "sku": "MUG-A", "price": "1"} for line in lines]
+    goods = [{"line_item_id": line, "quantity": 1, "restock_type": "no_restock"} for line in lines]
+    refund = {"id": 900, "created_at": "2026-03-02T12:00:00Z", "refund_line_items": goods}
+    columns = ",".join(f"c{number}" for number in range(20_000))
+    began = time.process_time()
+    assert codes(shopify("orders/updated", line_items=mugs, refunds=[refund]).rejections) == ["malformed"]
+    till_file = f"receipt,sold_at,sku,qty,unit_price,{columns}\n7,x,A,1,1\n".encode()
+    assert codes(adapt("pos-csv", till_file, CONTEXT).notes) == ["unknown-column", "carried-out"]
+    assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ def _header(cells: list[str], found: Findings) -> list[str]:
     names = [re.sub(r"[\s-]+", "_", cell.lower()) for cell in cells]
     if missing := [name for name in _REQUIRED if name not in names]:
         raise Unfit("no-column", f"the columns {', '.join(missing)} are missing. Name them in the first row", "row 1")
-    if twice := [name for name in names if name and names.count(name) > 1]:
+    if twice := [name for name, count in Counter(names).items() if name and count > 1]:
         raise Unfit("column-twice", f"the column {twice[0][:40]} stands twice. Keep one", "row 1")
     if unknown := [name for name in names if name and name not in COLUMNS]:
         found.note("unknown-column", "row 1", f"the columns {', '.join(unknown)[:120]} are not known and ignored")

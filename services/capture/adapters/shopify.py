@@ -337,15 +337,12 @@ class _Order:
         Those that the shop has neither shipped nor still to ship. Where it does not say what it has shipped, all of
         them: capture knows what has left, and calls none of that off.
         """
-        units: Counter[str | None] = Counter()
-        for refund in _objects(self._order, "refunds"):
-            for refunded, quantity, restock in _refunded_units(refund):
-                units[restock if restock in ("cancel", "return") else None] += quantity if refunded == line_id else 0
+        unsaid, canceled = self._refunded_as[line_id, None], self._refunded_as[line_id, "cancel"]
         shipped, to_ship = self._shipped[line_id], line.get("fulfillable_quantity")
         if to_ship is None or (line.get("fulfillment_status") in ("partial", "fulfilled") and not shipped):
-            return units[None]
+            return unsaid
         gone = self._after_edits(line, line_id) - shipped - _count(line, "fulfillable_quantity", line_id)
-        return min(max(gone - units["cancel"], 0), units[None])
+        return min(max(gone - canceled, 0), unsaid)
 
     @cached_property
     def _shipped(self) -> Counter[str]:
@@ -361,9 +358,17 @@ class _Order:
     @cached_property
     def _refunded(self) -> Counter[str]:
         units: Counter[str] = Counter()
+        for (line_id, _), quantity in self._refunded_as.items():
+            units[line_id] += quantity
+        return units
+
+    @cached_property
+    def _refunded_as(self) -> Counter[tuple[str, str | None]]:
+        """Units by line, and by whether the shop said that they were called off or came back."""
+        units: Counter[tuple[str, str | None]] = Counter()
         for refund in _objects(self._order, "refunds"):
-            for line_id, quantity, _ in _refunded_units(refund):
-                units[line_id] += quantity
+            for line_id, quantity, restock in _refunded_units(refund):
+                units[line_id, restock if restock in ("cancel", "return") else None] += quantity
         return units
 
     @property
