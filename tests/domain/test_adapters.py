@@ -810,6 +810,19 @@ def test_releases_of_one_blanket_order_are_orders_of_their_own() -> None:
     assert canceled.external_id == "ACME:PO1:02"
 
 
+@pytest.mark.parametrize("kind", ["BE", "BK", "BQ"])
+@pytest.mark.parametrize("purpose", ["00", "04"])
+def test_a_blanket_order_itself_ships_nothing(kind: str, purpose: str) -> None:
+    adapted = edi(*SHIP_TO, ONE_MUG, beg=f"BEG*{purpose}*{kind}*PO1**20260302")
+    assert (codes(adapted.rejections), adapted.messages) == (["no-order"], ())
+
+
+@pytest.mark.parametrize(("told", "country"), [("US", "US"), ("USA", "US"), ("can", "CA"), ("", "US")])
+def test_a_country_has_two_letters_or_three(told: str, country: str) -> None:
+    order = placed(edi("N1*ST*ACME 17", "N3*400 CANAL STREET", f"N4*BOSTON*MA*02110*{told}", ONE_MUG))
+    assert order.ship_to.country == country
+
+
 def test_a_test_interchange_is_noted_and_taken() -> None:
     adapted = edi(*SHIP_TO, ONE_MUG, usage="T")
     assert codes(adapted.notes) == ["test-order"]

@@ -12,6 +12,7 @@ cost what, as a 997 or TA1 would say it:
 Meaning: BEG01 00 places an order, 01 calls it off (the PO1 lines listed, or all of it), 04 and 05 change it to the
 quantities listed, each with its number (PO101). An order's id is the interchange's sender and the PO number,
 `sender:number`, since two customers may count alike; releases of one blanket order have `:release` (BEG04) behind it.
+The blanket order itself (BEG02 BE, BK) is rejected, as are quotes and requests for bids: nothing is shipped on them.
 It goes to one address, and on credit. Allowances (SAC A) are discounts, charges (SAC C) are added to the shipping;
 those of the header are shared over the lines by their price, like header taxes (TXI). What SAC12 settles elsewhere and
 taxes for information (TXI07 O) are noted. Included taxes (TXI07 I) are in charges as in prices; our shipping is without
@@ -91,6 +92,20 @@ _OF_THE_ORDER = frozenset({"AMT", "CSH", "CUR", "DTM", "SAC", "TXI"})
 """Segments that are about the whole order also where they stand behind its parties."""
 _FAST = frozenset({"9A", "AM", "CE", "CX", "ES", "GP", "IE", "IX", "ND", "NF", "NM", "ON", "SA", "SC", "SE", "SM"})
 """Element 284: faster than the ground."""
+_NO_ORDER = {
+    "BD": "a request for bids",
+    "BE": "a blanket order of estimated quantities",
+    "BK": "a blanket order",
+    "BQ": "a budgetary quote",
+    "KB": "a blanket purchase agreement",
+}
+"""Element 92: nothing is to be shipped on these alone."""
+_ALPHA_3 = {
+    **{"AUS": "AU", "AUT": "AT", "BEL": "BE", "BRA": "BR", "CAN": "CA", "CHE": "CH", "CHN": "CN", "DEU": "DE"},
+    **{"DNK": "DK", "ESP": "ES", "FRA": "FR", "GBR": "GB", "IND": "IN", "IRL": "IE", "ITA": "IT", "JPN": "JP"},
+    **{"MEX": "MX", "NLD": "NL", "NOR": "NO", "POL": "PL", "PRI": "PR", "SWE": "SE", "USA": "US"},
+}
+"""Element 26 has two letters or three."""
 _BACKORDER = frozenset({"Y", "O", "BK"})
 """Element 563: back order if out of stock, in its three spellings."""
 _FREIGHT = frozenset({"D240", "D500", "G821", "G830"})
@@ -346,6 +361,9 @@ def _moment(date: str, time: str) -> datetime:
 
 def _messages(transaction: Transaction, context: AdapterContext, found: Findings, where: str) -> Iterator[ChannelOrder]:
     order = _Order(transaction, context, found, where)
+    if order.purpose in ("00", "01", "04", "05") and (what := _NO_ORDER.get(order.kind)):
+        text = f"BEG02 is {order.kind}: {what}, on which nothing is shipped. Send orders (SA, NE) and releases (RL)"
+        raise Unfit("no-order", text)
     match order.purpose:
         case "00":
             yield order.placed()
@@ -394,7 +412,7 @@ class _Order:
         if not transaction.sender:
             raise Unfit("no-sender", "ISA06 and GS02 are empty: whose order is it? Send the sender's id")
         self._beg = beg
-        self.purpose = _at(beg, 1)
+        self.purpose, self.kind = _at(beg, 1), _at(beg, 2)
         self.external_id = ":".join(part for part in (transaction.sender, _at(beg, 3), _at(beg, 4)) if part)
         self._currency = self._currency_code()
         self._check_totals()
@@ -533,7 +551,8 @@ class _Order:
         if place is None:
             code = _at(party[0], 4)[:40]
             raise Unfit("no-address", f"N1*ST names its address only by the code {code!r}. Send N3 and N4 with it")
-        region, country = _at(place, 2), _at(place, 4).upper()
+        region, told = _at(place, 2), _at(place, 4).upper()
+        country = _ALPHA_3.get(told, told)
         country = country or ("US" if _STATES.fullmatch(region) else "CA" if _PROVINCES.fullmatch(region) else "")
         if not re.fullmatch("[A-Z]{2}", country):
             raise Unfit("no-country", f"expected a country of two letters in N404 and found {country[:8]!r}. Send it")
