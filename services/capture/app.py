@@ -70,7 +70,7 @@ def core(intake: Intake, payments: PaymentProvider) -> Service:
             on(OrderUnroutable, handlers.unroutable),
             on(FulfillmentCancellationDeclined, handlers.declined),
             on(CancellationTooLate, handlers.declined),
-            on(ExchangeRequested, handlers.exchange),
+            on(ExchangeRequested, intake.exchange),
         ),
         prepare=intake.prepare,
         effects=(refunds(payments), forgetting(intake)),

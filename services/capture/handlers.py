@@ -36,6 +36,7 @@ from .domain import (
 )
 
 EXCHANGE_CHANNEL = "exchange"
+FORGOTTEN = "the customer was forgotten: nobody knows where this goes. Cancel it, and its credit goes back"
 
 
 def order_decision(command: Command) -> Decision:
@@ -51,6 +52,8 @@ class Intake:
     async def prepare(self, messages: Sequence[Message]) -> None:
         """Have the customers' keys at hand, one look-up a batch."""
         await self._keyring.ensure({self._customer(m) for m in messages if isinstance(m, OrderPlaced | OrderChanged)})
+        addressees = (m.destination.addressee for m in messages if isinstance(m, ExchangeRequested))
+        await self._keyring.look_up({token for token in addressees if token})
 
     async def forget(self, keys: Sequence[str]) -> None:
         """Destroy these keys, for good; those that are destroyed already stay so."""
@@ -107,6 +110,26 @@ class Intake:
                     by_channel=True,
                 )
 
+    def exchange(self, fact: ExchangeRequested, received: Received) -> Iterable[Decision]:
+        """It goes where the first order went, unless the customer was forgotten since."""
+        addressee = fact.destination.addressee
+        forgotten = addressee is not None and self._keyring.forgotten(addressee)
+        return [
+            order_decision(
+                CaptureExchange(
+                    order_id=order_id_of(EXCHANGE_CHANNEL, fact.return_id),
+                    return_id=fact.return_id,
+                    placed_at=fact.requested_at,
+                    destination=fact.destination,
+                    lines=fact.lines,
+                    credit=fact.credit,
+                    customer_id=fact.customer_id,
+                    payment_reference=fact.payment_reference,
+                    address_faults=(FORGOTTEN,) if forgotten else (),
+                )
+            )
+        ]
+
     def _destination(self, customer_id: str, address: Address) -> Destination:
         return Destination(
             country=address.country,
@@ -152,21 +175,4 @@ def unroutable(fact: OrderUnroutable, received: Received) -> Iterable[Decision]:
 def declined(fact: FulfillmentCancellationDeclined | CancellationTooLate, received: Received) -> Iterable[Decision]:
     return [
         order_decision(RecordCancellationDeclined(fact.order_id, received.message_id, fact.cancellation_id, fact.lines))
-    ]
-
-
-def exchange(fact: ExchangeRequested, received: Received) -> Iterable[Decision]:
-    return [
-        order_decision(
-            CaptureExchange(
-                order_id=order_id_of(EXCHANGE_CHANNEL, fact.return_id),
-                return_id=fact.return_id,
-                placed_at=fact.requested_at,
-                destination=fact.destination,
-                lines=fact.lines,
-                credit=fact.credit,
-                customer_id=fact.customer_id,
-                payment_reference=fact.payment_reference,
-            )
-        )
     ]

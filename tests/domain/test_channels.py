@@ -17,11 +17,14 @@ from ordermill.contracts.capture import (
     OrderChangeRefused,
 )
 from ordermill.contracts.channel import ChannelOrder, OrderChanged, OrderPlaced
+from ordermill.contracts.fields import Destination, Money
 from ordermill.contracts.personal import Person
+from ordermill.contracts.returns import ExchangeLine, ExchangeRequested
 from ordermill.contracts.service import DeadLettered
 from ordermill.eventlog.engine import Engine
 from ordermill.eventlog.memory import MemoryStore
 from ordermill.keyring import Keyring, MemoryKeyStore
+from ordermill.service.declare import Received
 from ordermill.service.metrics import Metrics
 from ordermill.service.running import RunningService
 from ordermill.simulation.providers import MemoryPayments
@@ -225,6 +228,45 @@ def test_an_order_to_the_longest_address_is_captured_and_held(letter: str) -> No
     assert now.destination is not None and now.destination.addressee is not None
     opened = asyncio.run(INTAKE._keyring.open([now.destination.addressee]))[now.destination.addressee]
     assert opened is not None and longest.name.startswith(opened.name)
+
+
+# Exchanges
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_an_exchange_for_a_customer_who_was_forgotten_waits_for_a_person(forgotten: bool) -> None:
+    """It goes where the first order went, which nobody can read any more: no carrier would get an address."""
+    keyring = Keyring(MemoryKeyStore(), b"k" * 32)
+    await keyring.ensure(["c-ada"])
+    home = Destination(country="US", addressee=keyring.seal("c-ada", Person(name="Ada", street=("1 Main St",))))
+    if forgotten:
+        await keyring.forget("c-ada")
+    price = Money(minor=1800, currency="USD")
+    wanted = ExchangeRequested(
+        return_id="return-1",
+        order_id="order-1",
+        channel="shop",
+        destination=home,
+        lines=(ExchangeLine(sku="TEAPOT", quantity=1, unit_price=price),),
+        credit=price,
+        requested_at=MONDAY,
+        payment_reference="pay-1",
+    )
+    service = core(Intake(keyring), MemoryPayments())
+    await service.prepare([wanted])
+    (consumes,) = (each for each in service.consumes if each.message is ExchangeRequested)
+    (decision,) = consumes.handle(wanted, Received("m-1", "r-1", MONDAY, MONDAY))
+    (stream,) = decision.streams
+    order = fold(Order(), [event for _, event in decision.decide({stream: Order()})])
+    if not forgotten:
+        assert order.stage is Stage.RELEASED
+        return
+    (hold,) = order.holds
+    assert (order.stage, hold.reason) == (Stage.HELD, HoldReason.BAD_ADDRESS)
+    assert "the customer was forgotten" in hold.note
+    *_, back = decide(order, CancelOrder(order.order_id, "c-1", MONDAY))
+    assert isinstance(back, CancellationRefundRequested)
+    assert (back.amount, back.payment_reference) == (price, "pay-1")
 
 
 # Whole payloads

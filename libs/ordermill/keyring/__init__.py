@@ -135,12 +135,20 @@ class Keyring:
         sealed = nonce + key.encrypt(nonce, person.model_dump_json(exclude_defaults=True).encode(), key_id.encode())
         return f"sealed.v1.{key_id}.{urlsafe_b64encode(sealed).rstrip(b'=').decode()}"
 
-    async def open(self, tokens: Collection[str]) -> dict[str, Person | None]:
-        """Each token's person; None where the customer was forgotten. Raises BadSeal."""
+    async def look_up(self, tokens: Collection[str]) -> None:
+        """Have at hand the keys that these are sealed under, as far as there are any. Raises BadSeal."""
         now = self._now_s()
         absent = self._absent({_parts(token)[0] for token in tokens}, now - CACHED_FOR_S)
         if absent:
             self._keep(await self._store.get(absent), now)
+
+    def forgotten(self, token: str) -> bool:
+        """Whether nobody can open it any more. `look_up` its key first."""
+        return self._cache.get(_parts(token)[0], _UNKNOWN)[0] is None
+
+    async def open(self, tokens: Collection[str]) -> dict[str, Person | None]:
+        """Each token's person; None where the customer was forgotten. Raises BadSeal."""
+        await self.look_up(tokens)
         return {token: self._open(token) for token in tokens}
 
     def opens(self, key_id: str, wrapped: bytes) -> bool:

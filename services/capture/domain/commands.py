@@ -48,6 +48,7 @@ class CaptureExchange:
     customer_id: str | None = None
     payment_reference: str | None = None
     """Of the payment that the credit comes from."""
+    address_faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,4 +204,5 @@ def as_order(exchange: CaptureExchange) -> CaptureOrder:
         total=Money(minor=max(-MAX_MINOR, min(cost, MAX_MINOR)), currency=currency),
         payment=payment,
         customer_id=exchange.customer_id,
+        address_faults=exchange.address_faults,
     )
