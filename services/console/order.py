@@ -82,7 +82,7 @@ async def _people(this: Console, order: Order) -> tuple[Person | None, Person | 
 
 
 def _packages(order: Order) -> list[dict[str, Any]]:
-    """Every box with its parcel, as far as tracking knows it."""
+    """Every box that was not unpacked again, with its parcel, as far as tracking knows it."""
     parcels = {(parcel.carrier, parcel.tracking_number): parcel for parcel in order.parcels}
     return [
         {
@@ -95,6 +95,7 @@ def _packages(order: Order) -> list[dict[str, Any]]:
             "parcel": parcels.get((package.carrier, package.tracking_number)),
         }
         for fulfillment_id, part in order.work.items()
+        if part.state != "canceled"
         for number, package in sorted(part.packages.items())
     ]
 

@@ -19,7 +19,7 @@ from ordermill.contracts.fulfillment import LabelRequested
 from ordermill.contracts.inventory import AllocationRecalled
 from ordermill.contracts.returns import RefundRequested, ReturnRequested
 
-from .pictures.order import BEFORE_PACKING, Order, Work
+from .pictures.order import Order, Work
 from .sentences import hold
 
 Do = Literal["hold", "release", "cancel", "reroute", "make-up", "return", "label", "refund", "forget"]
@@ -143,14 +143,14 @@ def _reroute(order: Order) -> list[Action]:
 def _reroute_part(order: Order, fulfillment_id: str, part: Work) -> Action:
     number = sum(_units(order, fulfillment_id).values())
     does = (
-        f"{part.location} is asked to give back {_units_of(number)}; it does so unless they are packed by then. "
-        f"The cheapest way from elsewhere is taken, and the promise moves if it must. "
+        f"{part.location} is asked to give back {_units_of(number)}; it does so unless they are packed by then "
+        f"and get their labels. The cheapest way from elsewhere is taken, and the promise moves if it must. "
         f"Should only {part.location} have the goods, it gets them again."
     )
     reason = ""
     if part.asked_back:
         reason = f"{part.location} was asked already and has not answered"
-    elif part.state not in BEFORE_PACKING:
+    elif not part.gives_back:
         reason = f"{part.location} has packed them"
     return Action("reroute", f"Route again: {part.location}", does, reason, fulfillment_id)
 
@@ -170,8 +170,7 @@ def _labels(order: Order) -> list[Action]:
             f"{fulfillment_id}/{number}",
         )
         for fulfillment_id, part in order.work.items()
-        for number, package in sorted(part.packages.items())
-        if package.failure
+        for number, package in sorted(part.refused.items())
     ]
 
 
@@ -209,7 +208,9 @@ def cancels(order: Order, units: Mapping[str, int]) -> str:
         {part.location for key, part in order.work.items() if any(units.get(line_id) for line_id in _units(order, key))}
     )
     at_once = "What no location holds is canceled at once"
-    told = f"{at_once}; {' and '.join(places)} put back what is not packed." if places else f"{at_once}."
+    told = f"{at_once}."
+    if places:
+        told = f"{at_once}; {' and '.join(places)} put back what is not packed or gets no label."
     back = order.worth(units)
     money = "No money goes back: none was charged." if back is None else f"Up to {back} go back to the customer."
     return f"Up to {_units_of(number)} will not be shipped. {told} {money}"

@@ -32,6 +32,7 @@ from services.console.queue import WHAT_NEEDS
 from services.console.sums import order_faults
 from services.console.told import Told, told
 from services.fulfillment.domain import Accept, Pick, Reject
+from services.fulfillment.errors import LabelsMissing
 from services.fulfillment.handlers import work_decision
 from services.inventory.domain import RerouteUnits
 from services.inventory.domain import decision as stock_decision
@@ -244,6 +245,29 @@ async def test_a_lost_parcel_that_turns_up_is_delivered_made_up_for_or_not(on_th
     order = await only_order(life)
     assert places(order) == {"never arrived, made up for": 2, "delivered": 2}
     assert sum(order.returnable(line) for line in order.lines) == 0, "it is paid for already"
+    assert order_faults(order) == []
+
+
+async def test_what_is_packed_and_gets_no_label_can_be_called_off_and_then_needs_nobody() -> None:
+    life = await at_work()
+    await life._keyring.forget("c-ann")
+    with pytest.raises(LabelsMissing, match="the customer was forgotten"):
+        await life.ship_all()
+    order = await only_order(life)
+    ((packed, part),) = ((key, part) for key, part in order.work.items() if part.state == "packed")
+    (need, why), *others = order.needs()
+    assert (need, others) == ("failed-effect", [])
+    forgotten = "the customer was forgotten: nobody knows where this goes. Cancel it"
+    assert why == f"label refused at {part.location}: {forgotten}"
+    assert action(order, "label", f"{packed}/1").possible
+    assert action(order, "reroute", packed).possible
+    assert sum(order.cancelable(line) for line in order.lines) == 4
+    await life.cancel(order.order_id)
+    order = await only_order(life)
+    assert order.status == "canceled"
+    assert places(order) == {"canceled": 4}
+    assert order.needs() == []
+    assert not action(order, "label", f"{packed}/1").possible
     assert order_faults(order) == []
 
 

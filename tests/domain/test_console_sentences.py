@@ -165,7 +165,7 @@ async def test_what_may_be_done_follows_an_order_through_its_life() -> None:
     units = {line.line_id: asked.cancelable(line) for line in asked.lines}
     assert cancels(asked, units) == (
         "Up to 6 units will not be shipped. What no location holds is canceled at once; edison put back what is not "
-        "packed. Up to 94.10 USD go back to the customer."
+        "packed or gets no label. Up to 94.10 USD go back to the customer."
     )
     await story.step("ship")
     assert possible(await order()) == {"forget": [""]}

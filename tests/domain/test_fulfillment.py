@@ -484,6 +484,29 @@ def test_after_packing_it_is_too_late(past: tuple[Any, ...]) -> None:
     FULFILL.given(*past).when(CancelLines("F1", "c1", (cups(2),))).then(declined("c1", cups(2)))
 
 
+def test_what_no_carrier_will_take_can_be_unpacked_again() -> None:
+    """It can't leave without its labels: an address that nobody delivers to must not bind goods and money for good."""
+    unpacked = canceled("c1", *ALL)
+    for labels_so_far in ((FAILED, LABELED[1]), (UNANSWERED, LABELED[1])):
+        work = FULFILL.given(*TO_PACKED, *labels_so_far)
+        work.when(CancelLines("F1", "c1", ALL)).then(unpacked)
+        work.when(CancelLines("F1", "c1", (cups(3),))).then(declined("c1", cups(3)))  # the rest would be packed anew
+    FULFILL.given(*TO_PACKED, FAILED).when(CancelLines("F1", "c1", ALL)).then(declined("c1", *ALL))  # one may yet come
+    again = (*TO_PACKED, FAILED, LABELED[1], requested(1, "F1.1.2"))
+    FULFILL.given(*again).when(CancelLines("F1", "c1", ALL)).then(declined("c1", *ALL))
+
+
+def test_what_was_unpacked_gets_no_label_and_does_not_leave() -> None:
+    gone = FULFILL.given(*TO_PACKED, UNANSWERED, LABELED[1], canceled("c1", *ALL))
+    assert status_of(gone.state) == "canceled"
+    gone.when(RetryLabel("F1", 1)).then_raises(WrongState, match="can't be labeled: it is canceled")
+    gone.when(HandOver("F1", SHIPPED_AT)).then_raises(WrongState, match="it is canceled")
+    gone.when(bought(1, "F1.1", "CP1111")).then_raises(
+        LabelNotWanted, match="cedar sold CP1111 as F1.1, but it is canceled. Have the carrier void"
+    )
+    gone.when(bought(2, "F1.2", "CP2222")).then()
+
+
 def test_a_recall_is_answered_once() -> None:
     recall = CancelLines("F1", "c1", (cups(1),))
     FULFILL.given(CREATED, canceled("c1", cups(1))).when(recall).then()
@@ -624,7 +647,7 @@ def check(state: FulfillmentOrder, events: list[Any]) -> None:
         assert left == state.lines[key].left
         if ended:
             assert left == 0
-        if state.packages:
+        if state.packages and not ended:
             assert units["packed"][key] == left
         if state.stage is Stage.SHIPPED:
             assert units["shipped"][key] == left

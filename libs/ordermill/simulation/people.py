@@ -19,6 +19,7 @@ from ordermill.contracts.channel import LineChange, OrderCanceled, OrderChanged,
 from ordermill.contracts.fields import Money
 from ordermill.contracts.fulfillment import (
     FulfillmentCreated,
+    FulfillmentLinesCanceled,
     LabelFailed,
     PackageLabeled,
 )
@@ -38,7 +39,8 @@ from .providers import NO
 
 _FOLLOWED: tuple[type[Message], ...] = (
     OrderCaptured, FulfillmentCreated, StockReceived, ReturnAuthorized, LabelFailed, PackageLabeled, RefundFailed,
-    RefundPaid, CancellationRefundFailed, CancellationRefunded, DeadLettered, LetterRedriven, LetterDropped,
+    RefundPaid, CancellationRefundFailed, CancellationRefunded, FulfillmentLinesCanceled, DeadLettered, LetterRedriven,
+    LetterDropped,
 )  # fmt: skip
 
 
@@ -138,6 +140,9 @@ class People:
                 self._refused[f"label {fact.fulfillment_id} {fact.package}"] = "work", again
             case PackageLabeled():
                 self._refused.pop(f"label {fact.fulfillment_id} {fact.package}", None)
+            case FulfillmentLinesCanceled():  # of packed work, only all of it
+                for waiting in [each for each in self._refused if each.startswith(f"label {fact.fulfillment_id} ")]:
+                    del self._refused[waiting]
             case RefundFailed():
                 retry = {"do": "retry-refund", "return_id": fact.return_id}
                 self._refused[fact.refund_id] = "returns", ("/returns/work", [retry])

@@ -21,7 +21,7 @@ NEEDS: tuple[Need, ...] = (
 )  # fmt: skip
 """What a person should look at first, most pressing first."""
 ENDED = frozenset({"delivered", "canceled", "returned"})
-BEFORE_PACKING = frozenset({"asked", "accepted", "picked"})
+_BEFORE_PACKING = frozenset({"asked", "accepted", "picked"})
 
 
 class Units(Document):
@@ -76,6 +76,19 @@ class Work(Document):
     """Requests of people to give units back, by inventory's word."""
     answered: dict[str, bool] = Field(default_factory=dict)
     """The location's answers to whatever was recalled: whether it was in time."""
+
+    @property
+    def gives_back(self) -> bool:
+        """Whether its units can still be called off: until they are packed, and then if a box gets no label."""
+        stuck = any(package.failure for package in self.packages.values())
+        waits = any(not package.failure and not package.tracking_number for package in self.packages.values())
+        return self.state in _BEFORE_PACKING or (self.state == "packed" and stuck and not waits)
+
+    @property
+    def refused(self) -> dict[int, Package]:
+        """Boxes that got no label and are to leave."""
+        found = self.packages.items() if self.state != "canceled" else ()
+        return {number: package for number, package in found if package.failure}
 
     @property
     def asked_back(self) -> bool:
@@ -262,11 +275,11 @@ class Order(Document):
         return sum(units.get(line_id, 0) for units in self.calls_off.values())
 
     def packed(self, line_id: str) -> int:
-        """Units in boxes that have not left: too late to cancel them, too early to return them."""
+        """Units in boxes that are about to leave: too late to cancel them, too early to return them."""
         return sum(
             held.get(line_id, 0)
             for fulfillment_id, held in self.allocations.items()
-            if fulfillment_id in self.work and self.work[fulfillment_id].state in ("packed", "labeled", "shipped")
+            if (part := self.work.get(fulfillment_id)) and part.state in _PACKED and not part.gives_back
         )
 
     def cancelable(self, line: OrderLine) -> int:
@@ -402,8 +415,7 @@ class Order(Document):
         found = [
             f"label refused at {part.location}: {package.failure}"
             for part in self.work.values()
-            for package in part.packages.values()
-            if package.failure
+            for package in part.refused.values()
         ]
         found += [
             f"refund of {refund.amount} not paid: {refund.failure}"
@@ -415,6 +427,7 @@ class Order(Document):
         return sorted(found)
 
 
+_PACKED = frozenset({"packed", "labeled", "shipped"})
 _AT_REST = frozenset({"delivered", "returned", "never arrived, made up for", "canceled"})
 _AT_WORK = {
     "asked": "not accepted yet",

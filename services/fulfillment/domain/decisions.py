@@ -212,13 +212,9 @@ def _record_label(state: FulfillmentOrder, created: FulfillmentCreated, command:
         if package.tracking_number == command.tracking_number and package.label_id == command.label_id:
             return []
         now = f"it has {package.tracking_number}" if package.tracking_number else f"it waits for {package.label_id}"
-        raise LabelNotWanted(
-            created.fulfillment_id,
-            command.package,
-            f"{command.carrier} sold {command.tracking_number} as {command.label_id}",
-            now,
-            "Have the carrier void the label that is not used.",
-        )
+        raise _sold_in_vain(created, command, now)
+    if state.stage is Stage.CANCELED:
+        raise _sold_in_vain(created, command, f"it {so_now(state)}")
     if other := _package_under(state, command):
         return _record_label_failure(
             state,
@@ -243,6 +239,16 @@ def _record_label(state: FulfillmentOrder, created: FulfillmentCreated, command:
             cost=command.cost,
         )
     ]
+
+
+def _sold_in_vain(created: FulfillmentCreated, command: RecordLabel, now: str) -> LabelNotWanted:
+    return LabelNotWanted(
+        created.fulfillment_id,
+        command.package,
+        f"{command.carrier} sold {command.tracking_number} as {command.label_id}",
+        now,
+        "Have the carrier void the label that is not used.",
+    )
 
 
 def _package_under(state: FulfillmentOrder, command: RecordLabel) -> int | None:
@@ -282,6 +288,8 @@ def _record_label_failure(
 
 def _retry_label(state: FulfillmentOrder, created: FulfillmentCreated, command: RetryLabel) -> list[Event]:
     package = _package(state, created, command.package)
+    if state.stage is Stage.CANCELED:
+        raise WrongState(created.fulfillment_id, "be labeled", so_now(state))
     carrier, service = command.carrier or package.carrier, command.service or package.service
     same_way = (carrier, service) == (package.carrier, package.service)
     asked = f"{carrier} {service} is asked for"
@@ -362,7 +370,7 @@ def _cancel(state: FulfillmentOrder, created: FulfillmentCreated, command: Cance
         return []
     called_off = _by_line(state, created.fulfillment_id, command.lines)
     lines = _units(state, {key: min(units, state.lines[key].left) for key, units in called_off.items()})
-    in_time = lines and state.stage in _CANCELABLE
+    in_time = lines and (state.stage in _CANCELABLE or _can_be_unpacked(state, lines))
     answer = FulfillmentLinesCanceled if in_time else FulfillmentCancellationDeclined
     return [
         answer(
@@ -372,6 +380,14 @@ def _cancel(state: FulfillmentOrder, created: FulfillmentCreated, command: Cance
             lines=lines,
         )
     ]
+
+
+def _can_be_unpacked(state: FulfillmentOrder, lines: Iterable[LineQuantity]) -> bool:
+    """Whether `lines` are all there is, in boxes that can't leave: one got no label, and none is being bought."""
+    labels = {package.label for package in state.packages.values()}
+    stuck = state.stage is Stage.PACKED and LabelState.FAILED in labels and LabelState.REQUESTED not in labels
+    called_off = {line.line_id: line.quantity for line in lines}
+    return stuck and all(called_off.get(line_id, 0) == line.left for line_id, line in state.lines.items())
 
 
 def _package(state: FulfillmentOrder, created: FulfillmentCreated, number: int) -> Package:
