@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from base64 import urlsafe_b64encode
-from datetime import datetime
+from datetime import date
 from hashlib import sha256
 
 from ordermill.contracts.tracking import Milestone, OrderStatus
@@ -112,7 +112,7 @@ def _promise(status: OrderStatus) -> str:
     if status.late and status.status in ("delivered", "partially_returned", "returned"):
         return " It came late, and we are sorry."
     if under_way and status.promised_by is not None:
-        return f" {what} should be with you by {_day(status.promised_by)}."
+        return f" {what} should be with you by {_day(status.promised_on or status.promised_by)}."
     return ""
 
 
@@ -120,5 +120,5 @@ def _items(count: int) -> str:
     return "1 item was" if count == 1 else f"{count} items were"
 
 
-def _day(instant: datetime) -> str:
-    return f"{instant:%A, %B} {instant.day}"
+def _day(day: date) -> str:
+    return f"{day:%A, %B} {day.day}"

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, assert_never
+from zoneinfo import ZoneInfo
 
 from ordermill.contracts.capture import ReleasedLine
 from ordermill.contracts.channel import ServiceLevel
@@ -216,7 +217,7 @@ def decide(state: OrderPlan, command: PlanCommand, rules: Rules) -> list[PlanEve
     after = state
     for event in events:
         after = evolve(after, event)
-    return [*events, *_promise(after, units.cause)]
+    return [*events, *_promise(after, units.cause, rules)]
 
 
 def drop(state: OrderPlan, command: DropUnits) -> list[WaitingUnitsGone]:
@@ -457,14 +458,16 @@ class _Facts:
         return OrderUnroutable(**self._head(inputs), reason=reason)
 
 
-def _promise(state: OrderPlan, cause: RouteCause) -> list[PlanEvent]:
+def _promise(state: OrderPlan, cause: RouteCause, rules: Rules) -> list[PlanEvent]:
     """The customer is told the latest delivery of what is under way, if that is news."""
     latest = max((shipment.deliver_by for shipment in state.shipments), default=None)
     if latest is None or latest == state.promised_by:
         return []
+    there = ZoneInfo(rules.place_of(state.country, state.region, state.postal_code).zone)
+    told: dict[str, Any] = {"promised_by": latest, "promised_on": latest.astimezone(there).date()}
     if state.promised_by is None:
-        return [PromiseMade(order_id=state.order_id, promised_by=latest)]
-    return [PromiseChanged(order_id=state.order_id, promised_by=latest, was=state.promised_by, reason=cause)]
+        return [PromiseMade(order_id=state.order_id, **told)]
+    return [PromiseChanged(order_id=state.order_id, **told, was=state.promised_by, reason=cause)]
 
 
 def _merged(lines: Iterable[ReleasedLine]) -> tuple[ReleasedLine, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from ordermill.contracts.fields import Instant, LineQuantity
 from ordermill.contracts.tracking import ParcelStatus
 from ordermill.service.http import Answer, Document
@@ -41,6 +43,7 @@ class OrderState(Answer):
     delivered: int
     returned: int
     promised_by: Instant | None
+    promised_on: date | None
     parcels: list[ParcelStatus]
     updated_at: Instant
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal
 
 from immutables import Map
@@ -86,6 +86,8 @@ class Status:
     holds: PMap[str, int] = field(default_factory=Map)
     """How often each reason was set, less how often it was released."""
     promised_by: datetime | None = None
+    promised_on: date | None = None
+    """The day that it is where the order goes, if that was said with it."""
     promised_at: datetime | None = None
     """When `promised_by` was said."""
     missed_at: datetime | None = None
@@ -144,9 +146,10 @@ def _counted(status: Status, event: OrderProgressed) -> dict[str, Any]:
         case Step.CANCELED:
             return {"canceled": status.canceled + units}
         case Step.PROMISED if event.promised_by is not None:
-            newest = (status.promised_at or at, status.promised_by or event.promised_by)
-            said_at, promised_by = max(newest, (at, event.promised_by))
-            return {"promised_at": said_at, "promised_by": promised_by}
+            said_at, promised_by = status.promised_at, status.promised_by
+            if said_at is not None and promised_by is not None and (said_at, promised_by) >= (at, event.promised_by):
+                return {}
+            return {"promised_at": at, "promised_by": event.promised_by, "promised_on": event.promised_on}
         case Step.LATE if event.parcel is None:
             return {"missed_at": at if status.missed_at is None else max(at, status.missed_at)}
         case Step.SHIPPED:
@@ -200,6 +203,7 @@ def order_status(status: Status, version: int) -> OrderStatus:
         delivered=status.delivered,
         returned=status.returned,
         promised_by=status.promised_by,
+        promised_on=status.promised_on,
         parcels=status.parcels,
         updated_at=status.updated_at,
     )
@@ -259,6 +263,7 @@ def steps_of(fact: Message, happened_at: datetime, source: str) -> list[OrderPro
                     happened_at=happened_at,
                     source=source,
                     promised_by=fact.promised_by,
+                    promised_on=fact.promised_on,
                 )
             ]
         case _:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
@@ -145,7 +146,7 @@ def test_a_reserved_order_is_routed_by_the_cheapest_plan_and_the_customer_is_pro
             cost=best.cost,
             inputs=routed.inputs,
         ),
-        PromiseMade(order_id="o", promised_by=best.shipments[0].deliver_by),
+        PromiseMade(order_id="o", promised_by=best.shipments[0].deliver_by, promised_on=date(2026, 3, 3)),
     )
     assert where(routed) == [("edison", [("mug", 2), ("pot", 1)])]
     assert [one.fulfillment_id for one in routed.shipments] == ["o.1.1"]
@@ -183,6 +184,7 @@ def test_units_that_waited_for_stock_get_a_plan_of_their_own_and_the_later_date_
     assert changed == PromiseChanged(
         order_id="o",
         promised_by=second.shipments[0].deliver_by,
+        promised_on=changed.promised_by.astimezone(ZoneInfo("America/New_York")).date(),
         was=made.promised_by,
         reason="backorder-filled",
     )
@@ -454,6 +456,7 @@ def test_the_promise_is_the_latest_date_of_what_is_under_way_and_a_change_is_tol
     assert changed == PromiseChanged(
         order_id="o",
         promised_by=max(near.deliver_by, again.shipments[0].deliver_by),
+        promised_on=changed.promised_by.astimezone(ZoneInfo("America/New_York")).date(),
         was=made.promised_by,
         reason="rejected",
     )

@@ -663,6 +663,9 @@ def test_a_captured_order_is_received_when_it_was_placed_and_promises_are_kept_i
     changed = PromiseChanged(order_id="o-1", promised_by=FRIDAY, was=MONDAY, reason="rejected")
     for fact in (made, changed):
         assert steps_of(fact, MONDAY, "m1") == [progressed(Step.PROMISED, source="m1", promised_by=FRIDAY)]
+        dated = fact.model_copy(update={"promised_on": FRIDAY.date()})
+        (step,) = steps_of(dated, MONDAY, "m1")
+        assert step.promised_on == FRIDAY.date()
 
 
 def test_other_facts_are_no_step() -> None:
@@ -719,6 +722,18 @@ def test_the_customer_is_told_in_plain_words() -> None:
     assert words(RECEIVED, step(Step.LOST, FRIDAY, "x", units=0, lost=True), shipped) == (
         "2 of 5 items of your order are on their way. A parcel seems to be lost; we are looking into it."
     )
+
+
+def test_a_customer_is_promised_the_day_that_it_is_where_they_live() -> None:
+    """Six in the evening in Reno is the next day in UTC."""
+    evening = datetime(2026, 3, 7, 2, tzinfo=UTC)
+    at_home = progressed(Step.PROMISED, promised_by=evening, promised_on=FRIDAY.date())
+    status = order_status(STATUS.fold([RECEIVED, CONFIRMED, at_home]), 1)
+    assert status.promised_on == FRIDAY.date()
+    assert in_words(status).endswith("It should be with you by Friday, March 6.")
+    moved = progressed(Step.PROMISED, happened_at=MONDAY + HOUR, promised_by=evening + DAY, source="m2")
+    later = order_status(STATUS.fold([moved, RECEIVED, CONFIRMED, at_home]), 1)
+    assert (later.promised_by, later.promised_on) == (evening + DAY, None)  # of an older release's word
 
 
 def test_a_customer_is_told_what_is_on_its_way_back_to_us_and_promised_no_day_for_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -143,6 +144,8 @@ class PromiseMade(Fact):
     type: ClassVar[str] = "oms.routing.promise-made.v1"
     order_id: Id
     promised_by: Instant
+    promised_on: date | None = None
+    """The day that `promised_by` is where the order goes; null: of an earlier release, which did not tell."""
 
 
 class PromiseChanged(Fact):
@@ -153,6 +156,8 @@ class PromiseChanged(Fact):
     promised_by: Instant
     was: Instant
     reason: RouteCause
+    promised_on: date | None = None
+    """The day that `promised_by` is where the order goes; null: of an earlier release, which did not tell."""
 
 
 class PolicyAdopted(Fact):

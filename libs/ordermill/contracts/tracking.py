@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from enum import StrEnum
 from typing import Any, ClassVar, Literal
 
@@ -150,6 +151,7 @@ class OrderProgressed(Fact):
     channel: ChannelId | None = None
     external_id: ExternalId | None = None
     promised_by: Instant | None = None
+    promised_on: date | None = None
     parcel: ParcelStatus | None = None
     """The parcel that moved, as it is after this step."""
 
@@ -177,6 +179,8 @@ class OrderStatus(Message):
     promised_by: Instant | None
     parcels: tuple[ParcelStatus, ...]
     updated_at: Instant
+    promised_on: date | None = None
+    """The day that `promised_by` is where the order goes, as far as routing told it: the one to tell the customer."""
 
 
 ShipmentEvent = (
