@@ -166,4 +166,4 @@ def command_of(report: Any, now: datetime) -> Command:
         case RetryLabelWork():
             return RetryLabel(report.fulfillment_id, report.package, report.carrier, report.service)
         case _:
-            return HandOver(report.fulfillment_id, report.shipped_at or now)
+            return HandOver(report.fulfillment_id, report.shipped_at or now, now)

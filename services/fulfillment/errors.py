@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from ordermill.errors import NotFound, Poison, Refused, Transient
 
@@ -135,6 +136,19 @@ class LabelsMissing(Refused):
         super().__init__(
             f"{fulfillment_id}: can't hand over: {'; '.join(parts)}. "
             "Wait for labels that are being bought, ask again for those that failed."
+        )
+
+
+class HandedOverAhead(Refused):
+    """A hand-over at a time that is yet to come."""
+
+    code = "fulfillment.handed-over-ahead"
+
+    def __init__(self, fulfillment_id: str, shipped_at: datetime, now: datetime) -> None:
+        self.fulfillment_id = fulfillment_id
+        super().__init__(
+            f"{fulfillment_id}: can't be handed over at {shipped_at:%Y-%m-%d %H:%M} UTC, {(shipped_at - now).days} "
+            "days from now. Report it when it is done, or correct the time."
         )
 
 

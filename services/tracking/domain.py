@@ -35,11 +35,13 @@ from ordermill.decider import Decider, Decision, Folded
 from ordermill.pmap import PMap
 from ordermill.replacing import replace
 
-from .errors import ParcelNameTooLong, TrackingNumberTaken
+from .errors import ParcelNameTooLong, ScanAhead, TrackingNumberTaken
 from .status import STATUS, RecordStep, Status, units_in
 from .status import decide as decide_status
 
 LONGEST_ID = 120
+_AHEAD = timedelta(days=1)
+"""So far clocks may be apart, and times that a feed takes for another zone's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,10 +424,16 @@ def _together(lines: Iterable[LineQuantity]) -> tuple[LineQuantity, ...]:
     return tuple(units.values())
 
 
-def scan_of(scanned: ParcelScanned, milestone: Milestone) -> RecordScan:
-    """A carrier's message as a command; `milestone` is what `adapters.milestone_of` makes of its code."""
+def scan_of(scanned: ParcelScanned, milestone: Milestone, now: datetime) -> RecordScan:
+    """A carrier's message as a command; `milestone` is what `adapters.milestone_of` makes of its code.
+
+    Raises ScanAhead: counted, it would be the newest until its time has come, and all others old.
+    """
+    shipment_id = shipment_id_of(scanned.carrier, scanned.tracking_number)
+    if scanned.scanned_at > now + _AHEAD:
+        raise ScanAhead(shipment_id, scanned.scanned_at, now)
     return RecordScan(
-        shipment_id=shipment_id_of(scanned.carrier, scanned.tracking_number),
+        shipment_id=shipment_id,
         scan_id=scanned.scan_id,
         milestone=milestone,
         code=scanned.code,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from ordermill.errors import NotFound, Poison
 
 
@@ -27,6 +29,18 @@ class ParcelNameTooLong(Poison):
         super().__init__(
             f"{carrier[:40]}… {tracking_number}: carrier and number have more than 119 characters together. "
             "Let the carrier's feed use a shorter name for itself."
+        )
+
+
+class ScanAhead(Poison):
+    """A scan at a time that is yet to come, such as of a feed that guesses the year."""
+
+    code = "tracking.scan-ahead"
+
+    def __init__(self, shipment_id: str, scanned_at: datetime, now: datetime) -> None:
+        super().__init__(
+            f"{shipment_id}: scanned at {scanned_at:%Y-%m-%d %H:%M} UTC, {(scanned_at - now).days} days from now. Let "
+            f"the carrier's feed send it with its true time, then: oms dlq drop tracking --code {self.code}"
         )
 
 

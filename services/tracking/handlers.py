@@ -23,7 +23,7 @@ def announce(shipped: FulfillmentShipped, received: Received) -> Iterable[Decisi
 
 
 def record_scan(scanned: ParcelScanned, received: Received) -> Iterable[Decision]:
-    return [parcel_decision(scan_of(scanned, milestone_of(scanned.carrier, scanned.code)))]
+    return [parcel_decision(scan_of(scanned, milestone_of(scanned.carrier, scanned.code), received.now))]
 
 
 def record_steps(fact: Message, received: Received) -> Iterable[Decision]:

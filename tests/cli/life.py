@@ -223,7 +223,7 @@ class Life:
             package = PackedPackage(package=1, weight_g=700, lines=lines)
             for command in (Accept(fulfillment_id), Pick(fulfillment_id, lines), Pack(fulfillment_id, (package,))):
                 await self.do("fulfillment", work_decision(command))
-            await self.do("fulfillment", work_decision(HandOver(fulfillment_id, self.now)))
+            await self.do("fulfillment", work_decision(HandOver(fulfillment_id, self.now, self.now)))
 
     async def deliver_all(self) -> None:
         """Every parcel reaches its door."""

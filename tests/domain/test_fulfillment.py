@@ -59,6 +59,7 @@ from services.fulfillment.errors import (
     FulfillmentIdTaken,
     FulfillmentNotCreated,
     FulfillmentNotFound,
+    HandedOverAhead,
     LabelNotWanted,
     LabelsMissing,
     NoSuchPackage,
@@ -431,9 +432,18 @@ def test_labels_are_for_packages_that_exist() -> None:
 
 
 def test_what_is_labeled_is_handed_over_once() -> None:
-    FULFILL.given(*TO_PACKED, *LABELED).when(HandOver("F1", SHIPPED_AT)).then(SHIPPED)
-    later = HandOver("F1", SHIPPED_AT + timedelta(minutes=1))
+    FULFILL.given(*TO_PACKED, *LABELED).when(HandOver("F1", SHIPPED_AT, SHIPPED_AT)).then(SHIPPED)
+    a_minute_on = SHIPPED_AT + timedelta(minutes=1)
+    later = HandOver("F1", a_minute_on, a_minute_on)
     FULFILL.given(*TO_PACKED, *LABELED, SHIPPED).when(later).then()
+
+
+def test_nothing_is_handed_over_on_a_day_that_has_not_come() -> None:
+    next_year = SHIPPED_AT + timedelta(days=365)
+    FULFILL.given(*TO_PACKED, *LABELED).when(HandOver("F1", next_year, SHIPPED_AT)).then_raises(
+        HandedOverAhead, match="F1: can't be handed over at 2027-03-02 10:02 UTC, 365 days from now"
+    )
+    FULFILL.given(*TO_PACKED, *LABELED).when(HandOver("F1", SHIPPED_AT, SHIPPED_AT - timedelta(hours=5))).then(SHIPPED)
 
 
 async def test_a_label_from_a_location_that_the_network_has_no_more_fails_at_once_and_says_so() -> None:
@@ -449,13 +459,13 @@ async def test_a_label_from_a_location_that_the_network_has_no_more_fails_at_onc
 
 
 def test_nothing_leaves_without_all_its_labels() -> None:
-    FULFILL.given(*TO_PACKED, FAILED).when(HandOver("F1", SHIPPED_AT)).then_raises(
+    FULFILL.given(*TO_PACKED, FAILED).when(HandOver("F1", SHIPPED_AT, SHIPPED_AT)).then_raises(
         LabelsMissing, match="package 2: label not bought yet; package 1: no label (no such street)"
     )
-    FULFILL.given(*TO_PACKED, FAILED, LABELED[1]).when(HandOver("F1", SHIPPED_AT)).then_raises(
+    FULFILL.given(*TO_PACKED, FAILED, LABELED[1]).when(HandOver("F1", SHIPPED_AT, SHIPPED_AT)).then_raises(
         LabelsMissing, match="can't hand over: package 1: no label (no such street)"
     )
-    FULFILL.given(CREATED, ACCEPTED, PICKED).when(HandOver("F1", SHIPPED_AT)).then_raises(
+    FULFILL.given(CREATED, ACCEPTED, PICKED).when(HandOver("F1", SHIPPED_AT, SHIPPED_AT)).then_raises(
         WrongState, match="can't be handed over: it is picked, not packed yet"
     )
 
@@ -463,7 +473,7 @@ def test_nothing_leaves_without_all_its_labels() -> None:
 def test_the_way_a_package_went_is_the_way_its_label_says() -> None:
     express = labeled(1, "F1.1.2", "CP3333", service="express")
     past = (*TO_PACKED, FAILED, requested(1, "F1.1.2", service="express"), express, LABELED[1])
-    (event,) = decide(FULFILLMENT.fold(past), HandOver("F1", SHIPPED_AT))
+    (event,) = decide(FULFILLMENT.fold(past), HandOver("F1", SHIPPED_AT, SHIPPED_AT))
     assert isinstance(event, FulfillmentShipped)
     assert [(each.service, each.tracking_number) for each in event.packages] == [
         ("express", "CP3333"),
@@ -500,7 +510,7 @@ def test_what_was_unpacked_gets_no_label_and_does_not_leave() -> None:
     gone = FULFILL.given(*TO_PACKED, UNANSWERED, LABELED[1], canceled("c1", *ALL))
     assert status_of(gone.state) == "canceled"
     gone.when(RetryLabel("F1", 1)).then_raises(WrongState, match="can't be labeled: it is canceled")
-    gone.when(HandOver("F1", SHIPPED_AT)).then_raises(WrongState, match="it is canceled")
+    gone.when(HandOver("F1", SHIPPED_AT, SHIPPED_AT)).then_raises(WrongState, match="it is canceled")
     gone.when(bought(1, "F1.1", "CP1111")).then_raises(
         LabelNotWanted, match="cedar sold CP1111 as F1.1, but it is canceled. Have the carrier void"
     )
@@ -608,7 +618,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(bought, st.integers(1, 2), label_ids, st.sampled_from(["CP1111", "CP2222"])),
     st.builds(RecordLabelFailure, st.just("F1"), st.integers(1, 2), label_ids, st.text(max_size=5), st.booleans()),
     st.builds(RetryLabel, st.just("F1"), st.integers(1, 2), st.none(), st.sampled_from([None, "express"])),
-    st.builds(HandOver, st.just("F1"), st.just(SHIPPED_AT)),
+    st.just(HandOver("F1", SHIPPED_AT, SHIPPED_AT)),
     st.builds(CancelLines, st.just("F1"), st.sampled_from(["c1", "c2", "c3"]), some_units),
 )
 states = TypeAdapter(FulfillmentOrder)
@@ -672,7 +682,7 @@ def next_step(state: FulfillmentOrder) -> Command:
             package = waiting[0].packed.package
             return bought(package, waiting[0].label_id, f"CP{package}111")
         case _:
-            return HandOver("F1", SHIPPED_AT)
+            return HandOver("F1", SHIPPED_AT, SHIPPED_AT)
 
 
 def units_left(state: FulfillmentOrder) -> list[LineQuantity]:

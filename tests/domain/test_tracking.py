@@ -53,6 +53,7 @@ from ordermill.contracts.tracking import (
 )
 from ordermill.customer import customer_token, in_words, order_of_token
 from ordermill.eventlog.store import Timer
+from ordermill.service.declare import Received
 from services.tracking.domain import (
     SHIPMENT,
     AnnounceShipment,
@@ -69,8 +70,8 @@ from services.tracking.domain import (
     shipment_id_of,
     shipment_summary,
 )
-from services.tracking.errors import OrderNotTracked, ParcelNameTooLong, TrackingNumberTaken
-from services.tracking.handlers import Deadlines
+from services.tracking.errors import OrderNotTracked, ParcelNameTooLong, ScanAhead, TrackingNumberTaken
+from services.tracking.handlers import Deadlines, record_scan
 from services.tracking.status import (
     STATUS,
     CheckOrderPromise,
@@ -336,9 +337,20 @@ def test_a_carriers_message_becomes_a_scan_of_the_parcel_it_names() -> None:
         place="Hamburg",
         proof="photo",
     )
-    assert scan_of(message, Milestone.IN_TRANSIT) == scan(1, Milestone.IN_TRANSIT, MONDAY)
+    assert scan_of(message, Milestone.IN_TRANSIT, MONDAY) == scan(1, Milestone.IN_TRANSIT, MONDAY)
     with pytest.raises(ParcelNameTooLong, match="more than 119 characters"):
         shipment_id_of("c" * 80, "N" * 40)
+
+
+def test_a_scan_from_next_year_is_kept_for_a_person_and_moves_nothing() -> None:
+    """Counted, it would be the newest for a year: the parcel would stand still, and could not be lost."""
+    message = ParcelScanned(
+        carrier="cedar", tracking_number="TEAPOT1", scan_id="s1", code="hub.arrived", scanned_at=MONDAY + 365 * DAY
+    )
+    with pytest.raises(ScanAhead, match="cedar-TEAPOT1: scanned at 2027-03-02 09:00 UTC, 365 days from now"):
+        list(record_scan(message, Received("m1", "r1", MONDAY, now=MONDAY)))
+    fast = message.model_copy(update={"scanned_at": MONDAY + 14 * HOUR})  # local time that was taken for UTC
+    assert len(list(record_scan(fast, Received("m1", "r1", MONDAY, now=MONDAY)))) == 1
 
 
 # Parcels and their order

@@ -94,8 +94,11 @@ class RetryLabel:
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
+    """The carrier took the packages at `shipped_at`, as somebody said at `reported_at`."""
+
     fulfillment_id: str
     shipped_at: datetime
+    reported_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

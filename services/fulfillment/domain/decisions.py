@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import assert_never
 
 from ordermill.contracts.fields import LineQuantity
@@ -28,6 +29,7 @@ from ..errors import (
     FulfillmentIdTaken,
     FulfillmentNotCreated,
     FulfillmentNotFound,
+    HandedOverAhead,
     LabelNotWanted,
     LabelsMissing,
     NoSuchPackage,
@@ -59,6 +61,8 @@ from .fulfillment_order import (
     so_now,
 )
 
+_AHEAD = timedelta(days=1)
+"""So far clocks may be apart, and times that a scanner takes for another zone's."""
 _CANCELABLE = frozenset({Stage.CREATED, Stage.ACCEPTED, Stage.PICKED})
 
 
@@ -340,6 +344,8 @@ def _hand_over(state: FulfillmentOrder, created: FulfillmentCreated, command: Ha
     failed = [(each.packed.package, each.failure) for each in packages if each.label is LabelState.FAILED]
     if waiting or failed:
         raise LabelsMissing(fulfillment_id, waiting, failed)
+    if command.shipped_at > command.reported_at + _AHEAD:
+        raise HandedOverAhead(fulfillment_id, command.shipped_at, command.reported_at)
     return [
         FulfillmentShipped(
             fulfillment_id=fulfillment_id,
