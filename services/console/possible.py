@@ -131,17 +131,19 @@ def _release(order: Order) -> list[Action]:
 
 
 def _reroute(order: Order) -> list[Action]:
-    found = [_reroute_part(order, key, part) for key, part in order.work.items() if _units(order, key)]
+    found = [_reroute_part(order, key, part) for key, part in order.work.items() if order.recallable(key)]
     if found:
         return found
     reason = _over(order)
     if not reason and any(units.reserved for units in order.units.values()):
         reason = "no location has its units yet; routing goes on by itself"
+    if not reason and any(units.allocated for units in order.units.values()):
+        reason = "what its locations have is being canceled"
     return [Action("reroute", "Route again", "", reason or "no location has units of it that could go from elsewhere")]
 
 
 def _reroute_part(order: Order, fulfillment_id: str, part: Work) -> Action:
-    number = sum(_units(order, fulfillment_id).values())
+    number = sum(order.recallable(fulfillment_id).values())
     does = (
         f"{part.location} is asked to give back {_units_of(number)}; it does so unless they are packed by then "
         f"and get their labels. The cheapest way from elsewhere is taken, and the promise moves if it must. "
@@ -153,10 +155,6 @@ def _reroute_part(order: Order, fulfillment_id: str, part: Work) -> Action:
     elif not part.gives_back:
         reason = f"{part.location} has packed them"
     return Action("reroute", f"Route again: {part.location}", does, reason, fulfillment_id)
-
-
-def _units(order: Order, fulfillment_id: str) -> dict[str, int]:
-    return {line: units for line, units in order.allocations.get(fulfillment_id, {}).items() if units > 0}
 
 
 def _labels(order: Order) -> list[Action]:
@@ -205,7 +203,7 @@ def cancels(order: Order, units: Mapping[str, int]) -> str:
     """What calling off so many units of each line will do."""
     number = sum(units.values())
     places = sorted(
-        {part.location for key, part in order.work.items() if any(units.get(line_id) for line_id in _units(order, key))}
+        {part.location for key, part in order.work.items() if any(units.get(each) for each in order.recallable(key))}
     )
     at_once = "What no location holds is canceled at once"
     told = f"{at_once}."

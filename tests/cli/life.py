@@ -171,8 +171,9 @@ class Life:
         lines: dict[str, tuple[str, int, int]],
         shipping: int = 500,
         allow_backorder: bool = False,
+        pending: bool = False,
     ) -> str:
-        """Lines by id: SKU, units, price of one in cents; a tenth of the price is tax on top."""
+        """Lines by id: SKU, units, price of one in cents; a tenth of the price is tax. `pending`: the payment is."""
         order_id = order_id_of("store", external_id)
         await self._keyring.ensure(["c-ann"])
         addressee = self._keyring.seal("c-ann", Person(name="Ann Lee", street=("1 Main St",), city="Reno"))
@@ -200,7 +201,7 @@ class Life:
             shipping_tax=NO_MONEY,
             tax_included=False,
             total=usd(goods + shipping),
-            payment=Payment(status="paid", reference=f"pay-{external_id}"),
+            payment=Payment(status="pending") if pending else Payment(status="paid", reference=f"pay-{external_id}"),
             allow_backorder=allow_backorder,
         )
         await self.do("capture", order_decision(command))

@@ -7,6 +7,7 @@ import asyncio
 import inspect
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,24 +15,44 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from ordermill.contracts.base import Message
-from ordermill.contracts.channel import LineChange
+from ordermill.contracts.capture import OrderLinesCanceled
+from ordermill.contracts.channel import LineChange, Payment
 from ordermill.contracts.fields import LineQuantity
-from ordermill.contracts.fulfillment import RejectReason
+from ordermill.contracts.fulfillment import (
+    FulfillmentLinesCanceled,
+    LabelFailed,
+    LabelRequested,
+    PackageLabeled,
+    PackedPackage,
+    RejectReason,
+)
+from ordermill.contracts.inventory import OrderDeallocated, OrderLetGo
 from ordermill.contracts.returns import Disposition, ExchangeLine, InspectedLine, ReturnReason
 from ordermill.contracts.tracking import Milestone, OrderStatus, ParcelStatus
 from ordermill.errors import Refused
 from ordermill.service.messages import event_headers
-from services.capture.domain import CancelOrder
+from services.capture.domain import (
+    CancelOrder,
+    ChangeOrder,
+    Command,
+    RecordCancellationDeclined,
+    RecordLetGo,
+    RecordUnroutable,
+    decide,
+    evolve,
+    summary,
+)
+from services.capture.domain import Order as Captured
 from services.capture.handlers import order_decision
 from services.console.picture import Picture
 from services.console.pictures import PICTURES
 from services.console.pictures.order import NEEDS
 from services.console.pictures.orders import ORDERS, Order
-from services.console.possible import action
+from services.console.possible import action, actions
 from services.console.queue import WHAT_NEEDS
 from services.console.sums import order_faults
 from services.console.told import Told, told
-from services.fulfillment.domain import Accept, Pick, Reject
+from services.fulfillment.domain import Accept, Pack, Pick, Reject
 from services.fulfillment.errors import LabelsMissing
 from services.fulfillment.handlers import work_decision
 from services.inventory.domain import RerouteUnits
@@ -269,6 +290,117 @@ async def test_what_is_packed_and_gets_no_label_can_be_called_off_and_then_needs
     assert order.needs() == []
     assert not action(order, "label", f"{packed}/1").possible
     assert order_faults(order) == []
+
+
+# What may be done, as the services then say
+
+
+def before(facts: Sequence[Told], *answers: type[Message]) -> list[Told]:
+    """The facts as long as these are still on their way, without the state that follows from all of them."""
+    return [item for item in facts if not item.is_state and not isinstance(item.message, answers)]
+
+
+ANSWERS_TO_A_RECALL = (FulfillmentLinesCanceled, OrderLetGo, OrderDeallocated, OrderLinesCanceled)
+
+
+async def test_units_that_are_being_canceled_are_not_offered_to_be_routed_again() -> None:
+    life = await at_work()
+    (order_id,) = await facts_of(life)
+    (fulfillment_id,) = (key for key, part in (await only_order(life)).work.items() if part.location == "edison")
+    await life.cancel(order_id, lines=(LineChange(line_id="1", quantity=2), LineChange(line_id="2", quantity=1)))
+    (facts,) = (await facts_of(life)).values()
+    order = drawn(before(facts, *ANSWERS_TO_A_RECALL))
+    offered = {each.of: each for each in actions(order) if each.do == "reroute"}
+    assert fulfillment_id not in offered, "inventory would refuse it: all its units are being canceled"
+    (left,) = offered.values()
+    assert left.possible and "give back 1 unit;" in left.does
+    assert order.recallable(left.of) == {"2": 1}
+    order = drawn(facts)
+    assert order.recallable(left.of) == {"2": 1}
+    assert all(not part.recalls for part in order.work.values())
+
+
+async def test_where_all_is_being_canceled_nothing_can_be_routed_again() -> None:
+    life = await at_work()
+    (order_id,) = await facts_of(life)
+    await life.cancel(order_id)
+    (facts,) = (await facts_of(life)).values()
+    again = action(drawn(before(facts, *ANSWERS_TO_A_RECALL)), "reroute", "")
+    assert again.reason == "what its locations have is being canceled"
+
+
+def captured_in(facts: Sequence[Told]) -> Captured:
+    order = Captured()
+    for item in facts:
+        if item.stream == f"order-{item.order_id}" and item.message is not None:
+            order = evolve(order, item.message)  # type: ignore[arg-type]
+    return order
+
+
+async def test_a_cancellation_that_another_overtook_waits_for_no_answer() -> None:
+    life = await at_work()
+    (order_id,) = await facts_of(life)
+    (facts,) = (await facts_of(life)).values()
+    captured = captured_in(facts)
+    drawn_so_far = drawn(facts)
+    (any_fact, *_) = facts
+
+    def happens(command: Command) -> None:
+        nonlocal captured
+        for made in decide(captured, command):
+            captured = evolve(captured, made)
+            ORDERS.draw(drawn_so_far, order_id, replace(any_fact, message=made))
+
+    one = (LineQuantity(line_id="1", sku="teapot", quantity=1),)
+    both = (LineQuantity(line_id="1", sku="teapot", quantity=2),)
+    happens(CancelOrder(order_id, "c-1", life.now, (LineChange(line_id="1", quantity=1),)))
+    happens(RecordUnroutable(order_id, "p-2", both))
+    happens(RecordLetGo(order_id, "e-1", one, "canceled", "c-1"))
+    happens(RecordLetGo(order_id, "e-2", one, "unroutable", "unroutable:p-2"))
+    happens(RecordCancellationDeclined(order_id, "e-3", "unroutable:p-2", one))
+    assert summary(captured)["lines"][0]["cancel_requested"] == 0
+    assert drawn_so_far.called_off("1") == 0
+
+
+async def packed(life: Life) -> str:
+    """One location's part is in a box whose label has not come."""
+    store = life.services["fulfillment"].engine.store
+    key, found = min(await store.documents("fulfillments"))
+    lines = tuple(LineQuantity(line_id=it["line_id"], sku=it["sku"], quantity=it["open"]) for it in found["lines"])
+    box = PackedPackage(package=1, weight_g=700, lines=lines)
+    await life.do("fulfillment", *(work_decision(it) for it in (Accept(key), Pick(key, lines), Pack(key, (box,)))))
+    return key
+
+
+async def test_a_label_that_was_asked_for_again_is_not_asked_for_a_third_time() -> None:
+    life = await at_work()
+    key = await packed(life)
+    (facts,) = (await facts_of(life)).values()
+    (asked,) = (item for item in facts if isinstance(item.message, LabelRequested))
+    facts = before(facts, PackageLabeled)
+    told = {"fulfillment_id": key, "order_id": facts[0].order_id, "package": 1}
+    failed = LabelFailed(**told, label_id=f"{key}.1", reason="no such street")
+    order = drawn([*facts, replace(asked, message=failed)])
+    assert action(order, "label", f"{key}/1").possible
+    assert [need for need, _ in order.needs()] == ["failed-effect"]
+    elsewhere = {"label_id": f"{key}.1.2", "carrier": "oak", "service": "oak-ground"}
+    again = asked.message.model_copy(update=elsewhere)
+    for item in (replace(asked, message=again),):
+        ORDERS.draw(order, order.order_id, item)
+    assert not action(order, "label", f"{key}/1").possible, "fulfillment would refuse another carrier now"
+    assert order.needs() == []
+    failed_again = failed.model_copy(update={"label_id": f"{key}.1.2", "reason": "too heavy"})
+    ORDERS.draw(order, order.order_id, replace(asked, message=failed_again))
+    assert "oak is asked once more" in action(order, "label", f"{key}/1").does, "it is whom fulfillment would ask"
+
+
+async def test_a_payment_that_the_channel_tells_of_later_is_the_one_that_is_shown() -> None:
+    life = Life()
+    await life.start()
+    order_id = await life.order("1", {"1": ("teapot", 2, 1000)}, pending=True)
+    paid = ChangeOrder(order_id, 1, life.now, payment=Payment(status="paid", reference="pay-later"))
+    await life.do("capture", order_decision(paid))
+    assert (await only_order(life)).payment_reference == "pay-later"
 
 
 def test_what_needs_a_person_is_told_in_words() -> None:

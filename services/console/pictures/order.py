@@ -72,6 +72,8 @@ class Work(Document):
     packages: dict[int, Package] = Field(default_factory=dict)
     reason: str = ""
     """Why the location turned it down."""
+    recalls: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Units called off here that inventory still counts as held, by cancellation, the oldest first, and line."""
     reroutes: dict[str, bool] = Field(default_factory=dict)
     """Requests of people to give units back, by inventory's word."""
     answered: dict[str, bool] = Field(default_factory=dict)
@@ -94,6 +96,23 @@ class Work(Document):
     def asked_back(self) -> bool:
         """Whether a person wants the units elsewhere and the location has not answered."""
         return any(recall not in self.answered for recall in self.reroutes)
+
+    def called_off(self, line_id: str) -> int:
+        return sum(units.get(line_id, 0) for units in self.recalls.values())
+
+    def answer_recalls(self, line_id: str, units: int, of: str | None = None) -> None:
+        """So many called off units of a line are called off no longer: those `of` one cancellation, or of any."""
+        for recall in [of] if of is not None else list(reversed(self.recalls)):
+            lines = self.recalls.get(recall, {})
+            less = min(units, lines.get(line_id, 0))
+            if less <= 0:
+                continue
+            units -= less
+            lines[line_id] -= less
+            if not lines[line_id]:
+                del lines[line_id]
+            if not lines:
+                del self.recalls[recall]
 
 
 class Refund(Document):
@@ -271,8 +290,20 @@ class Order(Document):
         return [place for place in (Whereabouts(waits, rest), *found) if place.units > 0]
 
     def called_off(self, line_id: str) -> int:
-        """Units whose cancellation has no answer yet."""
-        return sum(units.get(line_id, 0) for units in self.calls_off.values())
+        """Units whose cancellation has no answer yet. Of those that another one got first no answer comes."""
+        asked = sum(units.get(line_id, 0) for units in self.calls_off.values())
+        return min(asked, self._here(line_id)) if asked else 0
+
+    def _here(self, line_id: str) -> int:
+        """Units neither canceled nor shipped."""
+        ordered = sum(line.quantity for line in self.lines if line.line_id == line_id)
+        return max(0, ordered - self.canceled.get(line_id, 0) - self.units.get(line_id, Units()).shipped)
+
+    def recallable(self, fulfillment_id: str) -> dict[str, int]:
+        """Units that a location holds and that no cancellation has called off, by line."""
+        part = self.work.get(fulfillment_id, Work())
+        held = self.allocations.get(fulfillment_id, {})
+        return {line: left for line, units in held.items() if (left := units - part.called_off(line)) > 0}
 
     def packed(self, line_id: str) -> int:
         """Units in boxes that are about to leave: too late to cancel them, too early to return them."""
@@ -284,8 +315,7 @@ class Order(Document):
 
     def cancelable(self, line: OrderLine) -> int:
         """Units that a cancellation may still reach."""
-        gone = self.canceled.get(line.line_id, 0) + self.units.get(line.line_id, Units()).shipped
-        return max(0, line.quantity - gone - self.packed(line.line_id) - self.called_off(line.line_id))
+        return max(0, self._here(line.line_id) - self.packed(line.line_id) - self.called_off(line.line_id))
 
     def returnable(self, line: OrderLine) -> int:
         """Units at the customer's that no return speaks for."""

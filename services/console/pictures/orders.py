@@ -38,6 +38,7 @@ from ordermill.contracts.fulfillment import (
     FulfillmentShipped,
     FulfillmentShortPicked,
     LabelFailed,
+    LabelRequested,
     PackageLabeled,
 )
 from ordermill.contracts.inventory import (
@@ -128,6 +129,7 @@ def _capture(order: Order, fact: Message | None) -> None:
         case OrderRevised():
             order.revision, order.lines, order.destination = fact.revision, fact.lines, fact.destination
             order.total, order.payment, order.unpaid = fact.total, fact.payment.status, fact.unpaid
+            order.payment_reference = fact.payment.reference or ""
         case ChannelRefunded():
             refund = order.refund(fact.refund_id)
             refund.amount, refund.paid, order.unpaid = fact.amount, True, fact.unpaid
@@ -211,6 +213,9 @@ def _inventory(order: Order, fact: Message | None) -> None:
                 order.line_units(line.line_id).reserved += line.quantity
         case AllocationRecalled(reroute=str()):
             order.part(fact.fulfillment_id).reroutes[fact.cancellation_id] = True
+        case AllocationRecalled():
+            units_off = {each.line_id: each.quantity for each in fact.lines}
+            order.part(fact.fulfillment_id).recalls[fact.cancellation_id] = units_off
         case OrderLetGo():
             waiting = {each.line_id: each.quantity for each in fact.backordered}
             for each in fact.lines:
@@ -219,7 +224,7 @@ def _inventory(order: Order, fact: Message | None) -> None:
                 units.backordered -= waiting.get(each.line_id, 0)
                 rest = each.quantity - waiting.get(each.line_id, 0)
                 if rest and fact.fulfillment_id is not None:
-                    _take(order, fact.fulfillment_id, each.model_copy(update={"quantity": rest}))
+                    _take(order, fact.fulfillment_id, each.model_copy(update={"quantity": rest}), fact.cancellation_id)
                 else:
                     units.reserved -= rest
         case OrderShippedOut():
@@ -228,14 +233,18 @@ def _inventory(order: Order, fact: Message | None) -> None:
                 order.line_units(each.line_id).shipped += each.quantity
 
 
-def _take(order: Order, fulfillment_id: str | None, line: Any) -> None:
-    """Units leave a location's allocation."""
+def _take(order: Order, fulfillment_id: str | None, line: Any, cancellation_id: str | None = None) -> None:
+    """Units leave a location's allocation: those that `cancellation_id` called off, if it did."""
     order.line_units(line.line_id).allocated -= line.quantity
     held = order.allocations.get(fulfillment_id or "", {})
     if line.line_id in held:
         held[line.line_id] -= line.quantity
         if held[line.line_id] <= 0:
             del held[line.line_id]
+    part = order.work.get(fulfillment_id or "", Work())
+    if cancellation_id is not None:
+        part.answer_recalls(line.line_id, line.quantity, of=cancellation_id)
+    part.answer_recalls(line.line_id, part.called_off(line.line_id) - held.get(line.line_id, 0))
 
 
 def _routing(order: Order, fact: Message | None) -> None:
@@ -272,6 +281,9 @@ def _fulfillment(order: Order, fact: Message | None) -> None:
             part = order.part(fact.fulfillment_id)
             part.state = "packed"
             part.packages = {p.package: Package(weight_g=p.weight_g, lines=p.lines) for p in fact.packages}
+        case LabelRequested():
+            package = order.part(fact.fulfillment_id).packages.setdefault(fact.package, Package())
+            package.carrier, package.service, package.failure = fact.carrier, fact.service, ""
         case PackageLabeled():
             part = order.part(fact.fulfillment_id)
             package = part.packages.setdefault(fact.package, Package())
@@ -440,7 +452,7 @@ MESSAGES: frozenset[type[Message]] = frozenset({
     OrderShippedOut, AllocationRecalled,
     OrderRouted, OrderRerouted, OrderDeferred, OrderUnroutable, PromiseMade, PromiseChanged,
     FulfillmentCreated, FulfillmentAccepted, FulfillmentRejected, FulfillmentPicked, FulfillmentShortPicked,
-    FulfillmentPacked, PackageLabeled, LabelFailed, FulfillmentShipped, FulfillmentLinesCanceled,
+    FulfillmentPacked, LabelRequested, PackageLabeled, LabelFailed, FulfillmentShipped, FulfillmentLinesCanceled,
     FulfillmentCancellationDeclined,
     PurchaseDelivered, PurchaseUndelivered, UnitsClaimed, UnitsGivenBack, UnitsTakenBack,
     ReturnRequested, ReturnAuthorized, ReturnDeclined, ReturnReceived, ReturnInspected, GoodsWaived, ReturnExpired,
