@@ -13,7 +13,7 @@ from starlette.responses import Response
 from ordermill.contracts.capture import OrderLine
 from ordermill.contracts.returns import ReturnReason
 from ordermill.errors import Refused
-from ordermill.money import total_of
+from ordermill.money import goods_of
 
 from .described import form
 from .order import OrderId, load
@@ -195,7 +195,7 @@ async def make_up(this: Console, me: Session, order: Order, units: Mapping[str, 
     asked: dict[str, Any] = {"reason": ReturnReason.NOT_DELIVERED.value}
     again = form["wanted"] == "again"
     if again:
-        same = [_the_same(order, line, units[line.line_id]) for line in order.lines if units[line.line_id]]
+        same = [the_same(order, line, units[line.line_id]) for line in order.lines if units[line.line_id]]
         asked |= {"wanted": "exchange", "exchange_for": same}
     made = await _ask_back(this, me, order, units, form, **asked)
     what = "the same goods are sent again" if again else "the money goes back"
@@ -230,10 +230,12 @@ async def _ask_back(
     return made
 
 
-def _the_same(order: Order, line: OrderLine, units: int) -> dict[str, Any]:
-    """At the price that the lost ones were paid with, tax included and rounded down, so that nothing is left to pay."""
-    paid = total_of(line, order.tax_included)
-    price = {"minor": paid.minor // line.quantity, "currency": paid.currency}
+def the_same(order: Order, line: OrderLine, units: int) -> dict[str, Any]:
+    """At the price that the lost ones were paid with, tax included, so that nothing is left to pay: goods and tax are
+    each rounded down, as they are credited."""
+    paid = (goods_of(line),) if order.tax_included else (goods_of(line), line.tax)
+    minor = sum(amount.minor // line.quantity for amount in paid)
+    price = {"minor": minor, "currency": line.unit_price.currency}
     return {"sku": line.sku, "title": line.title, "quantity": units, "unit_price": price}
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
+from immutables import Map
 
 from ordermill.contracts.base import Message
-from ordermill.contracts.capture import OrderLinesCanceled
+from ordermill.contracts.capture import OrderLine, OrderLinesCanceled
 from ordermill.contracts.channel import LineChange, Payment
 from ordermill.contracts.fields import LineQuantity
 from ordermill.contracts.fulfillment import (
@@ -44,6 +45,7 @@ from services.capture.domain import (
 )
 from services.capture.domain import Order as Captured
 from services.capture.handlers import order_decision
+from services.console.acting import the_same
 from services.console.picture import Picture
 from services.console.pictures import PICTURES
 from services.console.pictures.order import NEEDS
@@ -58,6 +60,8 @@ from services.fulfillment.handlers import work_decision
 from services.inventory.domain import RerouteUnits
 from services.inventory.domain import decision as stock_decision
 from services.returns.domain import InspectReturn, ReceiveReturn, RequestReturn, WaiveGoods, to_decision
+from services.returns.domain.purchase import Purchase, worth_of
+from services.returns.domain.purchase import Units as PurchaseUnits
 from services.returns.policy import read_policy
 from tests.cli.life import MONDAY, Life, Record, usd
 
@@ -290,6 +294,36 @@ async def test_what_is_packed_and_gets_no_label_can_be_called_off_and_then_needs
     assert order.needs() == []
     assert not action(order, "label", f"{packed}/1").possible
     assert order_faults(order) == []
+
+
+@given(
+    quantity=st.integers(1, 7),
+    price=st.integers(0, 300),
+    off=st.integers(0, 300),
+    tax=st.integers(0, 99),
+    tax_included=st.booleans(),
+    data=st.data(),
+)
+def test_goods_that_are_sent_once_more_are_paid_with_those_that_never_arrived(
+    quantity: int, price: int, off: int, tax: int, tax_included: bool, data: st.DataObject
+) -> None:
+    discount = usd(min(off, price * quantity))
+    line = OrderLine(
+        line_id="1", sku="TEA", quantity=quantity, unit_price=usd(price), discount=discount, tax=usd(tax)
+    )  # fmt: skip
+    credited_before = data.draw(st.integers(0, quantity - 1))
+    units = data.draw(st.integers(1, quantity - credited_before))
+    bought = Purchase(
+        lines=(line,),
+        shipping=usd(0),
+        tax_included=tax_included,
+        units=Map({"1": PurchaseUnits(taken=credited_before)}),
+    )
+    again = the_same(Order(lines=(line,), tax_included=tax_included), line, units)
+    worth = sum(amount.minor for amount in worth_of(bought, {"1": units}))
+    assert 0 <= worth - again["unit_price"]["minor"] * units <= 2 * units, (
+        "an exchange that is not paid waits for money"
+    )
 
 
 # What may be done, as the services then say
