@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
@@ -261,11 +262,18 @@ async def waive(request: Request, me: Me, form: Once, this: This, return_id: Ret
     return answer(request, notice, f"/returns/{return_id}")
 
 
+def settled(back: Return) -> str:
+    """What settling it with what came does."""
+    if not any(line.received > line.missing for line in back.lines):
+        return "The return is closed without money."
+    rest = "may be asked for again" if back.undelivered else "stays with the customer"
+    return f"Nothing more is expected: what came is credited, the rest {rest}."
+
+
 @router.post("/returns/{return_id}/close", summary="Nothing more will come", openapi_extra=form(seen=SEEN))
 async def close(request: Request, me: Me, form: Once, this: This, return_id: ReturnId) -> Response:
     back = await _known(this, return_id)
-    done = "Nothing more is expected: what came is credited, the rest stays with the customer."
-    notice = await _work(this, me, form, back, {"do": "close"}, done)
+    notice = await _work(this, me, form, back, {"do": "close"}, settled(back))
     return answer(request, notice, f"/returns/{return_id}")
 
 
@@ -309,6 +317,7 @@ async def new(request: Request, me: Me, this: This, order_id: OrderId) -> Respon
         others=others,
         states=STATES,
         reasons=REASONS,
+        at=datetime.fromisoformat,
     )
 
 

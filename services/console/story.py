@@ -308,7 +308,7 @@ def _answer(
     fact: ReturnAuthorized | ReturnDeclined | ReturnReceived | GoodsWaived | ReturnExpired | ReturnClosed,
 ) -> None:
     match fact:
-        case ReturnAuthorized() | ReturnExpired() if back.undelivered:
+        case ReturnAuthorized() | ReturnReceived() | GoodsWaived() | ReturnExpired() if back.undelivered:
             back.state = "It did not reach you, so we are making up for it. You need not do anything."
         case ReturnAuthorized():
             back.state, back.rma, back.send_by = "Accepted: please send it back.", fact.rma, fact.expires_at

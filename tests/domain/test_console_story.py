@@ -20,6 +20,7 @@ from ordermill.contracts.returns import (
     ReturnDeclined,
     ReturnExpired,
     ReturnReason,
+    ReturnReceived,
     ReturnRequested,
     UnitsClaimed,
     UnitsGivenBack,
@@ -205,6 +206,20 @@ def test_a_customer_has_nothing_to_do_about_what_never_arrived_and_is_offered_no
     found = story(lost, asked, claimed, accepted, ARRIVED)
     assert {item.line_id: item.may_return for item in found.may_return} == {"1": 2}, "of three bought, one is credited"
     assert ReturnReason.NOT_DELIVERED not in REASONS
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        ReturnReceived(**IDS, location="sparks", lines=(units("1", 1),)),
+        GoodsWaived(**IDS, lines=(units("1", 1),), undelivered=True),
+    ],
+)
+def test_a_parcel_that_is_back_with_us_is_not_told_as_arrived_nor_its_goods_as_kept(then: Fact) -> None:
+    asked = REQUESTED.model_copy(update={"reason": ReturnReason.NOT_DELIVERED})
+    accepted = ReturnAuthorized(**IDS, rma="R-ABCDE-FGHIJ", expires_at=MONDAY + 14 * DAY)
+    (back,) = story(asked, accepted, then).returns
+    assert back.state == "It did not reach you, so we are making up for it. You need not do anything."
 
 
 def test_a_customer_who_may_keep_the_goods_reads_so() -> None:
