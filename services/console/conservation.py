@@ -170,8 +170,11 @@ class Conservation:
         return [item["key"] for item in page["items"]], await self._stock(page["items"])
 
     async def _skus_again(self, skus: list[str]) -> dict[str, list[str]]:
-        items = [await self._doors.get("inventory", f"/stock/{quote(sku)}") for sku in skus[:_PAGE]]
-        return await self._stock(items)
+        found: dict[str, list[str]] = {}
+        for start in range(0, len(skus), _PAGE):
+            part = skus[start : start + _PAGE]
+            found |= await self._stock([await self._doors.get("inventory", f"/stock/{quote(sku)}") for sku in part])
+        return found
 
     async def _stock(self, items: list[dict[str, Any]]) -> dict[str, list[str]]:
         told = {item["key"]: {place: shelf["on_hand"] for place, shelf in item["locations"].items()} for item in items}

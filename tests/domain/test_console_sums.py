@@ -13,6 +13,8 @@ from ordermill.contracts.fields import Money
 from ordermill.contracts.inventory import StockAdjusted, StockReceived, StockShippedOut
 from ordermill.contracts.returns import UnitsTakenBack
 from ordermill.service.messages import event_headers
+from services.console import conservation
+from services.console.conservation import Conservation
 from services.console.pictures import PICTURES
 from services.console.pictures.orders import ORDERS, Order
 from services.console.sums import on_hand, order_faults, stock_fault
@@ -134,3 +136,30 @@ def test_what_came_and_went_of_a_sku_is_what_inventory_has() -> None:
     assert stock_fault(moves, {"sparks": 2, "edison": 0}) is None
     assert stock_fault(moves, {"sparks": 3}) == "on hand are 3 at sparks; what came and went leaves 2 at sparks"
     assert stock_fault([], {"sparks": 3}) == "on hand are 3 at sparks; what came and went leaves none"
+
+
+class ManyWrong:
+    """Inventory with more SKUs than it lists at once, of whose units the console was told nothing."""
+
+    def __init__(self, many: int) -> None:
+        self.skus = [f"SKU-{number:04}" for number in range(many)]
+
+    async def get(self, service: str, path: str, after: str = "", limit: int = 0) -> Any:
+        if path != "/stock":
+            return self._item(path.rpartition("/")[2])
+        return {"items": [self._item(sku) for sku in self.skus if sku > after][:limit]}
+
+    def _item(self, sku: str) -> dict[str, Any]:
+        return {"key": sku, "locations": {"edison": {"on_hand": 1}}}
+
+    async def fetch(self, *_: Any) -> list[Any]:
+        return []
+
+
+async def test_however_many_skus_do_not_add_up_all_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conservation, "_SECOND_LOOK_S", 0)
+    told = ManyWrong(250)
+    checks = Conservation(told, told, lambda: MONDAY, SimpleNamespace(tell=lambda _: None))  # type: ignore[arg-type]
+    await checks.check()
+    assert checks.report.problem == ""
+    assert [key for _, key in sorted(checks.report.faults)] == told.skus
