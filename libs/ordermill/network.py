@@ -92,7 +92,9 @@ class Location(Part):
     )
     handling_days: int = Field(0, ge=0, le=30, strict=True, examples=[0], description="working days before handover")
     working_days: tuple[Weekday, ...] = Field(WEEKDAYS[:5], min_length=1, examples=[list(WEEKDAYS[:5])])
-    enabled: bool = Field(True, strict=True, examples=[True])
+    enabled: bool = Field(
+        True, strict=True, examples=[True], description="false: nothing ships from it, its free units are not for sale"
+    )
 
 
 class CarrierService(Part):
@@ -155,6 +157,10 @@ class Network(Part):
     @cached_property
     def location_ids(self) -> frozenset[str]:
         return frozenset(self.by_id)
+
+    @cached_property
+    def shipping_ids(self) -> frozenset[str]:
+        return frozenset(location.id for location in self.locations if location.enabled)
 
 
 def _unique(what: str, ids: Sequence[str]) -> None:

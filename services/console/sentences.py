@@ -147,6 +147,11 @@ SENTENCES: dict[type[Message], Callable[[Any, Day], str]] = {
     inventory.StockLetGo: lambda f, day: f"Claim on {f.quantity} of {f.sku} ended",
     inventory.StockShippedOut: lambda f, day: f"{f.quantity} of {f.sku} left {f.location}",
     inventory.StockRestocked: lambda f, day: f"{f.quantity} returned of {f.sku} are for sale again at {f.location}",
+    inventory.StockSetAside: lambda f, day: (
+        f"{f.location} ships again: its free {f.sku} is for sale"
+        if f.ships
+        else f"{f.location} does not ship: {f.delta:+} of {f.sku} set aside, not for sale"
+    ),
     inventory.StockWrittenOff: lambda f, day: f"{f.quantity} returned of {f.sku} written off at {f.location}",
     # Routing
     routing.OrderRouted: lambda f, day: f"Routed for {f.cost.total}: {_places(f.shipments)}",

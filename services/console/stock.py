@@ -28,6 +28,7 @@ LOW = 5
 
 LABELS: dict[Number, str] = {
     "on_hand": "On hand",
+    "set_aside": "Set aside",
     "reserved": "Reserved",
     "allocated": "Allocated",
     "unallocated": "Unallocated",
@@ -38,15 +39,16 @@ LABELS: dict[Number, str] = {
 }
 MEANINGS: dict[Number, str] = {
     "on_hand": "units present",
+    "set_aside": "on hand where nothing ships from: not for sale",
     "reserved": "claimed by orders, no location yet",
     "allocated": "claimed by orders at a location",
     "unallocated": "on hand − allocated",
-    "available": "available to promise: on hand − reserved − allocated",
+    "available": "available to promise: on hand − set aside − reserved − allocated",
     "backordered": "waited for by orders",
     "shipped_out": "left in parcels",
     "written_off": "came back unfit for sale",
 }
-AT_LOCATION: tuple[Number, ...] = ("on_hand", "allocated", "unallocated", "shipped_out", "written_off")
+AT_LOCATION: tuple[Number, ...] = ("on_hand", "set_aside", "allocated", "unallocated", "shipped_out", "written_off")
 _SPANS = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30), "all": None}
 _ORDERS = {
     "sku": "key",
@@ -129,7 +131,8 @@ async def listed(this: Console, filters: Filters) -> dict[str, Any]:
         names = AT_LOCATION if filters.at else tuple(LABELS)
         numbers: dict[Number, int] = {name: sku.number(name, filters.at or None) for name in names}
         rows.append(Row(key, sku, sorted(sku.locations.items()), numbers))
-    return {"filters": filters, "rows": rows, "more": len(found) > PAGE, "counts": counts, "labels": LABELS}
+    labels = {name: LABELS[name] for name in (AT_LOCATION if filters.at else LABELS)}
+    return {"filters": filters, "rows": rows, "more": len(found) > PAGE, "counts": counts, "labels": labels}
 
 
 @router.get("/stock", summary="Stock")

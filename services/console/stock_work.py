@@ -16,7 +16,7 @@ from ordermill.errors import Refused
 from . import movements
 from .described import form
 from .pages import Console, Notice, This, answer, page
-from .pictures.stock import Sku
+from .pictures.stock import Shelf, Sku
 from .security import Fields, Me, Once, Session
 
 router = APIRouter()
@@ -120,8 +120,10 @@ class Difference:
 
 
 def difference(sku: Sku, location: str, counted: int) -> Difference:
-    books = sku.number("on_hand", location)
-    return Difference(counted, books, sku.number("allocated", location), sku.available + counted - books)
+    shelf = sku.locations.get(location, Shelf())
+    set_aside = 0 if shelf.ships else max(counted - shelf.allocated, 0)
+    more = counted - shelf.on_hand - (set_aside - shelf.set_aside)
+    return Difference(counted, shelf.on_hand, shelf.allocated, sku.available + more)
 
 
 @router.get("/counting", summary="Count what is there, with a scanner or by hand")

@@ -10,6 +10,9 @@ class Shelf(Answer):
     on_hand: int
     allocated: int
     unallocated: int
+    set_aside: int
+    """Those of `unallocated` that are not for sale: the location does not ship."""
+    ships: bool
 
 
 class StockDocument(Document):
@@ -22,6 +25,8 @@ class StockDocument(Document):
     reserved: int
     allocated: int
     backordered: int
+    set_aside: int
+    """On hand where nothing ships from, and so not for sale."""
     open_claims: int
     received: int
     adjusted: int

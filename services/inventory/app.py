@@ -24,6 +24,7 @@ from ordermill.contracts.routing import OrderRerouted, OrderRouted
 from ordermill.network import read_network
 from ordermill.service.declare import Service, on
 from ordermill.service.http import Actor, Done, Running, browse, done, new_router
+from ordermill.service.running import RunningService
 from ordermill.service.settings import PlatformSettings
 
 from . import handlers
@@ -33,16 +34,28 @@ from .handlers import Feeds
 from .settings import InventorySettings
 from .views import AVAILABILITY, RESERVATIONS, STOCK_VIEW
 
+_PAGE = 1_000
+
 
 def build(platform: PlatformSettings, clock: Clock) -> Service:
     settings = InventorySettings()
     network = read_network(platform.network_text())
-    feeds = Feeds(network.location_ids, settings.backorder_cap)
+    feeds = Feeds(network, settings.backorder_cap)
     return replace(core(feeds), routes=routes(feeds))
 
 
 def core(feeds: Feeds) -> Service:
     """What it does with what comes in, whichever doors that comes through."""
+
+    async def heed_network(running: RunningService) -> None:
+        after = ""
+        while page := await running.engine.store.documents(STOCK_VIEW.name, after=after, limit=_PAGE):
+            after = page[-1][0]
+            heeding = (([each], None) for each in feeds.at_start(page))
+            for outcome in await running.execute_many(heeding, "system:inventory"):
+                if outcome.error is not None:
+                    raise outcome.error
+
     return Service(
         name="inventory",
         deciders=(STOCK, RESERVATION),
@@ -58,10 +71,11 @@ def core(feeds: Feeds) -> Service:
             on(FulfillmentShortPicked, handlers.short_picked),
             on(FulfillmentShipped, handlers.shipped),
             on(FulfillmentLinesCanceled, handlers.recall_answered),
-            on(ReturnInspected, handlers.return_inspected),
+            on(ReturnInspected, feeds.inspected),
         ),
         views=(STOCK_VIEW, RESERVATIONS),
         published=(AVAILABILITY,),
+        startup=heed_network,
         contended=frozenset({STOCK.category}),
     )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 from ordermill.contracts.capture import CancellationRequested, OrderReleased
 from ordermill.contracts.fulfillment import (
@@ -16,6 +16,7 @@ from ordermill.contracts.location import StockArrived, StockCorrected, StockCoun
 from ordermill.contracts.returns import ReturnInspected
 from ordermill.contracts.routing import OrderRerouted, OrderRouted
 from ordermill.decider import Decision
+from ordermill.network import Network
 from ordermill.service.declare import Received
 
 from .domain import (
@@ -24,6 +25,7 @@ from .domain import (
     Command,
     CorrectStock,
     CountStock,
+    HeedNetwork,
     LetGoRecalled,
     ReceiveStock,
     ReserveOrder,
@@ -41,8 +43,9 @@ UNROUTABLE = "unroutable"
 class Feeds:
     """What locations say of their stock, and what else needs to know the network or the settings."""
 
-    def __init__(self, locations: frozenset[str], backorder_cap: int) -> None:
-        self._locations = locations
+    def __init__(self, network: Network, backorder_cap: int) -> None:
+        self._locations = network.location_ids
+        self._shipping = network.shipping_ids
         self._backorder_cap = backorder_cap
 
     def arrived(self, feed: StockArrived, received: Received) -> Iterable[Decision]:
@@ -55,13 +58,40 @@ class Feeds:
         return [decision(self.count(feed))]
 
     def receive(self, feed: StockArrived) -> Command:
-        return ReceiveStock(feed.sku, feed.location, feed.quantity, feed.reference, self._locations)
+        return ReceiveStock(
+            feed.sku, feed.location, feed.quantity, feed.reference, self._locations, self._ships(feed.location)
+        )
 
     def correct(self, feed: StockCorrected) -> Command:
-        return CorrectStock(feed.sku, feed.location, feed.delta, feed.reason, feed.reference, self._locations)
+        return CorrectStock(
+            feed.sku,
+            feed.location,
+            feed.delta,
+            feed.reason,
+            feed.reference,
+            self._locations,
+            self._ships(feed.location),
+        )
 
     def count(self, feed: StockCounted) -> Command:
-        return CountStock(feed.sku, feed.location, feed.counted, feed.reference, self._locations)
+        return CountStock(
+            feed.sku, feed.location, feed.counted, feed.reference, self._locations, self._ships(feed.location)
+        )
+
+    def inspected(self, fact: ReturnInspected, received: Received) -> Iterable[Decision]:
+        ships = self._ships(fact.location)
+        return [decision(TakeInReturn(fact.return_id, received.message_id, fact.location, fact.lines, ships))]
+
+    def at_start(self, stocks: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Decision]:
+        """What the network says otherwise of SKUs' locations than their stock does (documents of its view)."""
+        return [
+            decision(HeedNetwork(sku, self._shipping))
+            for sku, stock in stocks
+            if any(shelf.get("ships", True) != self._ships(at) for at, shelf in stock["locations"].items())
+        ]
+
+    def _ships(self, location: str) -> bool:
+        return location in self._shipping
 
     def released(self, fact: OrderReleased, received: Received) -> Iterable[Decision]:
         return [decision(ReserveOrder(fact, self._backorder_cap))]
@@ -93,7 +123,3 @@ def cancellation_requested(fact: CancellationRequested, received: Received) -> I
 
 def recall_answered(fact: FulfillmentLinesCanceled, received: Received) -> Iterable[Decision]:
     return [decision(LetGoRecalled(fact.order_id, fact.fulfillment_id, fact.cancellation_id, fact.lines))]
-
-
-def return_inspected(fact: ReturnInspected, received: Received) -> Iterable[Decision]:
-    return [decision(TakeInReturn(fact.return_id, received.message_id, fact.location, fact.lines))]

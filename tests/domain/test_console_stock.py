@@ -27,18 +27,19 @@ from ordermill.contracts.inventory import (
     StockRejected,
     StockReserved,
     StockRestocked,
+    StockSetAside,
     StockShippedOut,
     StockWrittenOff,
 )
 from ordermill.service.messages import event_headers
 from services.console.pictures import PICTURES
-from services.console.pictures.stock import FACTS, STOCK, Number, Sku, in_words, move
-from services.console.stock_work import WrongField, units_in
+from services.console.pictures.stock import FACTS, STOCK, Number, Shelf, Sku, in_words, move
+from services.console.stock_work import WrongField, difference, units_in
 from services.console.told import Told, told
 from services.fulfillment.domain import Accept, Pick, Reject
 from services.fulfillment.handlers import work_decision
 from services.inventory.domain import STOCK as STOCK_RULES
-from services.inventory.domain import CorrectStock, CountStock, Stock, decision
+from services.inventory.domain import CorrectStock, CountStock, HeedNetwork, Stock, decision
 from tests.cli.life import LOCATIONS, Life, Record
 
 WANTED = frozenset().union(*(picture.messages for picture in PICTURES))
@@ -85,6 +86,9 @@ async def _take(life: Life, number: int, step: tuple[Any, ...]) -> None:
             await life.do("inventory", decision(command))
         case "count", sku, place, units:
             await life.do("inventory", decision(CountStock(sku, place, units, f"c{number}", LOCATIONS)))
+        case "network", sku, place, units:
+            shipping = LOCATIONS - {place} if units % 3 else LOCATIONS
+            await life.do("inventory", decision(HeedNetwork(sku, shipping)))
         case "order", sku, place, units:
             other = SKUS[1 - SKUS.index(sku)]
             lines = {"1": (sku, units % 4 + 1, 500), "2": (other, 1, 700)}
@@ -134,6 +138,7 @@ STEPS = st.lists(
                 "order",
                 "adjust",
                 "count",
+                "network",
                 "cancel",
                 "ship",
                 "short-pick",
@@ -157,11 +162,14 @@ def test_the_console_shows_inventorys_own_numbers_and_its_movements_add_up_to_ea
     for key, view in views.items():
         sku = skus[key]
         shown = {name: getattr(sku, name) for name in (
-            "known", "on_hand", "available", "reserved", "allocated", "backordered", "shipped_out", "written_off",
+            "known", "on_hand", "available", "reserved", "allocated", "backordered", "set_aside", "shipped_out",
+            "written_off",
         )}  # fmt: skip
         assert shown == {name: view[name] for name in shown}
         assert {
-            place: {"on_hand": shelf.on_hand, "allocated": shelf.allocated, "unallocated": shelf.unallocated}
+            place: {
+                name: getattr(shelf, name) for name in ("on_hand", "allocated", "unallocated", "set_aside", "ships")
+            }
             for place, shelf in sku.locations.items()
         } == view["locations"]
         for name in ("received", "adjusted", "restocked"):
@@ -188,6 +196,9 @@ EACH_KIND = [
     StockRejected(**FEED, reason="no location of ours"),
     StockRestocked(**FEED, quantity=3, return_id="r-1"),
     StockWrittenOff(**FEED, quantity=3, return_id="r-1", reason=""),
+    StockSetAside(sku="TEA", location="sparks", delta=3, ships=False),
+    StockSetAside(sku="TEA", location="sparks", delta=-1, ships=False),
+    StockSetAside(sku="TEA", location="sparks", delta=-2, ships=True),
     StockReserved(**CLAIM),
     StockBackordered(**CLAIM),
     BackorderFilled(**CLAIM),
@@ -213,6 +224,13 @@ def test_what_is_no_whole_number_of_units_is_no_number_of_them(text: str) -> Non
         units_in("units", text, -10)
 
 
+def test_what_a_count_would_leave_for_sale_leaves_out_what_lies_where_nothing_ships() -> None:
+    closed = Shelf(on_hand=5, allocated=2, set_aside=3, ships=False)
+    sku = Sku(locations={"sparks": closed, "edison": Shelf(on_hand=4)})
+    assert [difference(sku, "sparks", counted).available_after for counted in (9, 2, 1)] == [4, 4, 3]
+    assert difference(sku, "edison", 5).available_after == 5
+
+
 def test_every_kind_of_stock_fact_is_known() -> None:
     assert {type(fact) for fact in EACH_KIND} == FACTS == set(get_args(StockEvent))
 
@@ -221,7 +239,7 @@ def test_every_kind_of_stock_fact_is_known() -> None:
 def test_each_kind_of_fact_moves_what_it_does_in_inventory(fact: StockFact) -> None:
     after = STOCK_RULES.evolve(Stock(), fact)
     moved = move(fact)
-    for name in ("on_hand", "reserved", "allocated", "backordered", "available"):
+    for name in ("on_hand", "set_aside", "reserved", "allocated", "backordered", "available"):
         assert moved.of(name) == getattr(after, name), name
     flows = {name: getattr(moved, name) for name in ("received", "adjusted", "restocked", "shipped_out", "written_off")}
     assert flows == {name: getattr(after.flows, name) for name in flows}

@@ -44,6 +44,7 @@ from ordermill.contracts.inventory import (
     StockRejected,
     StockReserved,
     StockRestocked,
+    StockSetAside,
     StockShippedOut,
     StockWrittenOff,
 )
@@ -59,6 +60,7 @@ from services.inventory.domain import (
     Command,
     CorrectStock,
     CountStock,
+    HeedNetwork,
     LetGoRecalled,
     ReceiveStock,
     RerouteUnits,
@@ -310,6 +312,107 @@ def test_units_found_or_lost_change_what_is_on_hand() -> None:
 def test_a_count_says_what_it_changes() -> None:
     Given(received(5)).when(counted(7)).then(
         StockCountRecorded(sku="TEAPOT", location="east", counted=7, delta=2, reference="count-1")
+    )
+
+
+# Locations that do not ship
+
+EAST_CLOSED = HeedNetwork("TEAPOT", frozenset({"west"}))
+ALL_OPEN = HeedNetwork("TEAPOT", KNOWN)
+
+
+def set_aside(delta: int, location: str = "east", ships: bool = False) -> StockSetAside:
+    return StockSetAside(sku="TEAPOT", location=location, delta=delta, ships=ships)
+
+
+def test_units_at_a_location_that_does_not_ship_are_on_hand_and_not_for_sale() -> None:
+    closed = Given(received(5), received(1, "west"))
+    closed.when(EAST_CLOSED).then(set_aside(5))
+    closed = Given(received(5), received(1, "west"), EAST_CLOSED)
+    assert (closed.stock().on_hand, closed.stock().available) == (6, 1)
+    assert availability("TEAPOT", 4, closed.stock()).locations == {
+        "east": LocationAvailability(on_hand=5, unallocated=0),
+        "west": LocationAvailability(on_hand=1, unallocated=1),
+    }
+    closed.when(EAST_CLOSED).then()
+    closed.when(reserve("anna", teapots(2))).then(
+        OrderRefused(
+            order_id="anna",
+            shortages=(Shortage(line_id="1", sku="TEAPOT", wanted=2, available=1, reason="out-of-stock"),),
+        )
+    )
+
+
+def test_a_location_that_the_network_no_longer_names_does_not_ship() -> None:
+    Given(received(5)).when(HeedNetwork("TEAPOT", frozenset())).then(set_aside(5))
+
+
+def test_where_a_location_closes_the_newest_of_those_who_have_no_location_yet_give_way() -> None:
+    history = (received(3), received(1, "west"), reserve("zoe", teapots(2)), reserve("anna", teapots(1), may_wait=True))
+    Given(*history).when(EAST_CLOSED).then(
+        set_aside(3),
+        claim(StockBackordered, "anna", 1),
+        claim(StockLetGo, "anna", 1, was="reserved"),
+        claim(StockLetGo, "zoe", 1, was="reserved"),
+        OrderBackordered(order_id="anna", lines=(some(1),), was="reserved"),
+        OrderLetGo(order_id="zoe", cause="shortage", lines=(some(1),)),
+    )
+    assert Given(*history, EAST_CLOSED).check() == []
+
+
+def test_where_it_opens_again_those_who_waited_are_served() -> None:
+    history = (received(3), EAST_CLOSED, reserve("anna", teapots(2), may_wait=True))
+    Given(*history).when(ALL_OPEN).then(
+        set_aside(-3, ships=True), claim(BackorderFilled, "anna", 2), order_filled("anna", teapots(2))
+    )
+    assert Given(*history, ALL_OPEN).stock().available == 1
+
+
+def test_what_comes_to_a_location_that_does_not_ship_serves_nobody() -> None:
+    waiting = (counted(0, "west"), reserve("anna", teapots(2), may_wait=True))
+    arrived = ReceiveStock("TEAPOT", "east", 5, "po-1", KNOWN, ships=False)
+    came = StockReceived(sku="TEAPOT", location="east", quantity=5, reference="po-1")
+    Given(*waiting).when(arrived).then(came, set_aside(5))
+    Given(*waiting, arrived).when(counted(3)).then(
+        StockCountRecorded(sku="TEAPOT", location="east", counted=3, delta=-2, reference="count-1"), set_aside(-2)
+    )
+    back = (InspectedLine(line_id="1", sku="TEAPOT", quantity=2, disposition=Disposition.RESTOCK),)
+    Given(*waiting).when(TakeInReturn("return-1", "inspection-1", "east", back, ships=False)).then(
+        StockRestocked(sku="TEAPOT", location="east", quantity=2, return_id="return-1", reference="inspection-1"),
+        set_aside(2),
+    )
+
+
+def test_a_plan_is_refused_that_wants_units_of_a_location_that_does_not_ship() -> None:
+    history = (received(5), received(2, "west"), reserve("anna", teapots(2)), EAST_CLOSED)
+    Given(*history).when(from_east("anna", 2)).then(
+        AllocationRefused(order_id="anna", plan_id="plan-1", short=(("east", "TEAPOT"),), lines=(some(2),))
+    )
+
+
+def test_what_a_location_holds_when_it_closes_it_may_still_ship() -> None:
+    history = (received(5), reserve("anna", teapots(3)), from_east("anna", 3), EAST_CLOSED)
+    Given(*history[:-1]).when(EAST_CLOSED).then(set_aside(2))
+    shipped = ShipOut("anna", "anna.east", (some(3),))
+    Given(*history).when(shipped).then(
+        claim(StockShippedOut, "anna", 3, location="east"),
+        OrderShippedOut(order_id="anna", fulfillment_id="anna.east", lines=(some(3),)),
+    )
+    assert Given(*history, shipped).check() == []
+
+
+def test_what_it_gives_back_is_set_aside_and_routed_again_only_if_another_has_it() -> None:
+    held = (received(3), reserve("anna", teapots(3), may_wait=True), from_east("anna", 3), EAST_CLOSED)
+    turned_down = TakeBackRejected("anna", "anna.east", RejectReason.CLOSED, (some(3),))
+    Given(*held, received(1, "west")).when(turned_down).then(
+        claim(StockDeallocated, "anna", 3, location="east"),
+        set_aside(3),
+        claim(StockBackordered, "anna", 2),
+        claim(StockLetGo, "anna", 2, was="reserved"),
+        OrderDeallocated(
+            order_id="anna", fulfillment_id="anna.east", location="east", cause="rejected", lines=(teapots(1),)
+        ),
+        OrderBackordered(order_id="anna", lines=(some(2),), was="allocated", fulfillment_id="anna.east"),
     )
 
 
@@ -1071,13 +1174,14 @@ def test_summaries_hold_every_number_for_the_views() -> None:
         "reserved": 0,
         "allocated": 2,
         "backordered": 0,
+        "set_aside": 0,
         "open_claims": 1,
         "received": 5,
         "adjusted": 0,
         "restocked": 0,
         "shipped_out": 1,
         "written_off": 0,
-        "locations": {"east": {"on_hand": 4, "allocated": 2, "unallocated": 2}},
+        "locations": {"east": {"on_hand": 4, "allocated": 2, "unallocated": 2, "set_aside": 0, "ships": True}},
     }
     assert reservation_summary(history.states["reservation-anna"]) == {
         "order_id": "anna",

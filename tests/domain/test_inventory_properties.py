@@ -37,6 +37,7 @@ from ordermill.contracts.inventory import (
     StockRejected,
     StockReserved,
     StockRestocked,
+    StockSetAside,
     StockShippedOut,
     StockWrittenOff,
 )
@@ -50,6 +51,7 @@ from services.inventory.domain import (
     Command,
     CorrectStock,
     CountStock,
+    HeedNetwork,
     LetGoRecalled,
     ReceiveStock,
     RerouteUnits,
@@ -98,13 +100,17 @@ class Tally:
     """One SKU, counted independently of the domain by adding up its facts."""
 
     on_hand: Counter[str] = field(default_factory=Counter)
+    set_aside: Counter[str] = field(default_factory=Counter)
     claims: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     """By order and line, in the order in which they came."""
 
     @property
     def available(self) -> int:
         claimed = sum(n for claim in self.claims.values() for state, n in claim.items() if state != "backordered")
-        return sum(self.on_hand.values()) - claimed
+        return sum(self.on_hand.values()) - sum(self.set_aside.values()) - claimed
+
+    def free(self, location: str) -> int:
+        return self.on_hand[location] - sum(claim[f"at {location}"] for claim in self.claims.values())
 
     def add(self, event: StockFact) -> None:
         match event:
@@ -112,6 +118,8 @@ class Tally:
                 self.on_hand[event.location] += event.quantity
             case StockAdjusted() | StockCountRecorded():
                 self.on_hand[event.location] += event.delta
+            case StockSetAside():
+                self.set_aside[event.location] += event.delta
             case ClaimFact():
                 key = (event.order_id, event.line_id)
                 claim = self.claims.setdefault(key, Counter())
@@ -151,6 +159,7 @@ class World:
         self.states: dict[str, Any] = {}
         self.history: dict[str, list[Fact]] = {}
         self.tallies = {sku: Tally() for sku in SKUS}
+        self.shipping = dict.fromkeys(SKUS, KNOWN)
         self.done: list[Command] = []
         self.recalls: list[AllocationRecalled] = []
         self.open_recalls: dict[tuple[str, str, str], dict[str, int]] = {}
@@ -188,6 +197,8 @@ class World:
             decider = STOCK if isinstance(event, StockFact) else RESERVATION
             self.states[stream] = decider.evolve(self.states.get(stream, decider.initial), event)
             self.history.setdefault(stream, []).append(event)
+        if isinstance(command, HeedNetwork):
+            self.shipping[command.sku] = command.shipping
         self.check_recalls(events)
         if events:
             self.done.append(command)
@@ -210,6 +221,9 @@ class World:
                 place: shelf.on_hand for place, shelf in stock.shelves.items() if shelf.on_hand
             }
             assert stock.available == tally.available
+            for place in LOCATIONS:
+                aside = 0 if place in self.shipping[sku] else max(0, tally.free(place))
+                assert tally.set_aside[place] == aside, "what no one has claimed is for sale where it ships, only there"
         for order_id, reservation in reservations.items():
             assert check_reservation(reservation) == [], order_id
         assert check_agreement(units_claimed(stocks), reservations) == []
@@ -281,6 +295,7 @@ class World:
             if isinstance(event, StockAllocated):
                 allocated[event.location, event.line_id] += event.quantity
                 assert self.stock(event.sku).shelf(event.location).unallocated >= 0
+                assert event.location in self.shipping[event.sku]
         if allocated:
             for line_id, claim in self.reservation(command.order_id).lines.items():
                 asked = sum(
@@ -389,6 +404,7 @@ steps = st.one_of(
     st.tuples(st.just("correct"), skus, locations, st.integers(-6, 2)),
     st.tuples(st.just("count"), skus, locations, st.integers(0, 3)),
     st.tuples(st.just("feed from nowhere"), skus),
+    st.tuples(st.just("network"), skus, st.frozensets(locations)),
     st.tuples(st.just("route"), which, st.lists(st.tuples(which, units, locations), min_size=1, max_size=4)),
     st.tuples(st.just("reject"), which, st.sampled_from(RejectReason), picks),
     short_pick,
@@ -410,11 +426,13 @@ def to_command(world: World, step: Any, number: int) -> Any:
     reference = f"ref-{number}"
     match step:
         case "receive", sku, location, n:
-            return ReceiveStock(sku, location, n, reference, KNOWN)
+            return ReceiveStock(sku, location, n, reference, KNOWN, location in world.shipping[sku])
         case "correct", sku, location, n:
-            return CorrectStock(sku, location, n, "found or lost", reference, KNOWN)
+            return CorrectStock(sku, location, n, "found or lost", reference, KNOWN, location in world.shipping[sku])
         case "count", sku, location, n:
-            return CountStock(sku, location, n, reference, KNOWN)
+            return CountStock(sku, location, n, reference, KNOWN, location in world.shipping[sku])
+        case "network", sku, shipping:
+            return HeedNetwork(sku, shipping)
         case "feed from nowhere", sku:
             return CountStock(sku, "atlantis", 1000, reference, KNOWN)
         case "reserve", order_id, wanted, may_wait:
@@ -432,7 +450,7 @@ def to_command(world: World, step: Any, number: int) -> Any:
             return order_id and planned(order_id, f"plan-{number}", plan)
         case "return", sku, location, n, disposition:
             line = InspectedLine(line_id="1", sku=sku, quantity=n, disposition=disposition)
-            return TakeInReturn(f"return-{number}", reference, location, (line, line))
+            return TakeInReturn(f"return-{number}", reference, location, (line, line), location in world.shipping[sku])
         case "cancel", at, cause, parts:
             order_id = nth(world.decided(), at)
             lines = tuple(world.line(order_id, i, n) for i, n in parts) if order_id else ()
@@ -442,7 +460,7 @@ def to_command(world: World, step: Any, number: int) -> Any:
             called_off = recall and (recall.lines if in_full else recall.lines[:1])
             return recall and LetGoRecalled(recall.order_id, recall.fulfillment_id, recall.cancellation_id, called_off)
         case "repeat", at:
-            return nth(world.done, at)
+            return nth([done for done in world.done if not isinstance(done, HeedNetwork)], at)
     kind, at, *rest = step
     order_id, fulfillment_id = nth(world.at_work(), at) or (None, None)
     if order_id is None:
@@ -478,7 +496,7 @@ def released(order_id: str, lines: tuple[ReleasedLine, ...], may_wait: bool) -> 
 def route_well(world: World, order_id: str, plan_id: str) -> AllocatePlan | None:
     """A plan for all reserved units from where there are some, over several locations if need be."""
     parts: list[tuple[LineQuantity, str]] = []
-    left = {(sku, at): world.stock(sku).shelf(at).unallocated for sku in SKUS for at in LOCATIONS}
+    left = {(sku, at): world.stock(sku).shelf(at).free for sku in SKUS for at in LOCATIONS}
     for line_id, claim in sorted(world.reservation(order_id).lines.items()):
         sku, open_units = claim.line.sku, claim.reserved
         for location in LOCATIONS:
@@ -542,6 +560,7 @@ def test_any_history_folds_to_the_same_state_and_survives_json(script: list[Any]
 def test_in_the_end_every_claim_is_settled_exactly_once(script: list[Any]) -> None:
     world = played(script)
     for sku in SKUS:
+        world.run(HeedNetwork(sku, KNOWN))
         world.run(ReceiveStock(sku, "west", 500, "plenty", KNOWN))
     for order_id in ORDERS:
         plan = route_well(world, order_id, "last-plan")

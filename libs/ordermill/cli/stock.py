@@ -51,7 +51,7 @@ def show(sku: SkuArgument, as_json: JsonOption = False) -> None:
 
 def print_sku(stock: dict[str, Any]) -> None:
     print_pairs(
-        (name.replace("_", " "), stock[key])
+        (name.replace("_", " "), stock.get(key, 0))
         for name, key in (
             ("SKU", "key"),
             ("on hand", "on_hand"),
@@ -59,6 +59,7 @@ def print_sku(stock: dict[str, Any]) -> None:
             ("reserved", "reserved"),
             ("allocated", "allocated"),
             ("backordered", "backordered"),
+            ("set aside", "set_aside"),
             ("open claims", "open_claims"),
             ("received", "received"),
             ("adjusted", "adjusted"),
@@ -70,9 +71,9 @@ def print_sku(stock: dict[str, Any]) -> None:
     if stock["locations"]:
         heading("Locations")
         print_table(
-            ["location", "on hand", "allocated", "unallocated"],
+            ["location", "on hand", "allocated", "unallocated", "set aside"],
             [
-                [location, at["on_hand"], at["allocated"], at["unallocated"]]
+                [location, at["on_hand"], at["allocated"], at["unallocated"], at.get("set_aside", 0)]
                 for location, at in stock["locations"].items()
             ],
         )

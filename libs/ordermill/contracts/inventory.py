@@ -1,7 +1,8 @@
 """Facts of inventory. Stock streams hold one SKU over all locations; reservation streams one order's claim.
 
-Every unit is in exactly one state: on hand and free, reserved (claimed, no location yet), allocated (claimed
-at a location), shipped out, written off. A backordered unit does not exist yet; it waits its turn.
+Every unit is in exactly one state: on hand and free, set aside (on hand where nothing ships from), reserved (claimed,
+no location yet), allocated (claimed at a location), shipped out, written off. A backordered unit does not exist yet; it
+waits its turn.
 """
 
 from __future__ import annotations
@@ -163,6 +164,17 @@ class StockWrittenOff(StockFact):
     reason: Text
 
 
+class StockSetAside(StockFact):
+    """Free units at a location that does not ship are on hand, but not for sale; where it ships again, they are."""
+
+    type: ClassVar[str] = "oms.inventory.stock-set-aside.v1"
+    location: LocationId
+    delta: Delta
+    """Units set aside; negative where they are for sale again, or are not free any more."""
+    ships: bool
+    """Whether the location ships, by the network in force."""
+
+
 class OrderFact(Fact):
     """A fact about one order's claim."""
 
@@ -321,7 +333,7 @@ class OrderShippedOut(OrderFact):
 
 
 class LocationAvailability(Part):
-    """At one location: units on hand, and those no one has claimed there."""
+    """At one location: units on hand, and those no one has claimed there; none of these where it does not ship."""
 
     on_hand: int
     unallocated: int
@@ -336,7 +348,9 @@ class Availability(Message):
     sku: Sku
     version: int
     available: int
-    """What a new order may claim (ATP): on hand less all claims; negative if more is claimed than there is."""
+    """What a new order may claim (ATP): on hand where it may be shipped from, less all claims; negative if more is
+    claimed than there is.
+    """
     locations: dict[str, LocationAvailability]
 
 
@@ -354,6 +368,7 @@ StockEvent = (
     | StockShippedOut
     | StockRestocked
     | StockWrittenOff
+    | StockSetAside
 )
 ReservationEvent = (
     ReservationOpened

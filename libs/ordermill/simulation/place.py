@@ -181,7 +181,7 @@ class Place:
             case "capture":
                 service = capture(Intake(keyring), payments)
             case "inventory":
-                service = inventory(Feeds(network().location_ids, BACKORDER_CAP))
+                service = inventory(Feeds(network(), BACKORDER_CAP))
             case "routing":
                 policy = _THRIFTY if nemesis.strikes(Fault.POLICY, process.name) else default_policy_text()
                 service = routing(policy, default_network_text(), process.clock)

@@ -24,6 +24,7 @@ from ordermill.contracts.inventory import (
     StockRejected,
     StockReserved,
     StockRestocked,
+    StockSetAside,
     StockShippedOut,
     StockWrittenOff,
 )
@@ -31,7 +32,15 @@ from services.console.picture import Document, Picture
 from services.console.told import Told
 
 Number = Literal[
-    "on_hand", "reserved", "allocated", "backordered", "available", "unallocated", "shipped_out", "written_off"
+    "on_hand",
+    "set_aside",
+    "reserved",
+    "allocated",
+    "backordered",
+    "available",
+    "unallocated",
+    "shipped_out",
+    "written_off",
 ]
 
 
@@ -48,6 +57,7 @@ class Move:
     reserved: int = 0
     allocated: int = 0
     backordered: int = 0
+    set_aside: int = 0
 
     @property
     def on_hand(self) -> int:
@@ -56,7 +66,7 @@ class Move:
     @property
     def available(self) -> int:
         """Of what new orders may claim (ATP)."""
-        return self.on_hand - self.reserved - self.allocated
+        return self.on_hand - self.set_aside - self.reserved - self.allocated
 
     @property
     def unallocated(self) -> int:
@@ -77,6 +87,8 @@ def move(fact: Message | None) -> Move:
             return Move(fact.location, restocked=units)
         case StockWrittenOff(quantity=units):
             return Move(fact.location, written_off=units)
+        case StockSetAside(delta=units):
+            return Move(fact.location, set_aside=units)
         case StockReserved(quantity=units):
             return Move(reserved=units)
         case StockBackordered(quantity=units):
@@ -132,8 +144,18 @@ def in_words(fact: StockFact) -> str:
         case StockWrittenOff():
             reason = f": {fact.reason}" if fact.reason else ""
             return f"{_units(fact.quantity)} came back unfit for sale (return {fact.return_id}){reason}"
+        case StockSetAside():
+            return _set_aside(fact)
         case _:
             return type(fact).type
+
+
+def _set_aside(fact: StockSetAside) -> str:
+    if fact.ships:
+        return f"This location ships again: {_units(-fact.delta)} for sale again"
+    if fact.delta < 0:
+        return f"{_units(-fact.delta)} less set aside: this location does not ship"
+    return f"{_units(fact.delta)} set aside, not for sale: this location does not ship"
 
 
 def _units(count: int) -> str:
@@ -145,6 +167,8 @@ class Shelf(Document):
 
     on_hand: int = 0
     allocated: int = 0
+    set_aside: int = 0
+    ships: bool = True
     received: int = 0
     adjusted: int = 0
     restocked: int = 0
@@ -184,13 +208,17 @@ class Sku(Document):
         return self._sum("allocated")
 
     @property
+    def set_aside(self) -> int:
+        return self._sum("set_aside")
+
+    @property
     def unallocated(self) -> int:
         return self.on_hand - self.allocated
 
     @property
     def available(self) -> int:
         """What a new order may claim (ATP)."""
-        return self.on_hand - self.reserved - self.allocated
+        return self.on_hand - self.set_aside - self.reserved - self.allocated
 
     @property
     def shipped_out(self) -> int:
@@ -230,6 +258,9 @@ def draw(sku: Sku, key: str, item: Told) -> None:
     shelf = sku.locations.setdefault(moved.location, Shelf())
     shelf.on_hand += moved.on_hand
     shelf.allocated += moved.allocated
+    shelf.set_aside += moved.set_aside
+    if isinstance(fact, StockSetAside):
+        shelf.ships = fact.ships
     for name in ("received", "adjusted", "restocked", "shipped_out", "written_off"):
         setattr(shelf, name, getattr(shelf, name) + getattr(moved, name))
     if isinstance(fact, StockReceived | StockAdjusted | StockCountRecorded | StockRestocked | StockWrittenOff):
@@ -267,7 +298,7 @@ def keys(item: Told) -> Iterable[str]:
 
 FACTS: frozenset[type[Message]] = frozenset({
     StockReceived, StockAdjusted, StockCountRecorded, StockRejected, StockReserved, StockBackordered, BackorderFilled,
-    StockAllocated, StockDeallocated, StockLetGo, StockShippedOut, StockRestocked, StockWrittenOff,
+    StockAllocated, StockDeallocated, StockLetGo, StockShippedOut, StockRestocked, StockWrittenOff, StockSetAside,
 })  # fmt: skip
 
 STOCK = Picture(

@@ -15,6 +15,7 @@ from ordermill.contracts.inventory import (
     ReservationOpened,
     StockBackordered,
     StockLetGo,
+    StockSetAside,
 )
 
 from ..errors import OrderNotReserved
@@ -54,12 +55,16 @@ class Outcome:
 def balance(work: Work, skus: Iterable[str], first: Mapping[str, int] | None = None) -> Outcome:
     """Bring claims and units together again, on the stock streams.
 
-    Free units go to those who wait, by their turn, a part of a line if there is no more. Where more is
-    claimed than there is, reserved units give way: those of `first` (claim key to units), then the newest.
+    What is free where nothing ships from is set aside before anyone can have it. Free units go to those who wait, by
+    their turn, a part of a line if there is no more. Where more is claimed than there is, reserved units give way:
+    those of `first` (claim key to units), then the newest.
     """
     outcome = Outcome({}, {})
     touched: list[tuple[str, bool, Claim, int]] = []
     for sku in skus:
+        for location, shelf in sorted(work.stock(sku).shelves.items()):
+            if not shelf.ships:
+                set_aside(work, sku, location, ships=False)
         stock = work.stock(sku)
         if stock.available > 0:
             touched.extend((sku, True, claim, units) for claim, units in _next_served(stock))
@@ -80,6 +85,14 @@ def balance(work: Work, skus: Iterable[str], first: Mapping[str, int] | None = N
             work.record(StockBackordered(sku=sku, order_id=order_id, line_id=line_id, quantity=units))
         work.record(StockLetGo(sku=sku, order_id=order_id, line_id=line_id, quantity=units, was="reserved"))
     return outcome
+
+
+def set_aside(work: Work, sku: str, location: str, ships: bool) -> None:
+    """Set aside what is free at a location that does not ship, and no more; nothing at one that ships."""
+    shelf = work.stock(sku).shelf(location)
+    delta = shelf.to_set_aside(ships)
+    if delta or ships != shelf.ships:
+        work.record(StockSetAside(sku=sku, location=location, delta=delta, ships=ships))
 
 
 def _next_served(stock: Stock) -> list[tuple[Claim, int]]:

@@ -14,13 +14,17 @@ from ordermill.contracts.routing import PlannedShipment
 
 @dataclass(frozen=True, slots=True)
 class ReceiveStock:
-    """Goods came in. `locations` are all that we know; word from another is rejected."""
+    """Goods came in. `locations` are all that we know; word from another is rejected.
+
+    `ships`: whether this one does. Here and below it counts for a shelf that is new.
+    """
 
     sku: str
     location: str
     quantity: int
     reference: str
     locations: frozenset[str]
+    ships: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class CorrectStock:
     reason: str
     reference: str
     locations: frozenset[str]
+    ships: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,15 @@ class CountStock:
     counted: int
     reference: str
     locations: frozenset[str]
+    ships: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class HeedNetwork:
+    """The network says which locations are `shipping`; what lies elsewhere is not for sale."""
+
+    sku: str
+    shipping: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +143,9 @@ class TakeInReturn:
     reference: str
     location: str
     lines: tuple[InspectedLine, ...]
+    ships: bool = True
 
 
 StockCommand = ReceiveStock | CorrectStock | CountStock
 OrderCommand = AllocatePlan | TakeBackRejected | TakeBackShortPicked | ShipOut | CancelUnits | LetGoRecalled
-Command = StockCommand | ReserveOrder | OrderCommand | RerouteUnits | TakeInReturn
+Command = StockCommand | ReserveOrder | OrderCommand | RerouteUnits | TakeInReturn | HeedNetwork

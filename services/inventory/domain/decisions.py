@@ -1,7 +1,7 @@
 """What inventory decides, always over the stock of all SKUs and the claims of all orders that it touches.
 
 Four rules hold after every decision:
-- A unit is granted only while it is available, so nothing is oversold.
+- A unit is granted only while it is available, so nothing is oversold; where nothing ships from, none is.
 - Units that come free go to those who have waited longest (`balance`).
 - Where fewer units are found than are claimed, claims that no location holds yet give way, the newest first.
 - Units that come back from a location while a cancellation calls them off there are let go, not routed again.
@@ -52,13 +52,14 @@ from ordermill.contracts.routing import PlannedShipment
 from ordermill.decider import Decision
 
 from ..errors import FulfillmentNotAllocated, NothingToReroute, OrderNotReserved
-from .balance import balance, tell_gave_way
+from .balance import balance, set_aside, tell_gave_way
 from .commands import (
     AllocatePlan,
     CancelUnits,
     Command,
     CorrectStock,
     CountStock,
+    HeedNetwork,
     LetGoRecalled,
     ReceiveStock,
     RerouteUnits,
@@ -85,7 +86,7 @@ def decision(command: Command) -> Decision:
 def streams(command: Command) -> tuple[str, ...]:
     """The streams that `command` touches for sure, as far as the command tells."""
     match command:
-        case ReceiveStock() | CorrectStock() | CountStock():
+        case ReceiveStock() | CorrectStock() | CountStock() | HeedNetwork():
             return (STOCK.stream(command.sku),)
         case TakeInReturn():
             return _stock_streams(command.lines)
@@ -124,6 +125,8 @@ def _decided(states: Mapping[str, Any], command: Command) -> Work:
             _ship_out(work, command)
         case ReceiveStock() | CorrectStock() | CountStock():
             _feed(work, command)
+        case HeedNetwork():
+            _heed_network(work, command)
         case CancelUnits():
             _cancel(work, command)
         case RerouteUnits():
@@ -151,7 +154,7 @@ def _feed(work: Work, command: StockCommand) -> None:
     sku, location, reference = command.sku, command.location, command.reference
     if taken_mark(location, reference) in stock.references:
         return
-    on_hand = stock.shelf(location).on_hand
+    on_hand, is_new = stock.shelf(location).on_hand, location not in stock.shelves
     if location not in command.locations:
         return _reject(work, command, "no location of ours")
     match command:
@@ -169,6 +172,8 @@ def _feed(work: Work, command: StockCommand) -> None:
     else:
         delta, reason = command.delta, command.reason
         work.record(StockAdjusted(sku=sku, location=location, delta=delta, reason=reason, reference=reference))
+    if is_new:
+        set_aside(work, sku, location, command.ships)
     balance(work, [sku]).tell(work)
 
 
@@ -176,6 +181,13 @@ def _reject(work: Work, command: StockCommand, reason: str) -> None:
     location, reference = command.location, command.reference
     if rejected_mark(location, reference) not in work.stock(command.sku).references:
         work.record(StockRejected(sku=command.sku, location=location, reference=reference, reason=reason))
+
+
+def _heed_network(work: Work, command: HeedNetwork) -> None:
+    sku = command.sku
+    for location in sorted(work.stock(sku).shelves):
+        set_aside(work, sku, location, location in command.shipping)
+    balance(work, [sku]).tell(work)
 
 
 def _take_in_return(work: Work, command: TakeInReturn) -> None:
@@ -191,6 +203,7 @@ def _take_in_return(work: Work, command: TakeInReturn) -> None:
         elif line.disposition is Disposition.WRITE_OFF:
             unfit[line.sku] = unfit.get(line.sku, 0) + line.quantity
             notes[line.sku] = notes.get(line.sku) or line.note
+    new = [sku for sku in sorted({*fit, *unfit}) if location not in work.stock(sku).shelves]
     for sku, units in fit.items():
         work.record(
             StockRestocked(sku=sku, location=location, quantity=units, return_id=return_id, reference=reference)
@@ -206,6 +219,8 @@ def _take_in_return(work: Work, command: TakeInReturn) -> None:
                 reason=notes[sku],
             )
         )
+    for sku in new:
+        set_aside(work, sku, location, command.ships)
     balance(work, fit).tell(work)
 
 
@@ -315,9 +330,7 @@ def _allocate(work: Work, command: AllocatePlan) -> None:
             plan.append((shipment, taken))
     if not plan:
         return
-    short = tuple(
-        sorted(place for place, units in wanted.items() if work.stock(place[1]).shelf(place[0]).unallocated < units)
-    )
+    short = tuple(sorted(place for place, units in wanted.items() if work.stock(place[1]).shelf(place[0]).free < units))
     if short:
         lines = tuple(units_of(reservation.lines[line_id].line, units) for line_id, units in routable.items())
         work.record(AllocationRefused(order_id=order_id, plan_id=command.plan_id, short=short, lines=lines))

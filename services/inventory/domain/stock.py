@@ -1,9 +1,10 @@
 """The stock of one SKU over all locations (stream `stock-<sku>`): what is there, and who has a claim on it.
 
-    available = on hand - reserved - allocated
+    available = on hand - set aside - reserved - allocated
     on hand   = received + adjusted + restocked - shipped out
 
-A backordered unit is part of neither: it does not exist yet.
+A backordered unit is part of neither: it does not exist yet. Set aside is what no one has claimed at locations that do
+not ship.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ from ordermill.contracts.inventory import (
     StockRejected,
     StockReserved,
     StockRestocked,
+    StockSetAside,
     StockShippedOut,
     StockWrittenOff,
 )
 from ordermill.decider import Decider
 from ordermill.pmap import PMap
+from ordermill.replacing import replace
 
 from .turns import Turns
 
@@ -47,10 +50,21 @@ class Shelf:
 
     on_hand: int = 0
     allocated: int = 0
+    set_aside: int = 0
+    ships: bool = True
 
     @property
     def unallocated(self) -> int:
         return self.on_hand - self.allocated
+
+    @property
+    def free(self) -> int:
+        """What may be allocated here."""
+        return self.unallocated - self.set_aside
+
+    def to_set_aside(self, ships: bool) -> int:
+        """By how many units what is set aside is less than it ought to be."""
+        return (0 if ships else max(self.unallocated, 0)) - self.set_aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +161,12 @@ class Stock:
     claims: Claims = field(default_factory=Claims)
     flows: Flows = field(default_factory=Flows)
     references: References = field(default_factory=References)
+    set_aside: int = 0
 
     @property
     def available(self) -> int:
         """What a new order may claim. Negative while fewer units are there than locations have allocated."""
-        return self.on_hand - self.reserved - self.allocated
+        return self.on_hand - self.set_aside - self.reserved - self.allocated
 
     def shelf(self, location: str) -> Shelf:
         return self.shelves.get(location, _EMPTY)
@@ -202,6 +217,10 @@ def evolve(stock: Stock, event: StockEvent) -> Stock:
             return _came(stock, event.location, event.reference, restocked=units)
         case StockWrittenOff(quantity=units):
             return _came(stock, event.location, event.reference, written_off=units)
+        case StockSetAside(location=location, delta=units):
+            shelf = stock.shelf(location)
+            shelf = Shelf(shelf.on_hand, shelf.allocated, shelf.set_aside + units, event.ships)
+            return replace(stock, shelves=stock.shelves.set(location, shelf), set_aside=stock.set_aside + units)
         case StockRejected():
             references = stock.references.add(rejected_mark(event.location, event.reference))
             return Stock(
@@ -214,6 +233,7 @@ def evolve(stock: Stock, event: StockEvent) -> Stock:
                 stock.claims,
                 stock.flows,
                 references,
+                stock.set_aside,
             )
         case _:
             assert_never(event)
@@ -235,7 +255,8 @@ def _claimed(
     if location is not None:
         places = _placed(places, location, allocated)
         shelf = stock.shelf(location)
-        shelves = shelves.set(location, Shelf(shelf.on_hand - shipped, shelf.allocated + allocated))
+        shelf = Shelf(shelf.on_hand - shipped, shelf.allocated + allocated, shelf.set_aside, shelf.ships)
+        shelves = shelves.set(location, shelf)
     if shipped:
         flows = Flows(flows.received, flows.adjusted, flows.restocked, flows.shipped_out + shipped, flows.written_off)
     after = Claim(claim.order_id, claim.line_id, claim.reserved + reserved, claim.backordered + backordered, places)
@@ -249,6 +270,7 @@ def _claimed(
         stock.claims.put(after),
         flows,
         stock.references,
+        stock.set_aside,
     )
 
 
@@ -276,7 +298,7 @@ def _came(
         stock.reserved,
         stock.allocated,
         stock.backordered,
-        stock.shelves.set(location, Shelf(shelf.on_hand + units, shelf.allocated)),
+        stock.shelves.set(location, Shelf(shelf.on_hand + units, shelf.allocated, shelf.set_aside, shelf.ships)),
         stock.claims,
         Flows(
             flows.received + received,
@@ -286,6 +308,7 @@ def _came(
             flows.written_off + written_off,
         ),
         stock.references.add(taken_mark(location, reference)),
+        stock.set_aside,
     )
 
 
@@ -296,7 +319,7 @@ def availability(sku: str, version: int, stock: Stock) -> Availability:
         version=version,
         available=stock.available,
         locations={
-            location: LocationAvailability(on_hand=shelf.on_hand, unallocated=shelf.unallocated)
+            location: LocationAvailability(on_hand=shelf.on_hand, unallocated=shelf.free)
             for location, shelf in sorted(stock.shelves.items())
         },
     )
@@ -312,6 +335,7 @@ def stock_summary(stock: Stock) -> dict[str, Any]:
         "reserved": stock.reserved,
         "allocated": stock.allocated,
         "backordered": stock.backordered,
+        "set_aside": stock.set_aside,
         "open_claims": len(stock.claims.by_turn),
         "received": flows.received,
         "adjusted": flows.adjusted,
@@ -323,6 +347,8 @@ def stock_summary(stock: Stock) -> dict[str, Any]:
                 "on_hand": shelf.on_hand,
                 "allocated": shelf.allocated,
                 "unallocated": shelf.unallocated,
+                "set_aside": shelf.set_aside,
+                "ships": shelf.ships,
             }
             for location, shelf in sorted(stock.shelves.items())
         },
@@ -344,6 +370,7 @@ def check_stock(stock: Stock) -> list[str]:
     open_claims = list(claims.by_turn.values())
     equal("on hand over all locations", sum(shelf.on_hand for shelf in shelves.values()), stock.on_hand)
     equal("allocated over all locations", sum(shelf.allocated for shelf in shelves.values()), stock.allocated)
+    equal("set aside over all locations", sum(shelf.set_aside for shelf in shelves.values()), stock.set_aside)
     equal(
         "on hand by what came and went",
         flows.received + flows.adjusted + flows.restocked - flows.shipped_out,
@@ -358,6 +385,7 @@ def check_stock(stock: Stock) -> list[str]:
     for location in sorted(shelves.keys() | by_place.keys()):
         shelf = stock.shelf(location)
         equal(f"allocated at {location} over all claims", by_place.get(location, 0), shelf.allocated)
+        equal(f"set aside at {location}", shelf.set_aside, shelf.set_aside + shelf.to_set_aside(shelf.ships))
         if shelf.on_hand < 0:
             wrong.append(f"on hand at {location}: {shelf.on_hand}, less than nothing")
     equal("claims that know their turn", len(claims.turn_of), len(open_claims))
