@@ -446,3 +446,41 @@ async def test_a_call_that_is_given_up_at_any_moment_leaves_the_way_free_for_the
         given_up.cancel()
         await asyncio.wait([given_up])
         assert await carrier.post("/labels", {}, f"G{steps}") == {"label": "L1"}, steps
+
+
+async def test_a_provider_that_may_be_well_again_is_asked_once_whoever_gives_up_meanwhile(
+    server: Server, provider: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two calls wait for room, one of them is called off: that is no word of the one that asks."""
+    carrier = provider(circuit_failures=1, circuit_pause_s=0.05, calls=2)
+    asked: list[str] = []
+    answered, slow = asyncio.Event(), asyncio.Event()
+
+    async def exchange(path: str, content: bytes, key: str) -> dict[str, Any]:
+        asked.append(key)
+        if key == "before":
+            await slow.wait()
+        elif key == "fails":
+            raise outbound._Failure("down")
+        elif key == "probe":
+            await answered.wait()
+        return {}
+
+    monkeypatch.setattr(carrier, "_exchange", exchange)
+    before = asyncio.create_task(carrier.post("/labels", {}, "before"))
+    await asyncio.sleep(0)
+    await unavailable(carrier.post("/labels", {}, "fails"))
+    await asyncio.sleep(0.1)
+    probe = asyncio.create_task(carrier.post("/labels", {}, "probe"))
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(carrier.post("/labels", {}, "waiting"))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    before.cancel()
+    await asyncio.gather(waiting, before, return_exceptions=True)
+    await unavailable(carrier.post("/labels", {}, "second"))
+    assert asked == ["before", "fails", "probe"]
+    answered.set()
+    assert await probe == {}
+    await carrier.post("/labels", {}, "after")
+    assert asked[-1] == "after"

@@ -15,6 +15,29 @@ class CircuitState(IntEnum):
     OPEN = 2
 
 
+class Pass:
+    """One call that may go out, and tells what came of it. What it tells a second time is not heard."""
+
+    def __init__(self, circuit: Circuit) -> None:
+        self._circuit = circuit
+        self._told = False
+
+    def succeeded(self) -> None:
+        self._tell(self._circuit._succeeded)
+
+    def failed(self) -> None:
+        self._tell(self._circuit._failed)
+
+    def left(self) -> None:
+        """It ended without saying anything about the other side."""
+        self._tell(self._circuit._left)
+
+    def _tell(self, hear: Callable[[Pass], None]) -> None:
+        if not self._told:
+            self._told = True
+            hear(self)
+
+
 class Circuit:
     """Opens after `failures` in a row. After `pause_s` one call may try; all others wait for what comes of it."""
 
@@ -24,33 +47,34 @@ class Circuit:
         self._clock = clock
         self._failures = 0
         self._open_until: float | None = None
-        self._probing = False
+        self._probe: Pass | None = None
 
     @property
     def state(self) -> CircuitState:
         if self._open_until is None:
             return CircuitState.CLOSED
-        return CircuitState.HALF_OPEN if self._probing or self._clock() >= self._open_until else CircuitState.OPEN
+        return CircuitState.HALF_OPEN if self._probe or self._clock() >= self._open_until else CircuitState.OPEN
 
-    def enter(self) -> float | None:
-        """None if a call may go out; else the seconds after which to ask again."""
+    def enter(self) -> Pass | float:
+        """A pass, if a call may go out; else the seconds after which to ask again."""
+        made = Pass(self)
         if self._open_until is None:
-            return None
+            return made
         left = self._open_until - self._clock()
-        if left > 0 or self._probing:
+        if left > 0 or self._probe is not None:
             return max(left, 0.1)
-        self._probing = True
-        return None
+        self._probe = made
+        return made
 
-    def succeeded(self) -> None:
-        self._failures, self._open_until, self._probing = 0, None, False
+    def _succeeded(self, of: Pass) -> None:
+        self._failures, self._open_until, self._probe = 0, None, None
 
-    def failed(self) -> None:
-        """Word of calls that went out before it opened does not prolong the pause."""
+    def _failed(self, of: Pass) -> None:
+        """Word of calls that went out before it opened neither prolongs the pause nor counts as the probe's."""
         self._failures += 1
-        if self._probing or (self._open_until is None and self._failures >= self._limit):
-            self._open_until, self._probing = self._clock() + self._pause_s, False
+        if of is self._probe or (self._open_until is None and self._failures >= self._limit):
+            self._open_until, self._probe = self._clock() + self._pause_s, None
 
-    def left(self) -> None:
-        """A call ended without saying anything about the other side."""
-        self._probing = False
+    def _left(self, of: Pass) -> None:
+        if of is self._probe:
+            self._probe = None

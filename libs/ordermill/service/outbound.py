@@ -34,7 +34,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from ordermill.errors import Refused, Transient
 
-from .circuit import Circuit
+from .circuit import Circuit, Pass
 from .guard import AddressNotAllowed, GuardedBackend
 
 logger = structlog.get_logger(__name__)
@@ -224,49 +224,50 @@ class Provider:
                 self._outbound.seconds.labels(self.name).observe(time.monotonic() - began)
 
     async def _call(self, path: str, content: bytes, key: str) -> dict[str, Any]:
-        sent = False
+        going: Pass | None = None
         try:
             async with asyncio.timeout(self._settings.total_s), self._room:
                 async for attempt in self._retrying.copy():
                     with attempt:
-                        self._check_circuit(sent)
-                        sent = True
-                        return await self._try(path, content, key)
+                        going = self._let_through(again=going is not None)
+                        return await self._try(going, path, content, key)
         except _Failure as failure:
             raise ProviderUnavailable(self.name, failure.reason, failure.retry_after_s) from None
         except TimeoutError:
-            if sent:
-                self._circuit.failed()
+            if going is not None:
+                going.failed()
             reason = f"no answer within {self._settings.total_s:g} s"
-            raise ProviderUnavailable(self.name, reason, counts=sent) from None
+            raise ProviderUnavailable(self.name, reason, counts=going is not None) from None
         except asyncio.CancelledError:
-            self._circuit.left()
+            if going is not None:
+                going.left()
             raise
         raise AssertionError("a call ends with an answer or an error")
 
-    def _check_circuit(self, sent: bool) -> None:
-        left = self._circuit.enter()
-        if left is not None:
-            reason = f"failed {self._settings.circuit_failures} times in a row; left alone for {left:.1f} s"
-            raise ProviderUnavailable(self.name, reason, left, counts=sent)
+    def _let_through(self, again: bool) -> Pass:
+        found = self._circuit.enter()
+        if isinstance(found, Pass):
+            return found
+        reason = f"failed {self._settings.circuit_failures} times in a row; left alone for {found:.1f} s"
+        raise ProviderUnavailable(self.name, reason, found, counts=again)
 
-    async def _try(self, path: str, content: bytes, key: str) -> dict[str, Any]:
+    async def _try(self, going: Pass, path: str, content: bytes, key: str) -> dict[str, Any]:
         """One request, one answer; the circuit learns what it says about the provider."""
         try:
             answer = await self._exchange(path, content, key)
         except ProviderRefused:
-            self._circuit.succeeded()
+            going.succeeded()
             raise
         except _Failure as failure:
             if failure.alive:
-                self._circuit.succeeded()
+                going.succeeded()
             else:
-                self._circuit.failed()
+                going.failed()
             raise
         except Exception:
-            self._circuit.failed()
+            going.failed()
             raise
-        self._circuit.succeeded()
+        going.succeeded()
         return answer
 
     async def _exchange(self, path: str, content: bytes, key: str) -> dict[str, Any]:
