@@ -146,6 +146,23 @@ def test_wrong_usage_is_one_line_and_status_2(
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["check-proof", "README.md", "--key"], "oms check-proof"),
+        (["check-proof", "README.md"], "oms check-proof"),
+        (["dlq", "drop", "--code"], "oms dlq drop"),
+        (["dlq", "show", "L", "--body=1"], "oms dlq show"),
+        (["log", "tail", "-n"], "oms log tail"),
+        (["log", "soup"], "oms log"),
+        (["rebuild", "kitchen"], "oms rebuild"),
+        (["--soup"], "oms"),
+    ],
+)
+def test_wrong_usage_points_to_the_help_of_the_command_that_was_meant(arguments: list[str], command: str) -> None:
+    assert oms(*arguments).stderr.endswith(f"(see `{command} --help`)\n")
+
+
 ASKS_A_SERVICE = [
     ["orders", "list"],
     ["orders", "show", "X"],

@@ -33,18 +33,20 @@ _WrongUsage = cast("type[Exception]", typer.BadParameter.__base__)
 class Oms(TyperGroup):
     """The root command: what was to be expected becomes one line and an exit status, never a traceback."""
 
+    def make_context(self, info_name: str | None, *args: Any, **more: Any) -> Any:
+        try:
+            return super().make_context(info_name, *args, **more)
+        except _WrongUsage as error:
+            raise _told(error, info_name or "oms") from None
+
     def invoke(self, ctx: Any) -> Any:
+        words = [*ctx._protected_args, *ctx.args]
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
         except _WrongUsage as error:
-            usage: Any = error
-            if type(error).__name__ == "NoArgsIsHelpError":
-                raise
-            at = usage.ctx.command_path if usage.ctx is not None else ctx.command_path
-            say(f"oms: {' '.join(usage.format_message().split())} (see `{at} --help`)")
-            raise typer.Exit(USAGE) from None
+            raise _told(error, self._meant(ctx, words)) from None
         except Exception as error:
             found = explained(error)
             if found is None:
@@ -52,6 +54,26 @@ class Oms(TyperGroup):
             status, text = found
             say(f"oms: {text}")
             raise typer.Exit(status) from None
+
+    def _meant(self, ctx: Any, words: Sequence[str]) -> str:
+        """The command that these words begin with; where an option lacks its value, the error does not tell."""
+        at, path = self, [ctx.command_path]
+        for word in words:
+            found = at.get_command(ctx, word) if isinstance(at, TyperGroup) else None
+            if found is None:
+                break
+            at = cast("Any", found)
+            path.append(word)
+        return " ".join(path)
+
+
+def _told(error: Any, command: str) -> Exception:
+    """Wrong usage in one line, if it is one; of `command` where the error does not tell of which."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return cast("Exception", error)
+    at = error.ctx.command_path if error.ctx is not None else command
+    say(f"oms: {' '.join(error.format_message().split())} (see `{at} --help`)")
+    return typer.Exit(USAGE)
 
 
 def explained(error: Exception) -> tuple[int, str] | None:
