@@ -98,6 +98,7 @@ async def test_the_role_may_add_to_the_log_and_no_more(empty: LogDatabase) -> No
         "snapshots": "INSERT SELECT UPDATE",
         "publications": "INSERT SELECT UPDATE",
         "relay_cursors": "INSERT SELECT UPDATE",
+        "view_versions": "SELECT UPDATE",
         "view_shelves": "INSERT SELECT UPDATE",
     }
 

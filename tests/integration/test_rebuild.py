@@ -16,11 +16,13 @@ from ordermill.eventlog import rebuild as rebuilding
 from ordermill.eventlog.aggregates import Aggregates
 from ordermill.eventlog.engine import Engine
 from ordermill.eventlog.memory import MemoryStore
+from ordermill.eventlog.migrate import migrate
 from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.rebuild import RebuildStalled, rebuild_view
 from ordermill.eventlog.records import chained
-from ordermill.eventlog.store import Changes, Store
+from ordermill.eventlog.store import Changes, LogUnavailable, Store
 from ordermill.eventlog.verify import Violation, verify_store
+from ordermill.eventlog.views import View
 from tests.conftest import LogDatabase
 
 from .shelves import MONDAY, RULES, SHELF_VIEW, move, receive, received, rows_of, take, task
@@ -202,6 +204,61 @@ class TestRebuild:
         told: list[int] = []
         report = await rebuild_view(log.owner_dsn, store, AGGREGATES, SHELF_VIEW, told.append)
         assert told[-1] == report.events
+
+
+OTHER = replace(SHELF_VIEW, version=2)
+
+
+class TestVersions:
+    """Of which code's making a view is; who wrote it tells, and nobody has to know by heart."""
+
+    async def test_a_view_is_of_the_code_that_wrote_it_from_the_first_event_on(self, store: PostgresStore) -> None:
+        await fill(store)
+        assert await store.begin_writing([SHELF_VIEW]) == []
+
+    async def test_after_an_upgrade_that_changes_it_it_is_outdated_until_it_is_rebuilt(
+        self, log: LogDatabase, store: PostgresStore
+    ) -> None:
+        await fill(store)
+        await migrate(log.owner_dsn, log.access.role, views=[OTHER])
+        assert await store.begin_writing([OTHER]) == ["shelves"]
+        assert await store.begin_writing([OTHER]) == ["shelves"]
+        await rebuild_view(log.owner_dsn, store, AGGREGATES, OTHER)
+        assert await store.begin_writing([OTHER]) == []
+
+    async def test_an_older_release_that_wrote_to_it_in_between_makes_it_outdated_again(
+        self, log: LogDatabase, store: PostgresStore
+    ) -> None:
+        await fill(store)
+        await rebuild_view(log.owner_dsn, store, AGGREGATES, OTHER)
+        assert await store.begin_writing([SHELF_VIEW]) == ["shelves"]
+        assert await store.begin_writing([OTHER]) == ["shelves"]
+
+    async def test_a_new_view_of_a_log_that_is_none_is_outdated_for_it_is_empty(
+        self, log: LogDatabase, store: PostgresStore
+    ) -> None:
+        await fill(store)
+        new = View("shelf_names", "shelf", lambda shelf: {}), View("crates", "crate", dict)
+        await migrate(log.owner_dsn, log.access.role, views=[SHELF_VIEW, *new])
+        assert await store.begin_writing(new) == ["shelf_names"]
+
+    async def test_a_rebuild_that_fails_leaves_it_outdated(
+        self, log: LogDatabase, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("ordermill.eventlog.rebuild._ROUNDS", 1)
+        await fill(store)
+        async with connected(log.dsn) as reader, reader.transaction():
+            await reader.execute("SELECT FROM view_shelves")
+            with pytest.raises(RebuildStalled):
+                await rebuild_view(log.owner_dsn, store, AGGREGATES, OTHER)
+        assert await store.begin_writing([OTHER]) == ["shelves"]
+
+    async def test_a_service_whose_database_is_not_migrated_yet_waits_for_that(
+        self, log: LogDatabase, store: PostgresStore
+    ) -> None:
+        await tamper(log, "DROP TABLE view_versions")
+        with pytest.raises(LogUnavailable, match="not set up as this program expects"):
+            await store.begin_writing([SHELF_VIEW])
 
 
 def busy(engine: Engine, look: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:

@@ -11,7 +11,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,6 +27,7 @@ from ordermill.eventlog.checkpoints import Signer
 from ordermill.eventlog.engine import Engine
 from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.store import Changes
+from ordermill.eventlog.views import View
 from ordermill.service.checkpointing import make_checkpoint
 from ordermill.service.deadletters import LETTER_VIEW
 from ordermill.service.declare import Service
@@ -244,6 +245,25 @@ async def test_a_database_that_is_locked_up_keeps_the_doctor_no_longer_than_one_
         await locking.close()
     assert (last.what, last.verdict) == ("capture database", "bad")
     assert "0.5 s" in last.text and "pg_stat_activity" in last.remedy
+
+
+async def test_a_view_that_may_hold_documents_of_another_release(
+    make_log: Callable[..., Awaitable[LogDatabase]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await make_log((SHELF_VIEW, LETTER_VIEW))
+    monkeypatch.setenv("OMS_CAPTURE_DATABASE_URL", log.dsn)
+
+    async def told(view: View) -> Finding:
+        *_, last = [finding async for finding in databases.database("capture", (view, LETTER_VIEW), None)]
+        return last
+
+    assert await told(SHELF_VIEW) == Finding("ok", "capture views", "all that they hold is of this release")
+    assert await told(replace(SHELF_VIEW, version=2)) == Finding(
+        "warn",
+        "capture views",
+        "may hold documents of another release: shelves",
+        "once all of capture runs this release: `oms rebuild capture shelves`",
+    )
 
 
 def _line(batch: int, number: int) -> dict[str, Any]:

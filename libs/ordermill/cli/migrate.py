@@ -13,7 +13,7 @@ from ordermill.names import CONSOLE, SERVICES
 from ordermill.wrong_settings import SettingsWrong
 
 from .place import Unreachable, adopt, database_url, declared, owner_url, variable
-from .terminal import JsonOption, print_json, print_table
+from .terminal import JsonOption, print_json, print_table, say
 
 app = typer.Typer()
 
@@ -23,17 +23,21 @@ def migrate(as_json: JsonOption = False) -> None:
     """Apply what is missing to the databases of services, keyring and console; make the tables of new views.
 
     Works as the owners: OMS_<SERVICE>_OWNER_URL, and those of keyring and console where they are set. Databases and
-    roles must exist. Safe to repeat, and while the services run.
+    roles must exist. Safe to repeat, and while the services run. Says which views are to be built anew.
     """
     adopt()
     applied = asyncio.run(migrate_all())
     if as_json:
         print_json(applied)
-        return
-    print_table(
-        ["database", "applied"],
-        [[name, ", ".join(files) or "nothing was missing"] for name, files in applied.items()],
-    )
+    else:
+        print_table(
+            ["database", "applied"],
+            [[name, ", ".join(files) or "nothing was missing"] for name, files in applied.items()],
+        )
+    from ordermill.eventlog.versions import remedy
+
+    for service, views in asyncio.run(outdated_views()).items():
+        say(f"{service}: {', '.join(views)} may hold documents of another release; {remedy(service, views)}")
 
 
 async def migrate_all() -> dict[str, list[str]]:
@@ -54,6 +58,22 @@ async def migrate_all() -> dict[str, list[str]]:
             role = role_of(variable(setting, f"the PostgreSQL URL of the {name}'s database"), setting)
             applied[name] = await _reached(name, migrate_log(owner, role, folder))
     return applied
+
+
+async def outdated_views() -> dict[str, list[str]]:
+    """By service, the views that other code may have written to."""
+    from asyncpg import connect
+
+    from ordermill.eventlog.versions import outdated
+
+    found: dict[str, list[str]] = {}
+    for service in SERVICES:
+        connection = await connect(owner_url(service))
+        try:
+            found[service] = await outdated(connection, declared(service)[0].rules().views)
+        finally:
+            await connection.close()
+    return {service: views for service, views in found.items() if views}
 
 
 def role_of(url: str, name: str) -> str:

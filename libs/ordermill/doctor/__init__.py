@@ -29,8 +29,8 @@ async def examine(show_all: bool = False) -> AsyncIterator[Finding]:
     platform: PlatformSettings | None = None
     with suppress(SettingsWrong):  # said with the settings
         platform = checked(PlatformSettings)
-    tables = {service: databases.view_tables(service, platform) for service in SERVICES}  # imports: before any wait
-    looks = [databases.database(service, tables[service], platform) for service in SERVICES]
+    views = {service: databases.views_of(service, platform) for service in SERVICES}  # imports: before any wait
+    looks = [databases.database(service, views[service], platform) for service in SERVICES]
     looks += [databases.console(), databases.keyring(platform)]
     if platform is not None:
         looks.append(broker.kafka(platform))

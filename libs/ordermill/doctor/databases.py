@@ -17,6 +17,7 @@ from ordermill.names import CONSOLE
 from .finding import TIMEOUT_S, Finding
 
 if TYPE_CHECKING:
+    from ordermill.eventlog.views import View
     from ordermill.service.settings import PlatformSettings
 
 OLDEST_POSTGRES = 17
@@ -69,23 +70,23 @@ async def _connected(what: str, variable: str) -> AsyncIterator[Any]:
         connection.terminate()
 
 
-def view_tables(service: str, platform: PlatformSettings | None) -> list[str]:
-    """The tables of a service's views; none where its settings are wrong, which is said with those."""
-    from ordermill.eventlog.postgres import view_table
+def views_of(service: str, platform: PlatformSettings | None) -> tuple[View, ...]:
+    """A service's views; none where its settings are wrong, which is said with those."""
     from ordermill.installation import builder
     from ordermill.service.run import clock_of
 
     if platform is None:
-        return []
+        return ()
     try:
-        return [view_table(view.name) for view in builder(service)(platform, clock_of(platform)).rules().views]
+        return builder(service)(platform, clock_of(platform)).rules().views
     except (OrdermillError, ValueError):
-        return []
+        return ()
 
 
-async def database(service: str, tables: Sequence[str], platform: PlatformSettings | None) -> AsyncIterator[Finding]:
+async def database(service: str, views: Sequence[View], platform: PlatformSettings | None) -> AsyncIterator[Finding]:
     """A service's log."""
     from ordermill.eventlog.migrate import MIGRATIONS
+    from ordermill.eventlog.postgres import view_table
     from ordermill.service.run import clock_of
 
     now = clock_of(platform)() if platform is not None else datetime.now(UTC)
@@ -93,12 +94,14 @@ async def database(service: str, tables: Sequence[str], platform: PlatformSettin
         async with _connected(f"{service} database", f"OMS_{service.upper()}_DATABASE_URL") as connection:
             yield await _release(f"{service} database", connection)
             yield await _durable(f"{service} durability", connection)
-            yield await _migrations(service, connection, MIGRATIONS, tables)
+            yield await _migrations(service, connection, MIGRATIONS, [view_table(view.name) for view in views])
             yield await _clock(service, connection)
             async for finding in _waiting(service, connection, now):
                 yield finding
             if platform is not None:
                 yield await _checkpoints(service, connection, now, platform)
+            if views:
+                yield await _views(service, connection, views)
     except _Away as away:
         yield away.finding
 
@@ -174,6 +177,16 @@ async def _migrations(name: str, connection: Any, folder: Path, tables: Sequence
     if newer := sorted(set(known) - set(files)):
         return Finding("warn", what, f"a newer version applied {', '.join(newer)}", "upgrade this one")
     return Finding("ok", what, f"{len(files)} applied" + (f", {len(tables)} views" if tables else ""))
+
+
+async def _views(service: str, connection: Any, views: Sequence[View]) -> Finding:
+    from ordermill.eventlog.versions import outdated, remedy
+
+    what = f"{service} views"
+    if found := await outdated(connection, views):
+        text = f"may hold documents of another release: {', '.join(found)}"
+        return Finding("warn", what, text, remedy(service, found))
+    return Finding("ok", what, "all that they hold is of this release")
 
 
 async def _clock(service: str, connection: Any) -> Finding:

@@ -15,6 +15,7 @@ import asyncpg
 from ordermill.errors import OrdermillError
 
 from .postgres import view_table
+from .versions import note_new
 from .views import View
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -82,6 +83,7 @@ async def migrate(owner_dsn: str, role: str, folder: Path = MIGRATIONS, views: S
             applied.append(path.name)
         for view in views:
             await create_view_table(connection, view, view_table(view.name))
+            await note_new(connection, view)
         if folder == MIGRATIONS:
             await _keep_order_over_restore(connection)
             async with connection.transaction():  # a service at work never sees the moment without rights
@@ -121,7 +123,8 @@ async def _grant(connection: Any, role: str, views: Sequence[View]) -> None:
             GRANT SELECT, INSERT ON events, sequenced, inbox, blobs TO {role};
             GRANT SELECT ON log_meta, schema_migrations TO {role};
             GRANT SELECT, INSERT, UPDATE, DELETE ON timers, effects TO {role};
-            GRANT SELECT, INSERT, UPDATE ON snapshots, publications, relay_cursors TO {role};"""
+            GRANT SELECT, INSERT, UPDATE ON snapshots, publications, relay_cursors TO {role};
+            GRANT SELECT, UPDATE ON view_versions TO {role};"""
     )
     for view in views:
         await connection.execute(f"GRANT SELECT, INSERT, UPDATE ON {view_table(view.name)} TO {role}")

@@ -30,6 +30,8 @@ from .store import (
     Unstorable,
     VersionConflict,
 )
+from .versions import note_writer, outdated
+from .views import View
 from .writing import COLUMNS, PostgresTransaction, statement, view_table
 
 __all__ = ["PLANNED_ONCE", "PostgresStore", "keep_as_it_is", "statement", "translated", "view_table"]
@@ -154,6 +156,18 @@ class PostgresStore:
             )
             offset = await pool.fetchval("SELECT tx_offset FROM log_meta")
         return cls(pool, fast_pool, dsn, offset)
+
+    async def begin_writing(self, views: Sequence[View]) -> list[str]:
+        """This process writes these views from now on; which of them may hold what other code wrote.
+
+        Raises LogUnavailable, also where the database is not migrated yet.
+        """
+        async with self._connection() as connection:
+            try:
+                await note_writer(connection, views)
+                return await outdated(connection, views)
+            except asyncpg.UndefinedTableError as error:
+                raise LogUnavailable(f"the database is not set up as this program expects: {error}") from error
 
     async def close(self) -> None:
         for pool in (self._pool, self._fast_pool):

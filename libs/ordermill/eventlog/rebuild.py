@@ -27,6 +27,7 @@ from .aggregates import Aggregate, Aggregates
 from .migrate import create_view_table
 from .postgres import translated, view_table
 from .store import Store
+from .versions import note_built
 from .views import View
 
 Progress = Callable[[int], None]
@@ -279,6 +280,7 @@ class _Rebuild:
                 for name, definition in await self._indexes(self._live):
                     wanted = names.get(_method(definition)) or name.replace(self._next, self._live, 1)
                     await self._connection.execute(f"ALTER INDEX {name} RENAME TO {wanted}")
+                await note_built(self._connection, self._view)
                 self._caught_up += len(streams)
         except asyncpg.LockNotAvailableError:
             return False

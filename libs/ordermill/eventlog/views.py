@@ -21,6 +21,8 @@ class View:
     category: str
     document: Callable[[Any], dict[str, Any]]
     indexed: tuple[str, ...] = ()
+    version: int = 1
+    """Counted up with each change of what it makes of a stream: what was written before has to be built anew."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from ordermill.eventlog.checkpoints import Signer
 from ordermill.eventlog.engine import Engine
 from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.relay import Relay
+from ordermill.eventlog.versions import remedy
 from ordermill.names import SERVICES
 from ordermill.tracing import endpoint_of, start_tracing, stop_tracing
 from ordermill.waiting import is_set
@@ -96,7 +97,7 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         loop.add_signal_handler(number, stop.set)
     clock = clock_of(platform)
     kafka = kafka_of(platform)
-    store = await until(stop, lambda: PostgresStore.open(own.database_url.get_secret_value()))
+    store = await until(stop, lambda: _opened(own.database_url.get_secret_value(), service))
     if store is None:
         return
     engine = Engine(store, service.rules(), clock)
@@ -161,6 +162,19 @@ async def _serve(service: Service, platform: PlatformSettings, own: ServiceSetti
         await parts.end()
         await _close(publisher, service, store)
     parts.check()
+
+
+async def _opened(dsn: str, service: Service) -> PostgresStore:
+    """The log, to be written to from now on. Raises LogUnavailable."""
+    store = await PostgresStore.open(dsn)
+    try:
+        outdated = await store.begin_writing(service.rules().views)
+    except BaseException:
+        await store.close()
+        raise
+    for view in outdated:
+        logger.warning("a view may hold documents of another release", view=view, remedy=remedy(service.name, [view]))
+    return store
 
 
 async def _close(publisher: KafkaPublisher, service: Service, store: PostgresStore) -> None:
