@@ -27,7 +27,7 @@ async def started_over(life: Life, network: str) -> None:
     ):
         engine = life.services[name].engine
         life.services[name] = running = RunningService(service, engine, Metrics(), retries=0, wall=life.clock)
-        await engine.store.republish_all()
+        await engine.store.republish_topics(["oms.inventory.availability"])
         assert service.startup is not None
         await service.startup(running)
     await life.settle()
