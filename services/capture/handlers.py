@@ -125,6 +125,7 @@ class Intake:
                     credit=fact.credit,
                     customer_id=fact.customer_id,
                     payment_reference=fact.payment_reference,
+                    funds=fact.funds,
                     address_faults=(FORGOTTEN,) if forgotten else (),
                 )
             )

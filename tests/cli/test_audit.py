@@ -287,6 +287,8 @@ NEVER_RIGHT: dict[str, tuple[Break, str, str]] = {
         changed(RefundRequested, amount=usd(50), goods=usd(50), tax=usd(0)), "money", "come to 50 minor units"),
     "more refunded than was kept": (
         changed(RefundRequested, amount=usd(99_999), goods=usd(99_999), tax=usd(0)), "money", "owed for what was not"),
+    "more of a payment given back than it brought": (
+        changed(RefundRequested, payment_reference="pay-9"), "money", "payment pay-9 brought 0 minor units, "),
     "a refund of an order never captured": (
         added("capture", CancellationRefundRequested(order_id="ghost", refund_id="r", amount=usd(5))),
         "money", "5 minor units refunded of an order never captured"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from ordermill.audit import Auditor
 from ordermill.contracts.base import Fact
 from ordermill.contracts.capture import CancellationRefundRequested, HoldReason
 from ordermill.contracts.channel import Payment
-from ordermill.contracts.fields import LineQuantity, Money
+from ordermill.contracts.fields import LineQuantity, Money, PaymentShare
 from ordermill.contracts.returns import (
     Disposition,
     ExchangeLine,
@@ -64,6 +65,8 @@ class Both:
         self.returns = Log(POLICY.model_copy(update={"restocking_fee_percent": 0}))
         self.told: list[Fact] = []
         self.most_charged = 0
+        self.brought: Counter[str | None] = Counter()
+        """By payment, the most that it was ever said to have brought."""
         self._steps = 0
         self.capture(*commands)
 
@@ -73,8 +76,34 @@ class Both:
                 self.told.append(fact)
                 self.order = orders.fold([fact], self.order)
                 self.most_charged = max(self.most_charged, self.order.charged_minor)
+                self._bring()
                 if (heard := command_of(fact, f"m-{len(self.told)}")) is not None:
                     self.returns.do(heard)
+
+    def _bring(self) -> None:
+        held: Counter[str | None] = Counter()
+        for fund in self.order.funds:
+            held[fund.reference] += fund.minor
+        asked = Counter[str | None]()
+        for fact in self.told:
+            if isinstance(fact, CancellationRefundRequested):
+                asked[fact.payment_reference] += fact.amount.minor
+        for reference, minor in held.items():
+            self.brought[reference] = max(self.brought[reference], minor + asked[reference])
+
+    @property
+    def asked(self) -> Counter[str | None]:
+        """By payment, what is to go back or pays for other goods."""
+        found = Counter[str | None]()
+        for fact in (*self.told, *self.returns.of(RefundRequested)):
+            if isinstance(fact, CancellationRefundRequested | RefundRequested):
+                found[fact.payment_reference] += fact.amount.minor
+        for exchange in self.returns.of(ExchangeRequested):
+            for share in exchange.funds or (
+                PaymentShare(reference=exchange.payment_reference, amount=exchange.credit),
+            ):
+                found[share.reference] += share.amount.minor
+        return found
 
     def deliver(self, *lines: LineQuantity) -> None:
         self._steps += 1
@@ -120,7 +149,7 @@ def ordered_instead(both: Both) -> CaptureExchange:
     (asked,) = both.returns.of(ExchangeRequested)
     return CaptureExchange(
         ORDER, asked.return_id, asked.requested_at, asked.destination, asked.lines, asked.credit,
-        payment_reference=asked.payment_reference,
+        payment_reference=asked.payment_reference, funds=asked.funds,
     )  # fmt: skip
 
 
@@ -151,6 +180,45 @@ def test_the_worth_of_returned_goods_is_set_off_against_what_is_unpaid_first() -
     assert both.by_returns == 540 - 340
     both.bring_back(units("1", 3))
     assert both.by_returns == 540 - 340 + 3150
+
+
+TWO_CARDS = (
+    replace(PLACED, payment=Payment(status="pending", reference="pay-1", paid=usd(4000))),
+    change(1, payment=Payment(status="paid", reference="pay-2")),
+)
+"""Of 43.40, 40.00 are paid by one card and 3.40 by another."""
+
+
+def test_what_a_return_is_worth_goes_back_to_each_payment_no_more_than_it_brought() -> None:
+    both = Both(*TWO_CARDS)
+    both.deliver(*ALL)
+    both.bring_back(*ALL, reason=ReturnReason.DAMAGED)
+    assert [(each.payment_reference, each.amount.minor) for each in both.returns.of(RefundRequested)] == [
+        ("pay-1", 4000), ("pay-2", 340),
+    ]  # fmt: skip
+    assert len({each.refund_id for each in both.returns.of(RefundRequested)}) == 2
+
+
+@pytest.mark.parametrize("first", ["canceled", "returned"])
+def test_a_return_and_a_cancellation_never_ask_one_payment_for_the_same_money(first: str) -> None:
+    both = Both(*TWO_CARDS)
+    both.deliver(units("1", 3))
+    for what in sorted(("canceled", "returned"), key=lambda what: what != first):
+        if what == "canceled":
+            both.capture(RecordLetGo(ORDER, "e1", (units("2", 1),), "shortage"))
+        else:
+            both.bring_back(units("1", 3))
+    assert both.asked == {"pay-1": 3150 + 540 - 340, "pay-2": 340}
+
+
+def test_the_credit_of_an_exchange_comes_from_the_payments_that_bought_the_first_goods() -> None:
+    both = Both(*TWO_CARDS)
+    both.deliver(*ALL)
+    both.bring_back(*ALL, reason=ReturnReason.DAMAGED, other=(mug(4340),))
+    instead = orders.fold(decide(Order(), ordered_instead(both)))
+    assert [(fund.reference, fund.minor) for fund in instead.funds] == [("pay-1", 4000), ("pay-2", 340)]
+    lost = decide(instead, RecordLetGo(ORDER, "e1", (LineQuantity(line_id="1", sku="MUG", quantity=1),), "shortage"))
+    assert [(each.payment_reference, each.amount.minor) for each in lost[1:]] == [("pay-2", 340), ("pay-1", 4000)]
 
 
 def test_what_the_channel_gave_back_for_units_that_shipped_all_the_same_is_not_given_back_for_their_return() -> None:
@@ -219,6 +287,7 @@ def test_whatever_is_changed_called_off_paid_and_returned_no_more_goes_back_than
         assert purchase.bought == order.open_units
         assert purchase.unpaid_minor == order.unpaid_minor
         assert both.by_returns + order.refund_minor <= both.most_charged
+        assert both.asked <= both.brought
         for line in order.lines:
             of = purchase.of(line.line_id)
             assert of.taken <= of.claimed <= of.delivered <= order.open_of(line)

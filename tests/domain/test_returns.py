@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pydantic import TypeAdapter
 
 from ordermill.contracts.capture import OrderCaptured, OrderLine, OrderLinesCanceled, OrderReleased, OrderRevised
 from ordermill.contracts.channel import Payment, ServiceLevel
-from ordermill.contracts.fields import Destination, LineQuantity, Money
+from ordermill.contracts.fields import Destination, LineQuantity, Money, PaymentShare
 from ordermill.contracts.returns import (
     Disposition,
     ExchangeLine,
@@ -510,7 +511,7 @@ def refund(goods: int, tax: int, shipping: int, fee: int | None = None, **more: 
 def test_with_the_last_unit_inspected_the_refund_is_asked_for_less_the_restocking_fee() -> None:
     log = delivered_order()
     log.do(ask(teapots=2), receive(teapots=2))
-    back = UnitsTakenBack(**IDS, lines=(units("1", "TEAPOT", 2),), our_fault=False)
+    back = UnitsTakenBack(**IDS, lines=(units("1", "TEAPOT", 2),), our_fault=False, given=usd(1866))
     assert log.do(inspect(graded(2, Disposition.WRITE_OFF))) == [
         (
             "return-r-1",
@@ -535,7 +536,7 @@ def test_units_missing_from_the_box_are_not_paid_for_and_may_be_returned_again()
     events = log.do(inspect(graded(1), graded(2, Disposition.MISSING)))
     assert events[1:] == [
         ("purchase-o-1", UnitsGivenBack(**IDS, lines=(units("1", "TEAPOT", 2),))),
-        ("purchase-o-1", UnitsTakenBack(**IDS, lines=(units("1", "TEAPOT", 1),), our_fault=False)),
+        ("purchase-o-1", UnitsTakenBack(**IDS, lines=(units("1", "TEAPOT", 1),), our_fault=False, given=usd(933))),
         ("return-r-1", refund(900, 33, 0, fee=100)),
     ]
     assert len(log.do(ask("r-2", teapots=2))) == 3
@@ -560,7 +561,7 @@ def test_a_person_may_settle_with_what_has_come() -> None:
     assert log.back().stage is Stage.RECEIVED
     assert log.do(close) == [
         ("purchase-o-1", UnitsGivenBack(**IDS, lines=(units("1", "TEAPOT", 2),))),
-        ("purchase-o-1", UnitsTakenBack(**IDS, lines=(units("1", "TEAPOT", 1),), our_fault=False)),
+        ("purchase-o-1", UnitsTakenBack(**IDS, lines=(units("1", "TEAPOT", 1),), our_fault=False, given=usd(933))),
         ("return-r-1", refund(900, 33, 0, fee=100)),
     ]
     assert log.do(close) == []
@@ -692,6 +693,26 @@ def test_a_failed_refund_is_asked_for_again_word_for_word() -> None:
     assert log.do(RetryRefund("r-1")) == []
     assert return_summary(log.back())["status"] == "refunding"
     assert log.do(PAY) == [("return-r-1", PAID), ("return-r-1", ReturnClosed(**IDS))]
+
+
+def test_a_return_paid_back_to_two_payments_is_closed_once_both_have_their_money() -> None:
+    shares = (PaymentShare(reference="gift-card", amount=usd(900)), PaymentShare(reference="pay-1", amount=usd(3240)))
+    log = delivered_order(bought=replace(BOUGHT, funds=shares))
+    log.do(ask(), receive(), inspect(graded(1)))
+    refunds = log.of(RefundRequested)
+    assert [(each.payment_reference, each.goods, each.tax, each.restocking_fee) for each in refunds] == [
+        ("gift-card", usd(900), usd(0), usd(100)), ("pay-1", usd(0), usd(33), None),
+    ]  # fmt: skip
+    first, second = (each.refund_id for each in refunds)
+    log.do(RecordRefundFailed("r-1", first, "card closed"))
+    assert (log.back().stage, log.do(RetryRefund("r-1"))[0][1].refund_id) == (Stage.REFUNDING, first)
+    log.do(RecordRefundFailed("r-1", first, "card closed"))
+    assert [event.type for _, event in log.do(RecordRefundPaid("r-1", second, "p-2", MONDAY))] == [RefundPaid.type]
+    found = return_summary(log.back())
+    assert (found["status"], found["failure"], found["refund"]["minor"]) == ("refund failed", "card closed", 933)
+    assert [event.refund_id for _, event in log.do(RetryRefund("r-1"))] == [first], "the other one is paid"
+    log.do(RecordRefundPaid("r-1", first, "p-1", MONDAY))
+    assert log.back().stage is Stage.CLOSED
 
 
 def test_only_a_refund_that_failed_is_tried_again() -> None:

@@ -94,7 +94,7 @@ def test_units_of_a_lost_parcel_are_credited_without_coming_back_and_with_the_sh
     assert isinstance(authorized[1], ReturnAuthorized), "a final sale that never arrived, too"
     assert log.do(WAIVE) == [
         ("return-r-1", GoodsWaived(**IDS, lines=ALL, undelivered=True)),
-        ("purchase-o-1", UnitsTakenBack(**IDS, lines=ALL, our_fault=True, undelivered=True)),
+        ("purchase-o-1", UnitsTakenBack(**IDS, lines=ALL, our_fault=True, undelivered=True, given=usd(4140))),
         ("return-r-1", refunds(log)[0]),
     ]
     refund = refunds(log)[0]

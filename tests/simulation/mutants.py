@@ -206,8 +206,8 @@ MUTANTS = (
     Mutant(
         "a return is refunded twice",
         returns._settle,
-        "return [*events, (stream, refund)]",
-        'return [*events, (stream, refund), (stream, refund.model_copy(update={"refund_id": "again"}))]',
+        "*((stream, refund) for refund in refunds)]",
+        '*((stream, each) for one in refunds for each in (one, one.model_copy(update={"refund_id": "again"})))]',
     ),
     Mutant(
         "a scan counts each time it is told",

@@ -22,6 +22,7 @@ from ordermill.contracts.capture import (
     OrderRevised,
     OrderUnitsShipped,
 )
+from ordermill.contracts.fields import PaymentShare
 from ordermill.contracts.fulfillment import (
     FulfillmentCreated,
     FulfillmentLinesCanceled,
@@ -72,6 +73,9 @@ from ordermill.money import goods_of, range_of_units
 
 from .book import Book, Effects, Line, Names, count_units
 
+Paid = tuple[str, str | None]
+"""An order and one of the payments that it is paid with."""
+
 
 class CaptureBook(Book):
     """Orders: what was bought, called off and charged."""
@@ -95,6 +99,9 @@ class CaptureBook(Book):
         """By order: what was held beyond what was owed for it, each time that became less."""
         self.charged_minor: Counter[str] = Counter()
         """By order, the most that was ever charged."""
+        self.brought_minor: Counter[Paid] = Counter()
+        """The most that a payment was ever said to have brought."""
+        self.asked_of: Counter[Paid] = Counter()
         self.exchange_orders: set[str] = set()
         self.simple: dict[str, bool] = {}
         """Whether the order was charged at once and never revised: then its refunds can be worked out anew."""
@@ -130,6 +137,7 @@ class CaptureBook(Book):
             case CancellationRefundRequested():
                 if self.refunds.ask(event.refund_id, stream, seq, event.amount):
                     self.asked_minor[event.order_id] += event.amount.minor
+                    self.asked_of[event.order_id, event.payment_reference] += event.amount.minor
             case CancellationRefunded():
                 self.refunds.done(event.refund_id, stream, seq, event.provider_reference, event.amount)
             case CancellationRefundFailed():
@@ -145,6 +153,15 @@ class CaptureBook(Book):
         self.charged_minor[after.order_id] = max(self.charged_minor[after.order_id], after.charged_minor)
         if isinstance(event, OrderRevised | OrderLinesCanceled):
             self.due_minor[after.order_id] += max(0, after.held_minor - after.owed_minor)
+        if isinstance(event, OrderCaptured | OrderRevised):
+            self._bring(after)
+
+    def _bring(self, order: Any) -> None:
+        held: Counter[Paid] = Counter()
+        for fund in order.funds:
+            held[order.order_id, fund.reference] += fund.minor
+        for payment, minor in held.items():
+            self.brought_minor[payment] = max(self.brought_minor[payment], minor + self.asked_of[payment])
 
     def _forgetting(self, event: CustomerForgetRequested | CustomerForgotten | CustomerForgetFailed) -> str:
         return f"forget-{event.order_id}-{self._forgotten[event.order_id]}"
@@ -366,6 +383,9 @@ class ReturnsBook(Book):
         self.refunds = Effects(self, "refund", names)
         self.given_minor: Counter[str] = Counter()
         """By order: refunds asked for, and credit for exchanges."""
+        self.given_of: Counter[Paid] = Counter()
+        self._refunded: dict[str, tuple[str, int, int]] = {}
+        """By return: where its last refund is asked for, and what all of them come to, the fee counted in."""
         self.exchanges: dict[str, tuple[str, int]] = {}
         self._bought: dict[str, tuple[OrderLine, ...]] = {}
         self._carriage: dict[str, int] = {}
@@ -411,12 +431,7 @@ class ReturnsBook(Book):
                 if event.undelivered:
                     self._give_up(seq, stream, event)
             case ExchangeRequested():
-                self.exchanges[event.return_id] = (stream, seq)
-                self._credit[event.return_id] = event.credit.minor
-                self.given_minor[event.order_id] += event.credit.minor
-                price = sum(line.unit_price.minor * line.quantity for line in event.lines)
-                if event.credit.minor > price:
-                    self.wrong("money", stream, f"credit of {event.credit} for goods that cost {price}", seq)
+                self._exchange(seq, stream, event)
             case RefundRequested():
                 self._refund(seq, stream, event)
             case RefundPaid():
@@ -454,16 +469,35 @@ class ReturnsBook(Book):
             self._less_astray(event)
         self._worth[event.return_id] = worth - (event.set_off.minor if event.set_off else 0)
 
+    def _exchange(self, seq: int, stream: str, event: ExchangeRequested) -> None:
+        self.exchanges[event.return_id] = (stream, seq)
+        self._credit[event.return_id] = event.credit.minor
+        self.given_minor[event.order_id] += event.credit.minor
+        for share in event.funds or (PaymentShare(reference=event.payment_reference, amount=event.credit),):
+            self.given_of[event.order_id, share.reference] += share.amount.minor
+        if event.funds and sum(share.amount.minor for share in event.funds) != event.credit.minor:
+            self.wrong("money", stream, f"credit of {event.credit} is not what its payments come to", seq)
+        price = sum(line.unit_price.minor * line.quantity for line in event.lines)
+        if event.credit.minor > price:
+            self.wrong("money", stream, f"credit of {event.credit} for goods that cost {price}", seq)
+
     def _refund(self, seq: int, stream: str, event: RefundRequested) -> None:
         if not self.refunds.ask(event.refund_id, stream, seq, event.amount):
             return
         self.given_minor[event.order_id] += event.amount.minor
+        self.given_of[event.order_id, event.payment_reference] += event.amount.minor
         if event.amount != event.goods + event.tax + event.shipping:
             text = f"refund of {event.amount}, its parts are {event.goods}, {event.tax} and {event.shipping}"
             self.wrong("money", stream, text, seq)
         fee = event.restocking_fee.minor if event.restocking_fee else 0
-        given = event.amount.minor + self._credit.get(event.return_id, 0) + fee
-        worth = self._worth.get(event.return_id, 0)
-        if given - worth not in (0, self._carriage.get(event.order_id, 0)):
-            text = f"refund, credit and fee come to {given} minor units, the goods that came back to {worth}"
-            self.wrong("money", stream, text, seq)
+        before = self._refunded[event.return_id][2] if event.return_id in self._refunded else 0
+        self._refunded[event.return_id] = stream, seq, before + event.amount.minor + fee
+
+    def worths(self) -> None:
+        """What was given for a return is what its goods are worth."""
+        for return_id, (stream, seq, refunded) in self._refunded.items():
+            given, worth = refunded + self._credit.get(return_id, 0), self._worth.get(return_id, 0)
+            carriage = self._carriage.get(self.returns[stream].order_id, 0)
+            if given - worth not in (0, carriage):
+                text = f"refund, credit and fee come to {given} minor units, the goods that came back to {worth}"
+                self.wrong("money", stream, text, seq)

@@ -222,6 +222,8 @@ class Books:
     def _money(self) -> None:
         """Charged = kept + refunded; what is refunded for canceled units is their exact share."""
         capture, given_minor = self.capture, self.returns.given_minor
+        self.returns.worths()
+        self._by_payment()
         for stream in sorted(capture.orders.keys() | {f"order-{order_id}" for order_id in given_minor}):
             order, order_id = capture.orders.get(stream), stream.partition("-")[2]
             asked, given = capture.asked_minor[order_id], given_minor[order_id]
@@ -249,6 +251,16 @@ class Books:
                 if order.total.minor != kept + given + asked:
                     text = f"charged {order.total.minor}, kept {kept} and refunded {given + asked} minor units"
                     capture.wrong("money", stream, text)
+
+    def _by_payment(self) -> None:
+        """No payment is asked for more than it brought."""
+        capture, given_of = self.capture, self.returns.given_of
+        for paid in sorted(capture.asked_of.keys() | given_of.keys(), key=lambda paid: (paid[0], paid[1] or "")):
+            order, brought = capture.orders.get(f"order-{paid[0]}"), capture.brought_minor[paid]
+            asked = capture.asked_of[paid] + given_of[paid]
+            if asked > brought and order is not None and order.total is not None:
+                text = f"payment {paid[1]} brought {brought} minor units, {asked} of it are to go back"
+                capture.wrong("money", f"order-{paid[0]}", text)
 
     def _providers(self, ledger: Mapping[str, Entry]) -> None:
         """Each effect is done once by its provider, for the amount that was asked; what was recorded, it did."""

@@ -17,6 +17,7 @@ from .fields import (
     LineQuantity,
     Money,
     Part,
+    PaymentShare,
     Quantity,
     Sealed,
     Sku,
@@ -79,6 +80,8 @@ class OrderCaptured(Fact):
     allow_backorder: bool
     content_hash: str = ""
     """Of what was bought, for how much, where to; tells the same order sent twice from another under its id."""
+    funds: tuple[PaymentShare, ...] = ()
+    """What is paid of it, by payment, oldest first; none: all of it by `payment`."""
 
     @property
     def unpaid(self) -> Money:
@@ -128,6 +131,8 @@ class OrderRevised(Fact):
     """What is owed for what is not canceled, and not paid. Where it is not told: all of it while payment is pending."""
     wanted: tuple[LineChange, ...] = ()
     """What the channel wants of the lines that it named. Units that were called off without it are among them."""
+    funds: tuple[PaymentShare, ...] = ()
+    """As in OrderCaptured."""
 
 
 class OrderChangeRefused(Fact):

@@ -175,6 +175,13 @@ MINOR_DIGITS = {currency: digits for digits, currencies in _DIGITS.items() for c
 """Currencies whose minor unit is not a hundredth (ISO 4217)."""
 
 
+class PaymentShare(Part):
+    """So much money, by the payment that brought it."""
+
+    reference: ExternalId | None = None
+    amount: Money
+
+
 class Destination(Part):
     """Where an order goes: what routing needs in the clear, the rest sealed under the customer's key."""
 

@@ -17,6 +17,7 @@ from .fields import (
     LocationId,
     Money,
     Part,
+    PaymentShare,
     Quantity,
     Sku,
     Text,
@@ -57,6 +58,8 @@ class PurchaseRecorded(Fact):
     payment_reference: ExternalId | None = None
     unpaid: Money | None = None
     """What is owed for it and not paid; none: nothing."""
+    funds: tuple[PaymentShare, ...] = ()
+    """What is paid of it, by payment, oldest first; none: all of it by the one that is named."""
 
 
 class PurchaseRevised(Fact):
@@ -69,7 +72,8 @@ class PurchaseRevised(Fact):
     lines: tuple[OrderLine, ...]
     payment_reference: ExternalId | None = None
     unpaid: Money | None = None
-    """As in PurchaseRecorded."""
+    """As in PurchaseRecorded, as are the next."""
+    funds: tuple[PaymentShare, ...] = ()
 
 
 class PurchaseUnitsCanceled(Fact):
@@ -149,6 +153,8 @@ class UnitsTakenBack(Fact):
     """How much of their worth was never paid, so is not given back; none: nothing."""
     undelivered: bool = False
     """As in UnitsClaimed."""
+    given: Money | None = None
+    """How much of their worth is given back, or pays for other goods; none: nothing."""
 
 
 class ParcelExpected(Fact):
@@ -259,7 +265,8 @@ class GoodsWaived(ReturnFact):
 class RefundRequested(ReturnFact):
     """Money is to go back. An effect: done once under its `refund_id`. amount = goods + tax + shipping.
 
-    `goods` is what is left of their price after `restocking_fee` and after what an exchange was paid with.
+    `goods` is what is left of their price after `restocking_fee` and after what an exchange was paid with. A return has
+    one for each payment that its money goes back to; the first names the fee.
     """
 
     type: ClassVar[str] = "oms.returns.refund-requested.v1"
@@ -308,7 +315,9 @@ class ExchangeRequested(ReturnFact):
     credit: Money
     requested_at: Instant
     payment_reference: ExternalId | None = None
-    """Of the payment that the credit comes from."""
+    """Of the payment that the credit comes from, the newest of them."""
+    funds: tuple[PaymentShare, ...] = ()
+    """The credit by payment, oldest first, where it comes from several."""
 
 
 class ReturnExpired(ReturnFact):

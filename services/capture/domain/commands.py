@@ -8,7 +8,7 @@ from typing import Literal
 
 from ordermill.contracts.capture import HoldReason
 from ordermill.contracts.channel import ChannelLine, LineChange, Payment, ServiceLevel
-from ordermill.contracts.fields import Destination, LineQuantity, Money, Sealed
+from ordermill.contracts.fields import Destination, LineQuantity, Money, PaymentShare, Sealed
 from ordermill.contracts.returns import ExchangeLine
 
 
@@ -33,6 +33,8 @@ class CaptureOrder:
     allow_backorder: bool = False
     risk: Literal["low", "medium", "high"] = "low"
     address_faults: tuple[str, ...] = ()
+    funds: tuple[PaymentShare, ...] = ()
+    """What is paid by several payments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,9 @@ class CaptureExchange:
     credit: Money
     customer_id: str | None = None
     payment_reference: str | None = None
-    """Of the payment that the credit comes from."""
+    """Of the payment that the credit comes from, the newest of them."""
+    funds: tuple[PaymentShare, ...] = ()
+    """The credit by payment, where it comes from several."""
     address_faults: tuple[str, ...] = ()
 
 

@@ -57,7 +57,7 @@ from .commands import (
     RetryRefund,
 )
 from .forgetting import decide_forgetting
-from .funds import draws
+from .funds import draws, shares
 from .intake import MAX_UNITS, as_order, captured, content_hash_of, faults_of
 from .order import Memory, Order, Parked, RefundStage, Stage, beyond_reach, fold, refund_of, worth_of
 
@@ -334,7 +334,9 @@ def _revised(order: Order, command: ChangeOrder, lines: tuple[OrderLine, ...]) -
     )
     after = fold(order, [revised])
     unpaid = after.unpaid_minor if after.charged else max(0, after.owed_minor - _paid(order, command))
-    return revised.model_copy(update={"unpaid": _unpaid(order, unpaid, after.charged)})
+    revised = revised.model_copy(update={"unpaid": _unpaid(order, unpaid, after.charged)})
+    funds = shares(fold(order, [revised]).funds, revised.payment.reference, _currency(order))
+    return revised.model_copy(update={"funds": funds})
 
 
 def _payment(order: Order, command: ChangeOrder) -> Payment:

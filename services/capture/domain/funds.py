@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ordermill.contracts.fields import Money, PaymentShare
 from ordermill.replacing import replace
 
 
@@ -21,6 +22,13 @@ Funds = tuple[Fund, ...]
 
 def held_in(funds: Funds) -> int:
     return sum(fund.minor for fund in funds)
+
+
+def shares(funds: Funds, reference: str | None, currency: str) -> tuple[PaymentShare, ...]:
+    """To be told where it is not all of the payment that is named."""
+    if all(fund.reference == reference for fund in funds):
+        return ()
+    return tuple(PaymentShare(reference=f.reference, amount=Money(minor=f.minor, currency=currency)) for f in funds)
 
 
 def added(funds: Funds, minor: int, reference: str | None) -> Funds:

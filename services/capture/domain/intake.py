@@ -164,6 +164,7 @@ def captured(command: CaptureOrder, content_hash: str) -> OrderCaptured:
         service_level=command.service_level,
         allow_backorder=command.allow_backorder,
         content_hash=content_hash,
+        funds=command.funds,
     )
 
 
@@ -205,4 +206,5 @@ def as_order(exchange: CaptureExchange) -> CaptureOrder:
         payment=payment,
         customer_id=exchange.customer_id,
         address_faults=exchange.address_faults,
+        funds=exchange.funds if ours else (),
     )

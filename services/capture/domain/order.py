@@ -46,7 +46,7 @@ from ordermill.money import first_units, goods_of, range_of_units
 from ordermill.pmap import PMap
 from ordermill.replacing import replace
 
-from .funds import Funds, added, held_in, renamed, without
+from .funds import Fund, Funds, added, held_in, renamed, without
 
 
 class Stage(StrEnum):
@@ -319,7 +319,8 @@ def evolve(order: Order, event: Event) -> Order:
                 parked=(),
                 open_units=sum(line.quantity for line in event.lines),
                 owed_minor=event.total.minor,
-                funds=added((), max(0, event.total.minor - event.unpaid.minor), event.payment.reference),
+                funds=tuple(Fund(share.reference, share.amount.minor) for share in event.funds)
+                or added((), max(0, event.total.minor - event.unpaid.minor), event.payment.reference),
                 keys=_keys(order, event.buyer, event.destination.addressee),
             )
         case OrderRejected():

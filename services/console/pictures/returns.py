@@ -85,6 +85,17 @@ class Inspected(Document):
     note: str = ""
 
 
+class Refund(Document):
+    """What one payment is asked for."""
+
+    goods: Money
+    tax: Money
+    shipping: Money
+    amount: Money
+    paid_as: str = ""
+    failure: str = ""
+
+
 class Return(Steps):
     """One return after all that was told of it; names are those of the view of returns."""
 
@@ -104,6 +115,7 @@ class Return(Steps):
     refund: Money | None = None
     credit: Money | None = None
     failure: str | None = None
+    refunds: dict[str, Refund] = Field(default_factory=dict)
     inspected: list[Inspected] = Field(default_factory=list)
     goods: Money | None = None
     tax: Money | None = None
@@ -171,14 +183,21 @@ def draw(back: Return, key: str, item: Told) -> None:
                     line.waived = each.quantity
             what = _units(fact.lines)
         case RefundRequested():
-            back.status, back.refund_id, back.refund, back.failure = "refunding", fact.refund_id, fact.amount, None
-            back.goods, back.tax, back.shipping = fact.goods, fact.tax, fact.shipping
-            back.restocking_fee, what = fact.restocking_fee, str(fact.amount)
+            asked = Refund(goods=fact.goods, tax=fact.tax, shipping=fact.shipping, amount=fact.amount)
+            back.refunds[fact.refund_id] = asked
+            back.restocking_fee = fact.restocking_fee or back.restocking_fee
+            what = str(fact.amount)
+            _add_up(back)
         case RefundFailed():
-            back.status, back.failure, what = "refund failed", fact.reason, fact.reason
+            what = fact.reason
+            if (refund := back.refunds.get(fact.refund_id)) is not None:
+                refund.failure = fact.reason
+                _add_up(back)
         case RefundPaid():
-            back.failure, back.paid_reference, back.paid_at = None, fact.provider_reference, fact.refunded_at
             what = f"{fact.amount}, {fact.provider_reference}"
+            if (refund := back.refunds.get(fact.refund_id)) is not None:
+                refund.paid_as, refund.failure, back.paid_at = fact.provider_reference, "", fact.refunded_at
+                _add_up(back)
         case ExchangeRequested():
             back.credit = fact.credit
             what = ", ".join(f"{line.quantity} × {line.sku}" for line in fact.lines)
@@ -187,6 +206,23 @@ def draw(back: Return, key: str, item: Told) -> None:
         case ReturnClosed():
             back.status = back.status if back.status == "expired" else "closed"
     back.note_step(item, what)
+
+
+def _add_up(back: Return) -> None:
+    """What is shown of all refunds together: paid once each is, failed once none is under way."""
+    every = list(back.refunds.values())
+    currency = every[0].amount.currency
+    back.refund_id = back.refund_id or next(iter(back.refunds))
+    back.refund = Money.sum((refund.amount for refund in every), currency)
+    back.goods = Money.sum((refund.goods for refund in every), currency)
+    back.tax = Money.sum((refund.tax for refund in every), currency)
+    back.shipping = Money.sum((refund.shipping for refund in every), currency)
+    back.failure = "; ".join(sorted({refund.failure for refund in every if refund.failure})) or None
+    back.paid_reference = ", ".join(refund.paid_as for refund in every if refund.paid_as)
+    if not all(refund.paid_as for refund in every):
+        back.paid_at = None
+    under_way = any(not refund.paid_as and not refund.failure for refund in every)
+    back.status = "refunding" if under_way or not back.failure else "refund failed"
 
 
 def _receive(back: Return, fact: ReturnReceived) -> None:

@@ -6,7 +6,7 @@ are spoken for and how many were credited, so that no unit comes back twice and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, assert_never
@@ -66,7 +66,7 @@ from .commands import (
     RetryRefund,
     WaiveGoods,
 )
-from .life import RETURN, Return, ReturnLine, Stage, evolve, rma_of
+from .life import RETURN, RefundStage, Return, ReturnLine, Stage, evolve, rma_of
 from .purchase import (
     PARCEL,
     PURCHASE,
@@ -83,6 +83,7 @@ from .purchase import (
     Units,
     decide_parcel,
     decide_purchase,
+    drawn,
     in_window,
     never_arrived,
     returnable,
@@ -342,21 +343,23 @@ def decide_refund(current: Return, command: RefundCommand) -> list[ReturnEvent]:
     """
     if isinstance(command, RetryRefund):
         return _retry_refund(current, command)
-    if current.refund is None or current.refund.refund_id != command.refund_id:
-        known = current.refund.refund_id if current.refund else ""
-        raise RefundUnknown(command.return_id, command.refund_id, known)
+    refund = current.refunds.get(command.refund_id)
+    if refund is None:
+        raise RefundUnknown(command.return_id, command.refund_id, ", ".join(sorted(current.refunds)))
     ids = {"return_id": command.return_id, "order_id": current.order_id}
     match command:
-        case RecordRefundPaid() if current.stage in (Stage.REFUNDING, Stage.REFUND_FAILED):
+        case RecordRefundPaid() if refund.stage is not RefundStage.PAID:
             paid = RefundPaid(
                 **ids,
                 refund_id=command.refund_id,
-                amount=current.refund.amount,
+                amount=refund.asked.amount,
                 provider_reference=command.provider_reference,
                 refunded_at=command.refunded_at,
             )
-            return [paid, ReturnClosed(**ids)]
-        case RecordRefundFailed() if current.stage is Stage.REFUNDING:
+            others = (other.stage for refund_id, other in current.refunds.items() if refund_id != command.refund_id)
+            all_paid = all(stage is RefundStage.PAID for stage in others)
+            return [paid, ReturnClosed(**ids)] if all_paid else [paid]
+        case RecordRefundFailed() if refund.stage is RefundStage.PENDING:
             return [RefundFailed(**ids, refund_id=command.refund_id, reason=command.reason)]
         case _:
             return []
@@ -365,11 +368,10 @@ def decide_refund(current: Return, command: RefundCommand) -> list[ReturnEvent]:
 def _retry_refund(current: Return, command: RetryRefund) -> list[ReturnEvent]:
     if current.stage is None:
         raise ReturnNotFound(command.return_id)
-    if current.stage is Stage.REFUNDING:
-        return []
-    if current.stage is not Stage.REFUND_FAILED or current.refund is None:
+    failed = {id_: refund.asked for id_, refund in current.refunds.items() if refund.stage is RefundStage.FAILED}
+    if not failed and current.stage is not Stage.REFUNDING:
         raise NoFailedRefund(command.return_id, current.stage)
-    return [current.refund]
+    return [failed[refund_id] for refund_id in sorted(failed)]
 
 
 def _settle(current: Return, purchase: Purchase, at: datetime, policy: ReturnPolicy) -> Recorded:
@@ -385,45 +387,67 @@ def _settle(current: Return, purchase: Purchase, at: datetime, policy: ReturnPol
     if not back:
         return [*events, (stream, ReturnClosed(**ids))]
     our_fault = current.reason in policy.our_fault
+
+    def money(minor: int) -> Money:
+        return Money(minor=minor, currency=purchase.currency)
+
     worth = _worth(purchase, back, our_fault, policy)
     unpaid = min(worth.amount, unpaid_of(purchase))
-    set_off = Money(minor=unpaid, currency=purchase.currency) if unpaid else None
-    taken = UnitsTakenBack(**ids, lines=back, our_fault=our_fault, set_off=set_off, undelivered=current.undelivered)
-    events.append((purchase_stream, taken))
     worth = worth.less(unpaid)
+    taken = UnitsTakenBack(
+        **ids,
+        lines=back,
+        our_fault=our_fault,
+        set_off=money(unpaid) if unpaid else None,
+        undelivered=current.undelivered,
+        given=money(worth.amount) if worth.amount else None,
+    )
+    events.append((purchase_stream, taken))
     credit = 0
     if current.wanted == "exchange" and purchase.destination is not None:
         price = sum(line.unit_price.minor * line.quantity for line in current.exchange_for)
         credit = min(price, worth.amount)
+        paid_by = drawn(purchase, credit)
         exchange = ExchangeRequested(
             **ids,
             channel=purchase.channel,
             customer_id=purchase.customer_id,
             destination=purchase.destination,
             lines=current.exchange_for,
-            credit=Money(minor=credit, currency=purchase.currency),
+            credit=money(credit),
             requested_at=at,
-            payment_reference=purchase.payment_reference,
+            payment_reference=paid_by[-1].reference if paid_by else purchase.payment_reference,
+            funds=paid_by if len(paid_by) > 1 else (),
         )
         events.append((stream, exchange))
     if worth.amount <= credit:
         return [*events, (stream, ReturnClosed(**ids))]
-    left = worth.less(credit)
+    purchase = replace(purchase, given_minor=purchase.given_minor + credit)
+    refunds = _refunds(current, purchase, worth.less(credit))
+    return [*events, *((stream, refund) for refund in refunds)]
+
+
+def _refunds(current: Return, purchase: Purchase, worth: _Worth) -> Iterator[RefundRequested]:
+    """One for each payment that makes up what goes back."""
 
     def money(minor: int) -> Money:
         return Money(minor=minor, currency=purchase.currency)
 
-    refund = RefundRequested(
-        **ids,
-        refund_id=derived_id("return-refund", current.return_id),
-        payment_reference=purchase.payment_reference,
-        goods=money(left.goods),
-        tax=money(left.tax),
-        shipping=money(left.shipping),
-        amount=money(left.amount),
-        restocking_fee=money(worth.fee) if worth.fee else None,
-    )
-    return [*events, (stream, refund)]
+    fee = worth.fee
+    for number, share in enumerate(drawn(purchase, worth.amount), len(current.refunds)):
+        rest = worth.less(share.amount.minor)
+        yield RefundRequested(
+            return_id=current.return_id,
+            order_id=current.order_id,
+            refund_id=derived_id("return-refund", current.return_id, *([str(number)] if number else [])),
+            payment_reference=share.reference,
+            goods=money(worth.goods - rest.goods),
+            tax=money(worth.tax - rest.tax),
+            shipping=money(worth.shipping - rest.shipping),
+            amount=share.amount,
+            restocking_fee=money(fee) if fee else None,
+        )
+        worth, fee = rest, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -538,6 +562,7 @@ def command_of(fact: Fact, source: str) -> PurchaseCommand | ParcelCommand | Non
                 tax_included=fact.tax_included,
                 payment_reference=fact.payment.reference,
                 unpaid=fact.unpaid if fact.unpaid.minor else None,
+                funds=fact.funds,
             )
         case OrderRevised():
             return RevisePurchase(
@@ -547,6 +572,7 @@ def command_of(fact: Fact, source: str) -> PurchaseCommand | ParcelCommand | Non
                 lines=fact.lines,
                 payment_reference=fact.payment.reference,
                 unpaid=fact.unpaid or (fact.total if fact.payment.status == "pending" else None),
+                funds=fact.funds,
             )
         case OrderLinesCanceled():
             return RecordCancellation(fact.order_id, fact.lines, source, fact.unpaid)

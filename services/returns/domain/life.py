@@ -73,6 +73,19 @@ class ReturnLine:
         return self.inspected - self.missing + self.waived
 
 
+class RefundStage(StrEnum):
+    PENDING = "pending"
+    PAID = "paid"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    asked: RefundRequested
+    stage: RefundStage = RefundStage.PENDING
+    failure: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Return:
     """One return after its events so far; `Return()` is one nobody has asked for."""
@@ -92,11 +105,12 @@ class Return:
     """Units received and not inspected yet, by `<location>/<line>`."""
     receipts: PMap[str, bool] = field(default_factory=Map)
     inspections: PMap[str, bool] = field(default_factory=Map)
-    refund: RefundRequested | None = None
-    """What was asked of the payment provider."""
+    refunds: PMap[str, Refund] = field(default_factory=Map)
+    """What was asked of the payment provider, by refund id."""
+    refund_id: str = ""
+    """Of the first."""
     credit: Money | None = None
     """What an exchange is paid with."""
-    failure: str = ""
 
     @property
     def undelivered(self) -> bool:
@@ -132,11 +146,17 @@ def evolve(current: Return, event: ReturnEvent) -> Return:
             lines = tuple(replace(line, waived=waived.get(line.line_id, 0)) for line in current.lines)
             return replace(current, lines=lines)
         case RefundRequested():
-            return replace(current, stage=Stage.REFUNDING, refund=event, failure="")
+            current = replace(current, refund_id=current.refund_id or event.refund_id)
+            return _refunding(current, event.refund_id, Refund(event))
         case RefundFailed():
-            return replace(current, stage=Stage.REFUND_FAILED, failure=event.reason)
+            if (asked := current.refunds.get(event.refund_id)) is None:
+                return current
+            failed = replace(asked, stage=RefundStage.FAILED, failure=event.reason)
+            return _refunding(current, event.refund_id, failed)
         case RefundPaid():
-            return replace(current, failure="")
+            if (asked := current.refunds.get(event.refund_id)) is None:
+                return current
+            return _refunding(current, event.refund_id, replace(asked, stage=RefundStage.PAID, failure=""))
         case ExchangeRequested():
             return replace(current, credit=event.credit)
         case ReturnExpired():
@@ -145,6 +165,13 @@ def evolve(current: Return, event: ReturnEvent) -> Return:
             return current if current.stage is Stage.EXPIRED else replace(current, stage=Stage.CLOSED)
         case _:
             assert_never(event)
+
+
+def _refunding(current: Return, refund_id: str, refund: Refund) -> Return:
+    refunds = current.refunds.set(refund_id, refund)
+    stages = {each.stage for each in refunds.values()}
+    failed = RefundStage.FAILED in stages and RefundStage.PENDING not in stages
+    return replace(current, refunds=refunds, stage=Stage.REFUND_FAILED if failed else Stage.REFUNDING)
 
 
 def _with_receipt(current: Return, event: ReturnReceived) -> Return:
@@ -193,6 +220,7 @@ def rma_of(return_id: str) -> str:
 
 def return_summary(current: Return) -> dict[str, Any]:
     """The return as a view keeps it: JSON values only."""
+    amounts = [each.asked.amount for each in current.refunds.values()]
     return {
         "return_id": current.return_id,
         "order_id": current.order_id,
@@ -221,8 +249,8 @@ def return_summary(current: Return) -> dict[str, Any]:
             for key, units in sorted(current.to_inspect.items())
             if units
         ],
-        "refund_id": current.refund.refund_id if current.refund else None,
-        "refund": current.refund.amount.model_dump() if current.refund else None,
+        "refund_id": current.refund_id or None,
+        "refund": Money.sum(amounts, amounts[0].currency).model_dump() if amounts else None,
         "credit": current.credit.model_dump() if current.credit else None,
-        "failure": current.failure or None,
+        "failure": "; ".join(sorted({each.failure for each in current.refunds.values() if each.failure})) or None,
     }

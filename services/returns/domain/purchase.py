@@ -13,7 +13,7 @@ from typing import Any, Literal, assert_never
 from immutables import Map
 
 from ordermill.contracts.capture import OrderLine
-from ordermill.contracts.fields import Destination, LineQuantity, Money
+from ordermill.contracts.fields import Destination, LineQuantity, Money, PaymentShare
 from ordermill.contracts.returns import (
     ParcelArrived,
     ParcelEvent,
@@ -52,6 +52,7 @@ class RecordPurchase:
     tax_included: bool
     payment_reference: str | None
     unpaid: Money | None = None
+    funds: tuple[PaymentShare, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class RevisePurchase:
     lines: tuple[OrderLine, ...]
     payment_reference: str | None
     unpaid: Money | None = None
+    funds: tuple[PaymentShare, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,11 @@ class Purchase:
     shipping_tax: Money | None = None
     tax_included: bool = False
     payment_reference: str | None = None
+    """Of the newest payment."""
+    funds: tuple[PaymentShare, ...] = ()
+    """What capture holds, by payment, oldest first; none: all of it by the newest."""
+    given_minor: int = 0
+    """What of that returns have given back, or paid other goods with."""
     unpaid_minor: int = 0
     """What capture says is owed and not paid; it knows nothing of returns."""
     set_off_minor: int = 0
@@ -220,6 +227,7 @@ def decide_purchase(purchase: Purchase, command: PurchaseCommand) -> list[Purcha
                     tax_included=command.tax_included,
                     payment_reference=command.payment_reference,
                     unpaid=command.unpaid,
+                    funds=command.funds,
                 )
             ]
         case RevisePurchase():
@@ -235,6 +243,7 @@ def decide_purchase(purchase: Purchase, command: PurchaseCommand) -> list[Purcha
                     lines=command.lines,
                     payment_reference=command.payment_reference,
                     unpaid=command.unpaid,
+                    funds=command.funds,
                 )
             ]
         case RecordCancellation(order_id, lines, source, unpaid):
@@ -298,6 +307,7 @@ def evolve_purchase(purchase: Purchase, event: PurchaseEvent) -> Purchase:
                 tax_included=event.tax_included,
                 payment_reference=event.payment_reference,
                 unpaid_minor=_minor(event.unpaid),
+                funds=event.funds,
             )
         case PurchaseRevised():
             return replace(
@@ -307,6 +317,7 @@ def evolve_purchase(purchase: Purchase, event: PurchaseEvent) -> Purchase:
                 lines=event.lines,
                 payment_reference=event.payment_reference,
                 unpaid_minor=_minor(event.unpaid),
+                funds=event.funds,
             )
         case PurchaseUnitsCanceled():
             return replace(
@@ -357,6 +368,7 @@ def evolve_purchase(purchase: Purchase, event: PurchaseEvent) -> Purchase:
                 units=_each(purchase, event.lines, taken),
                 taken=purchase.taken + back,
                 set_off_minor=purchase.set_off_minor + _minor(event.set_off),
+                given_minor=purchase.given_minor + _minor(event.given),
                 taken_for_our_fault=purchase.taken_for_our_fault + (back if event.our_fault else 0),
             )
         case _:
@@ -459,6 +471,25 @@ def worth_of(purchase: Purchase, back: Mapping[str, int]) -> tuple[Money, Money]
 def unpaid_of(purchase: Purchase) -> int:
     """In minor units, what is still unpaid after what was set off against it."""
     return max(0, purchase.unpaid_minor - purchase.set_off_minor)
+
+
+def drawn(purchase: Purchase, minor: int) -> tuple[PaymentShare, ...]:
+    """The payments that make up the next `minor` to be given, the oldest first, each with no more than it brought.
+
+    Capture gives back from the newest. As with units, the two never meet, whichever of them comes first.
+    """
+    shares: list[PaymentShare] = []
+    passed = purchase.given_minor
+    for fund in purchase.funds:
+        skipped = min(passed, fund.amount.minor)
+        passed -= skipped
+        if part := min(minor, fund.amount.minor - skipped):
+            minor -= part
+            shares.append(fund.model_copy(update={"amount": Money(minor=part, currency=purchase.currency)}))
+    if minor:
+        rest = Money(minor=minor, currency=purchase.currency)
+        shares.append(PaymentShare(reference=purchase.payment_reference, amount=rest))
+    return tuple(shares)
 
 
 def shipping_of(purchase: Purchase) -> Money:
