@@ -45,7 +45,7 @@ from ordermill.decider import Decider
 from ordermill.replacing import replace
 
 from .errors import OrderNotRouted, PolicyMismatch, PolicyNotAdopted
-from .planner import Plan, Unroutable, plan
+from .planner import PREFERENCES, Plan, Unroutable, plan
 from .rules import Rules, read_rules
 
 Picture = Mapping[str, Mapping[str, int]]
@@ -419,6 +419,7 @@ def _inputs(units: _Units, state: OrderPlan, command: PlanCommand, rules: Rules)
         lines=units.lines,
         available={location: stock for location, stock in seen.items() if stock},
         excluded=tuple(dict.fromkeys((*units.excluded, *units.excluded_once))),
+        preferences=PREFERENCES,
     )
 
 

@@ -44,6 +44,7 @@ _TIES = (
     "costs more",
     "costs the same in more parcels",
     "costs the same and arrives later",
+    "costs the same and leaves later",
     "costs the same from farther away",
     "costs the same; its name comes later in the alphabet",
 )
@@ -276,12 +277,13 @@ class _Weighing:
         ]
         return "costs-more", f"costs {other.more.total} more: {', '.join(parts)}"
 
-    def _rank(self, plan: Alternative) -> tuple[int, int, date, int, list[str]]:
+    def _rank(self, plan: Alternative) -> tuple[int, int, date, int, int, list[str]]:
         """As the search compares plans, but for costs: here they are rounded."""
         return (
             plan.cost.total.minor,
             len(plan.shipments),
             plan.deliver_by.astimezone(self.order.zone).date(),
+            max(self.order.day_of(one.ship_by) for one in plan.shipments) if self.order.looks_at_leaving else 0,
             sum(one.distance_km for one in plan.shipments),
             sorted(plan.locations),
         )

@@ -5,9 +5,11 @@ each unit by kind of location) and, for the order once, delay: days from the dec
 are weighed, splits included, by branch and bound, so the result is the cheapest one unless the search
 reached its limit.
 
-Between plans of equal cost the order of preference is: fewer shipments; earlier day of the last delivery; fewer
-kilometers in all; the locations' ids, then the services' ids, in alphabetical order. Within a plan, units whose cost is
-equal come from the nearest location. Costs are compared exactly; postage is rounded up to the minor unit per shipment.
+Between plans of equal cost the order of preference is: fewer shipments; earlier day of the last delivery; earlier day
+on which the last parcel leaves (decisions with `preferences` 1 were made without it); fewer kilometers in all; the
+locations' ids, then the services' ids, in alphabetical order. Days are the destination's. Within a plan, units whose
+cost is equal come from the nearest location. Costs are compared exactly; postage is rounded up to the minor unit per
+shipment.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ from ordermill.geo import ABROAD, Point, great_circle_km, postal_area, zone_of
 
 from .rules import MILLI, Rules, Site, business_days_after
 from .search import Chosen, Search, Source, Way, worth_it
+
+PREFERENCES = 2
+"""What is preferred between plans of equal cost, as new decisions record it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,7 @@ class OrderToPlan:
         place = inputs.place or rules.place_of(inputs.country, inputs.region, inputs.postal_code)
         self.point = Point(place.lat, place.lon)
         self.zone = ZoneInfo(place.zone)
+        self.looks_at_leaving = inputs.preferences >= 2
         self.barred = {location for location, sku in inputs.excluded if sku is None}
         self.barred_pairs = {entry for entry in inputs.excluded if entry[1] is not None}
 
@@ -106,8 +112,9 @@ class OrderToPlan:
         zone = zone_of(km) if site.area == self.area else ABROAD
         decided_at = self.inputs.decided_at
         handed_over, ship_by = site.hands_over(decided_at)
-        today = decided_at.astimezone(self.zone).toordinal()
-        start = max(handed_over, ship_by.astimezone(self.zone).toordinal())
+        today = self.day_of(decided_at)
+        leaves = self.day_of(ship_by)
+        start = max(handed_over, leaves)
         shipment = self.rules.policy.cost_minor.shipment
         ways: list[Way] = []
         for carrier, service in self.rules.services[self.inputs.service_level]:
@@ -116,7 +123,13 @@ class OrderToPlan:
             fixed = (service.base_minor + shipment) * MILLI
             arrives = business_days_after(start, service.transit_days[zone - 1])
             ways.append(Way(fixed, service.per_kg_minor[zone - 1], arrives - today, carrier, service, arrives))
-        return Source(site, round(km), ship_by, holds, worth_it(ways)) if ways else None
+        if not ways:
+            return None
+        return Source(site, round(km), ship_by, leaves if self.looks_at_leaving else 0, holds, worth_it(ways))
+
+    def day_of(self, moment: datetime) -> int:
+        """The destination's date (ordinal)."""
+        return moment.astimezone(self.zone).toordinal()
 
     def unroutable(self, missing: tuple[tuple[str, int], ...]) -> Unroutable:
         level, country = self.inputs.service_level, self.inputs.country

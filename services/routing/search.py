@@ -24,11 +24,12 @@ class Way(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A location that can ship some of the order."""
+    """A location that can ship some of the order. `leaves`: on which day (ordinal); 0 if that does not count."""
 
     site: Site
     km: int
     ship_by: datetime
+    leaves: int
     holds: list[int]
     ways: list[Way]
 
@@ -51,7 +52,7 @@ class Chosen(NamedTuple):
     units: list[list[int]]
 
 
-_Key = tuple[int, int, int, int, tuple[str, ...], tuple[tuple[str, str], ...]]
+_Key = tuple[int, int, int, int, int, tuple[str, ...], tuple[tuple[str, str], ...]]
 
 
 class Search:
@@ -301,6 +302,7 @@ class Search:
             cost,
             len(ways),
             days,
+            max(source.leaves for source in sources),
             sum(source.km for source in sources),
             tuple(sorted(source.site.id for source in sources)),
             tuple((way.carrier, way.service.id) for way in ways),

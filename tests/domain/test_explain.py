@@ -165,12 +165,12 @@ delivers_until = {until}
 """
 
 
-def explained_by(services, available, *lines, policy=FREE) -> Explanation:
+def explained_by(services, available, *lines, policy=FREE, **changes) -> Explanation:
     """With these services only, under a policy by which nothing but postage costs."""
     network = NETWORK.partition("[[carriers]]")[0] + '[[carriers]]\nid = "cedar"\nname = ""\n'
     network += "".join(SERVICE.format(**service) for service in services)
     rules = read_rules(policy, network)
-    seen = inputs(available, *lines, policy_hash=rules.hash)
+    seen = inputs(available, *lines, policy_hash=rules.hash, **changes)
     found = plan(seen, "o.1", rules)
     assert isinstance(found, Plan), found
     event = OrderRouted(
@@ -198,6 +198,15 @@ def test_what_arrives_two_hours_earlier_is_not_said_to_arrive_later():
     far = of(found, "groveport")
     assert far.alternative is not None and far.alternative.deliver_by < found.chosen.deliver_by
     assert (far.verdict, far.reason) == ("costs-the-same", "costs the same from farther away")
+
+
+def test_of_two_that_cost_the_same_and_arrive_on_one_day_the_one_that_leaves_later_is_told_so():
+    flat = {"id": "flat", "base": 500, "per_kg": [60] * 8, "until": "20:00:00"}
+    friday = datetime.fromisoformat("2026-03-06T17:30:00-05:00")
+    found = explained_by([flat], {"groveport": BOTH, "sparks": BOTH}, decided_at=friday, preferences=2)
+    assert found.agrees and found.chosen is not None and found.chosen.locations == ("sparks",)
+    near = of(found, "groveport")
+    assert (near.verdict, near.reason) == ("costs-the-same", "costs the same and leaves later")
 
 
 def test_what_only_looks_cheaper_because_postage_is_rounded_up_by_parcel_was_looked_at():

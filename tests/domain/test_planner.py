@@ -39,6 +39,7 @@ def inputs(available, *lines, rules=RULES, level="standard", at=MONDAY_10_AM_IN_
         "service_level": level,
         "lines": lines or (MUG, POT),
         "available": available,
+        "preferences": 2,
     }
     return RoutingInputs(**{**values, **changes})
 
@@ -268,6 +269,30 @@ def test_of_equal_plans_the_one_with_fewer_kilometers_then_by_id_is_taken():
     assert where(planned({"a": BOTH, "b": BOTH}, rules=twins)) == ["a"]
 
 
+FRIDAY_2_PM = datetime.fromisoformat("2026-03-06T14:00:00-05:00")
+NEAR_BUT_CLOSED_TILL_SATURDAY = [
+    {"id": "near", "lat": 40.2, "cut_off": "13:00:00", "working_days": '["fri", "sat"]'},
+    {"id": "far", "cut_off": "15:00:00"},
+]
+
+
+def test_of_equal_plans_that_arrive_on_one_day_the_one_that_leaves_earlier_is_taken():
+    places = read_rules(POLICY, network_of(NEAR_BUT_CLOSED_TILL_SATURDAY, [GROUND]))
+    both = {"near": BOTH, "far": BOTH}
+    friday = planned(both, rules=places, at=FRIDAY_2_PM)
+    saturday = planned({"near": BOTH}, rules=places, at=FRIDAY_2_PM)
+    assert saturday.cost == friday.cost
+    assert saturday.shipments[0].deliver_by == friday.shipments[0].deliver_by
+    assert saturday.shipments[0].ship_by > friday.shipments[0].ship_by
+    assert where(friday) == ["far"]
+    assert where(planned(both, rules=places, at=FRIDAY_2_PM - timedelta(hours=2))) == ["near"]
+
+
+def test_a_decision_from_before_days_of_leaving_counted_comes_out_as_it_did():
+    places = read_rules(POLICY, network_of(NEAR_BUT_CLOSED_TILL_SATURDAY, [GROUND]))
+    assert where(planned({"near": BOTH, "far": BOTH}, rules=places, at=FRIDAY_2_PM, preferences=1)) == ["near"]
+
+
 def one_site(service=GROUND, **changes) -> Rules:
     return read_rules(POLICY, network_of([{"id": "a", **changes}], [service]))
 
@@ -384,6 +409,7 @@ def small_cases(draw):
             "lat": draw(st.sampled_from([40.7, 40.0, 36.0, 30.0])),
             "lon": draw(st.sampled_from([-74.0, -80.0, -100.0])),
             "handling_days": draw(st.sampled_from([0, 0, 2])),
+            "cut_off": draw(st.sampled_from(["09:00:00", "15:00:00"])),
         }
         for number in range(count)
     ]
@@ -426,21 +452,25 @@ def shares(units: int, holds: list[int]) -> Iterator[tuple[int, ...]]:
             yield (taken, *rest)
 
 
-Key = tuple[int, int, int, int]
+Key = tuple[int, int, int, int, int]
 
 
 def key_of(used, rules: Rules, asked: RoutingInputs) -> Key:
-    """Cost in thousandths of a minor unit, shipments, days, kilometers of: location, service, units, grams each."""
+    """Cost in thousandths of a minor unit, shipments, days, day of leaving, kilometers.
+
+    Of what is used: location, service, units, grams each.
+    """
     costs = rules.policy.cost_minor
     place = rules.place_of(asked.country, asked.region, asked.postal_code)
     there = ZoneInfo(place.zone)
-    cost, days, kilometers = 0, 0, 0
+    cost, days, leaves, kilometers = 0, 0, 0, 0
     for location_id, service, units, grams in used:
         location = rules.network.by_id[location_id]
         km = great_circle_km(Point(*location.point), Point(place.lat, place.lon))
         zone = zone_of(km) - 1
         site = next(site for site in rules.sites if site.id == location_id)
-        left, _ = site.hands_over(asked.decided_at)
+        left, ship_by = site.hands_over(asked.decided_at)
+        leaves = max(leaves, ship_by.astimezone(there).toordinal())
         arrives = business_days_after(left, service.transit_days[zone])
         days = max(days, arrives - asked.decided_at.astimezone(there).toordinal())
         kilometers += round(km)
@@ -448,7 +478,7 @@ def key_of(used, rules: Rules, asked: RoutingInputs) -> Key:
         cost += grams * service.per_kg_minor[zone]
     cost += 1000 * costs.day.standard * days
     cost += 1000 * costs.shipment_beyond_max * max(0, len(used) - rules.policy.max_shipments)
-    return cost, len(used), days, kilometers
+    return cost, len(used), days, leaves, kilometers
 
 
 def by_brute_force(rules: Rules, asked: RoutingInputs) -> Key | None:

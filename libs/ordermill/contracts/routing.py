@@ -64,6 +64,8 @@ class RoutingInputs(Part):
     """Unclaimed units by location, then SKU, as routing knew them."""
     excluded: tuple[tuple[LocationId, Sku | None], ...] = ()
     """Locations that may not ship this SKU, or nothing of this order at all (null)."""
+    preferences: Annotated[int, Field(ge=1)] = 1
+    """The rules for plans of equal cost: since 2 of those that arrive on one day that which leaves earlier is taken."""
 
 
 class PlanFact(Fact):
