@@ -55,18 +55,35 @@ def in_words(status: OrderStatus) -> str:
             text = "Your order has been delivered."
         case "canceled":
             return "Your order has been canceled."
-        case "partially_returned":
-            text = f"We have {status.returned} of {left} items of your order back."
         case "returned" if not status.delivered:
             return "Your order did not reach you, and we have made up for it."
-        case "returned":
-            text = "We have everything you sent back."
+        case "partially_returned" | "returned":
+            text = _back_or_made_up_for(status, left)
     if status.status in ("partially_shipped", "partially_delivered") and left <= 0:
         text = "Part of your order is on its way."  # capture's word of how much was ordered is still to come
     text = _with_what_comes_back(text, status)
     if status.canceled:
         text += f" {_items(status.canceled)} canceled."
     return text + _promise(status)
+
+
+def _back_or_made_up_for(status: OrderStatus, left: int) -> str:
+    """What was lost and credited counts as returned, and is not with us."""
+    came, lost = status.returned - status.waived, status.waived
+    if came:
+        whole = status.status == "returned"
+        text = "We have everything you sent back." if whole else f"We have {came} of {left} items of your order back."
+    elif status.delivered >= left:
+        text = "Your order has been delivered."
+    elif status.delivered:
+        text = f"{status.delivered} of {left} items of your order have been delivered."
+    else:
+        return f"{lost} of {left} items of your order did not reach you, and we have made up for that."
+    if not lost:
+        return text
+    if status.delivered >= left:
+        return f"{text} We had made up for what did not reach you in time."
+    return f"{text} {lost} item{'' if lost == 1 else 's'} did not reach you, and we have made up for that."
 
 
 _BACK = {Milestone.RETURNING: "is on its way back to us", Milestone.RETURNED: "came back to us"}
@@ -95,7 +112,7 @@ def still_comes(status: OrderStatus) -> bool:
     left = status.ordered - status.canceled
     if status.status in ("delivered", "returned", "canceled"):
         return False
-    if status.status == "partially_returned" and status.delivered >= left:
+    if status.status == "partially_returned" and status.delivered + status.waived >= left:
         return False
     on_its_way = any(parcel.milestone not in (*_BACK, Milestone.DELIVERED) for parcel in status.parcels)
     return on_its_way or not status.parcels or status.shipped < left
@@ -105,7 +122,7 @@ def _promise(status: OrderStatus) -> str:
     under_way = still_comes(status)
     rest = status.status == "partially_returned" or any(parcel.milestone in _BACK for parcel in status.parcels)
     what = "The rest" if rest else "It"
-    if status.status != "returned" and any(parcel.lost for parcel in status.parcels):
+    if not status.waived and status.status != "returned" and any(parcel.lost for parcel in status.parcels):
         return " A parcel seems to be lost; we are looking into it."
     if status.late and under_way:
         return f" {what} is late, and we are sorry."

@@ -181,7 +181,8 @@ def tell(order: Order, facts: Iterable[Message]) -> Story:
         for line in order.lines
     }
     final = {line.line_id for line in order.lines if line.final_sale}
-    status = _status(order)
+    facts = list(facts)
+    status = _status(order, facts)
     story = Story(
         reference=order.external_id,
         placed_at=order.placed_at,
@@ -196,7 +197,6 @@ def tell(order: Order, facts: Iterable[Message]) -> Story:
         returns=[],
         refunds=[],
     )
-    facts = list(facts)
     # A carrier may scan a parcel before the location says that it handed it over.
     parcels = {
         fact.shipment_id: Parcel(fact.carrier, fact.tracking_number, fact.promised_by, _contents(items, fact.lines))
@@ -259,9 +259,12 @@ def tell(order: Order, facts: Iterable[Message]) -> Story:
     return story
 
 
-def _status(order: Order) -> OrderStatus:
+def _status(order: Order, facts: Iterable[Message]) -> OrderStatus:
     """As the console has it. Without the promise, which is told beside it in the customer's own days."""
     units = order.units.values()
+    returned = sum(each.returned + each.made_up for each in units)
+    credited = (fact.lines for fact in facts if isinstance(fact, GoodsWaived) and fact.undelivered)
+    waived = sum(line.quantity for lines in credited for line in lines)
     return OrderStatus(
         order_id=order.order_id,
         version=order.status_version,
@@ -273,7 +276,8 @@ def _status(order: Order) -> OrderStatus:
         canceled=sum(order.canceled.values()),
         shipped=sum(each.shipped for each in units),
         delivered=sum(each.delivered for each in units),
-        returned=sum(each.returned + each.made_up for each in units),
+        returned=returned,
+        waived=min(waived, returned),
         promised_by=None,
         parcels=order.parcels,
         updated_at=order.changed_at or _LONG_AGO,

@@ -42,6 +42,7 @@ class OrderState(Answer):
     shipped: int
     delivered: int
     returned: int
+    waived: int
     promised_by: Instant | None
     promised_on: date | None
     parcels: list[ParcelStatus]

@@ -81,6 +81,8 @@ class Status:
     shipped: int = 0
     delivered: int = 0
     returned: int = 0
+    waived: int = 0
+    """Of those returned: lost, and credited without coming back."""
     returns: int = 0
     refunds: int = 0
     holds: PMap[str, int] = field(default_factory=Map)
@@ -159,7 +161,8 @@ def _counted(status: Status, event: OrderProgressed) -> dict[str, Any]:
         case Step.RETURN_STARTED:
             return {"returns": status.returns + 1}
         case Step.RETURNED:
-            return {"returned": status.returned + units}
+            waived = units if event.waived else 0
+            return {"returned": status.returned + units, "waived": status.waived + waived}
         case Step.REFUNDED:
             return {"refunds": status.refunds + 1}
         case _:  # MOVED, LOST, a parcel's LATE: all they say is in the parcel
@@ -202,6 +205,7 @@ def order_status(status: Status, version: int) -> OrderStatus:
         shipped=status.shipped,
         delivered=status.delivered,
         returned=status.returned,
+        waived=status.waived,
         promised_by=status.promised_by,
         promised_on=status.promised_on,
         parcels=status.parcels,
@@ -275,6 +279,7 @@ def steps_of(fact: Message, happened_at: datetime, source: str) -> list[OrderPro
                     units=units,
                     reference=reference,
                     source=source,
+                    waived=isinstance(fact, GoodsWaived),
                 )
                 for order_id, step, units, reference in _counts(fact)
             ]

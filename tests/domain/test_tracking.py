@@ -634,7 +634,6 @@ CAPTURED = OrderCaptured(
             ),
             (Step.RETURNED, -1, "r1"),
         ),
-        (GoodsWaived(return_id="r1", undelivered=True, **LINES), (Step.RETURNED, 2, "r1")),
         (
             RefundPaid(
                 return_id="r1",
@@ -653,6 +652,14 @@ def test_facts_of_other_services_are_steps(fact: Message, expected: tuple[Step, 
     assert steps_of(fact, MONDAY, "m1") == [
         OrderProgressed(order_id="o-1", step=what, happened_at=MONDAY, units=units, reference=reference, source="m1")
     ]
+
+
+def test_what_was_lost_and_credited_counts_as_returned_and_as_waived() -> None:
+    waived = GoodsWaived(return_id="r1", undelivered=True, **LINES)
+    (step,) = steps_of(waived, MONDAY, "m1")
+    assert step == progressed(Step.RETURNED, 2, "r1", source="m1", waived=True)
+    status = STATUS.fold([RECEIVED, step])
+    assert (status.returned, status.waived) == (2, 2)
 
 
 def test_units_that_are_no_longer_reserved_or_waited_for_are_counted_off() -> None:
@@ -781,6 +788,31 @@ def test_a_customer_whose_order_was_lost_and_made_up_for_reads_that_not_that_it_
     assert words(shipped, late, lost).endswith("A parcel seems to be lost; we are looking into it.")
     made_up_for = progressed(Step.RETURNED, 5, "r1")
     assert words(shipped, late, lost, made_up_for) == "Your order did not reach you, and we have made up for it."
+
+
+def test_what_was_lost_and_credited_is_never_said_to_be_back_with_us() -> None:
+    def words(*steps: OrderProgressed) -> str:
+        return in_words(order_status(STATUS.fold([RECEIVED, progressed(Step.SHIPPED, 5, "p1"), *steps]), 1))
+
+    def waived(units: int) -> OrderProgressed:
+        lines = (TEAPOTS.model_copy(update={"quantity": units}),)
+        (step,) = steps_of(GoodsWaived(order_id="o-1", return_id="r1", undelivered=True, lines=lines), MONDAY, "m9")
+        return step
+
+    lost = step(Step.LOST, FRIDAY, "x", units=0, lost=True)
+    some, rest = progressed(Step.DELIVERED, 3, "p2"), progressed(Step.DELIVERED, 2, "p3")
+    sent_back = progressed(Step.RETURNED, 3, "r2")
+    did_not = "2 of 5 items of your order did not reach you, and we have made up for that."
+    assert words(lost, waived(2)) == did_not
+    assert words(some, lost, waived(2)) == (
+        "3 of 5 items of your order have been delivered. 2 items did not reach you, and we have made up for that."
+    )
+    assert words(some, lost, waived(2), sent_back) == (
+        "We have everything you sent back. 2 items did not reach you, and we have made up for that."
+    )
+    assert words(lost, waived(5)) == "Your order did not reach you, and we have made up for it."
+    turned_up = "Your order has been delivered. We had made up for what did not reach you in time."
+    assert words(lost, waived(5), some, rest) == turned_up
 
 
 def test_every_status_has_words() -> None:

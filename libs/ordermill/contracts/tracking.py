@@ -152,6 +152,8 @@ class OrderProgressed(Fact):
     external_id: ExternalId | None = None
     promised_by: Instant | None = None
     promised_on: date | None = None
+    waived: bool = False
+    """Of units that count as returned: they were lost, and credited without coming back."""
     parcel: ParcelStatus | None = None
     """The parcel that moved, as it is after this step."""
 
@@ -181,6 +183,8 @@ class OrderStatus(Message):
     updated_at: Instant
     promised_on: date | None = None
     """The day that `promised_by` is where the order goes, as far as routing told it: the one to tell the customer."""
+    waived: int = 0
+    """Of those returned: units that were lost, and credited without coming back."""
 
 
 ShipmentEvent = (
