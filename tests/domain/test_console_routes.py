@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
 
 from ordermill.contracts.routing import OrderUnroutable, PromiseMade
+from ordermill.network import default_network_text, read_network
+from services.console.doors import NoAnswer
+from services.console.pages import environment
 from services.console.pictures.routes import ROUTES, Route
+from services.console.routing import shown
 from services.console.told import Told
 from services.routing.domain import PLANS
 from tests.domain.test_routing import BOTH, MUG, POT, given_back, gone, refused, reserved, retry, said_to
@@ -72,3 +78,20 @@ def test_units_given_up_are_told_with_the_reason_beside_what_ships():
     assert route.unroutable == [given_up.reason]
     assert [parcel.units for parcel in route.parcels.values()] == [{"2": 1}]
     assert any(isinstance(event, PromiseMade) for event in events)
+
+
+async def test_an_order_of_a_location_that_has_left_the_network_still_has_its_page():
+    route, _ = drawn(reserved(available={"edison": BOTH}))
+
+    class Kept:
+        async def fetchrow(self, *_: Any) -> dict[str, Any]:
+            return {"doc": route.model_dump_json(), "external_id": "A-1"}
+
+        async def get(self, service: str, *_: Any, **__: Any) -> Any:
+            raise NoAnswer(service)
+
+    left = [each for each in read_network(default_network_text()).locations if each.id != "edison"]
+    this: Any = SimpleNamespace(pool=Kept(), doors=Kept(), network=SimpleNamespace(locations=left))
+    page = environment().get_template("routing/order_live.html")
+    told = page.render(**await shown(this, "o", ""), when=str, day=str)
+    assert "1 edison" in told
