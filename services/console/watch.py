@@ -244,7 +244,7 @@ def troubles_of(seen: Seen) -> Iterable[tuple[str, str]]:
     if seen.leading is False and seen.unpublished:
         yield (
             f"{name} does not publish",
-            f"Another instance of {name} must lead its relay; if there is none, restart it.",
+            f"Its relay fails and starts over; the log of {name} says why. Look at Kafka first: oms doctor.",
         )
     if (seen.unpublished_for_s or 0) > 30:
         yield f"{name} has facts unpublished for {seen.unpublished_for_s:.0f} s", "Look at Kafka first: oms doctor."

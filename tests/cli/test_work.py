@@ -402,6 +402,13 @@ def test_the_doctor_judges_a_service_by_its_own_answers(status: int, unpublished
     assert [each.verdict for each in judged("capture", answers)] == [*verdicts, "ok"]
 
 
+def test_the_doctor_calls_no_relay_well_that_fails_however_little_waits_for_it() -> None:
+    answers = Answers("http://x", 200, "", series("oms_unpublished_events 0.0\noms_relay_failing 1.0\n"))
+    (relay,) = [each for each in judged("capture", answers) if each.what == "capture relay"]
+    assert (relay.verdict, relay.text) == ("bad", "fails, and publishes nothing: 0 events without a number")
+    assert "relay starts over" in relay.remedy
+
+
 @pytest.mark.parametrize("page", ["", "Internal Server Error", '{"status": 500}'])
 def test_the_doctor_calls_nothing_well_that_it_was_told_nothing_of(page: str) -> None:
     found = {each.what: each.verdict for each in judged("capture", Answers("http://x", 200, "", series(page)))}

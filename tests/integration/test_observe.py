@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -11,16 +12,22 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from ordermill.eventlog.engine import Engine
 from ordermill.eventlog.memory import MemoryStore
 from ordermill.eventlog.postgres import PostgresStore
-from ordermill.eventlog.store import Backlog, Effect, Store, Timer
+from ordermill.eventlog.records import SequencedRow
+from ordermill.eventlog.relay import Relay
+from ordermill.eventlog.store import Backlog, Effect, LogUnavailable, Publication, StillLeads, Store, Timer
 from ordermill.service.deadletters import LETTER_VIEW
+from ordermill.service.declare import Service
+from ordermill.service.metrics import Metrics
 from ordermill.service.observe import measure
+from ordermill.service.running import RunningService
 from ordermill.service.surface import application
 from tests.conftest import LogDatabase
 from tests.integration.kafka import MONDAY, STOCK, Broker, arrived
 from tests.integration.shelf_service import Instance, Shelves
-from tests.integration.shelves import SHELF_VIEW
+from tests.integration.shelves import SHELF_VIEW, SHELVES, receive, task
 from tests.integration.stand import eventually
 from tests.integration.test_chassis import TOKEN, correct
 from tests.integration.test_eventlog import commit
@@ -161,3 +168,77 @@ async def test_only_the_relay_that_leads_tells_what_is_not_on_kafka(
     await eventually(led)
     await asyncio.gather(measure(one.running), measure(two.running))
     assert told(one)["oms_relay_leading"] + told(two)["oms_relay_leading"] == 1
+
+
+GAUGES = ("oms_relay_failing", "oms_unpublished_events")
+
+
+class Kafka:
+    """Answers, and takes nothing, until it is well."""
+
+    well = False
+    refused = 0
+
+    async def cluster(self) -> str:
+        return "one"
+
+    async def is_empty(self, topic: str) -> bool:
+        return False
+
+    async def send_events(self, service: str, rows: Sequence[SequencedRow]) -> None:
+        if not self.well:
+            self.refused += 1
+            raise LogUnavailable("Kafka takes nothing")
+
+    async def send_states(self, service: str, states: Sequence[Publication]) -> None:
+        pass
+
+
+class NoLead(MemoryStore):
+    """Lets nobody lead, when so told."""
+
+    refused = 0
+    well = True
+
+    @asynccontextmanager
+    async def leadership(self, name: str) -> AsyncIterator[StillLeads]:
+        if not self.well:
+            self.refused += 1
+            raise LogUnavailable("too many connections")
+        async with super().leadership(name) as still_leads:
+            yield still_leads
+
+
+async def test_a_relay_that_fails_again_and_again_tells_so_and_what_it_has_not_sent() -> None:
+    service, store, kafka = Service("inventory", (SHELVES,)), NoLead(), Kafka()
+    running = RunningService(service, Engine(store, service.rules(), lambda: MONDAY), Metrics("inventory"))
+    relay = running.relay = Relay(store, kafka, "inventory")
+
+    async def told_now() -> tuple[float, float]:
+        await measure(running)
+        values = [running.metrics.registry.get_sample_value(name) or 0.0 for name in GAUGES]
+        return values[0], values[1]
+
+    async def until(what: Callable[[], bool]) -> None:
+        while not what():
+            await asyncio.sleep(0.01)
+
+    async def receive_some(count: int) -> None:
+        await running.engine.run([task(receive("shelf-001", 1)) for _ in range(count)])
+
+    working = asyncio.create_task(relay.run())
+    try:
+        await receive_some(3)
+        await until(lambda: kafka.refused > 1)
+        assert await told_now() == (1, 3)
+        kafka.well = True
+        await until(lambda: relay.status.published == 3)
+        await asyncio.sleep(0.01)
+        assert await told_now() == (0, 0)
+        kafka.well = store.well = False
+        await receive_some(2)
+        await until(lambda: store.refused > 1)
+        assert not relay.status.leading
+        assert await told_now() == (1, 2)
+    finally:
+        working.cancel()

@@ -116,7 +116,12 @@ def judged(name: str, answers: Answers) -> Iterator[Finding]:
 def _relay(name: str, answers: Answers) -> Finding:
     unsequenced = int(answers.highest("oms_unsequenced_events"))
     unpublished = int(answers.highest("oms_unpublished_events"))
-    text = f"{unsequenced} events without a number, {unpublished} not on Kafka"
+    text = f"{unsequenced} events without a number"
+    if answers.highest("oms_relay_failing"):  # one that never came to lead does not know how many are not on Kafka
+        text = f"fails, and publishes nothing: {text}" + (f", {unpublished} not on Kafka" if unpublished else "")
+        remedy = f"see the log of {name} for `relay starts over` and why, and whether Kafka takes"
+        return Finding("bad", f"{name} relay", text, remedy)
+    text += f", {unpublished} not on Kafka"
     most = max(unsequenced, unpublished)
     if most < LAG_WARN:
         return Finding("ok", f"{name} relay", text)

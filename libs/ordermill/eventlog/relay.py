@@ -35,6 +35,8 @@ ALONE_AFTER_S = 5.0
 """How long after it took the lead a relay reckons with what its predecessor still had in hand. An older state that
 comes onto the topic behind a newer one would stay the last there, so the states of that time are sent once more."""
 LONGEST_PACE_S = 0.15
+STANDS_BY_S = 5.0
+"""Who has waited for the lead for so long waits for another that leads, and not for its own next try."""
 EAGER_STEPS = 8
 """So many looks in quick succession for what this process has committed, or another whose events came just now."""
 
@@ -89,6 +91,8 @@ class RelayStatus:
     """How far publishing is, for metrics and the doctor."""
 
     leading: bool = False
+    failing: bool = False
+    """Its last try came to nothing, and no other relay is known to lead."""
     published: int = 0
 
 
@@ -141,24 +145,37 @@ class Relay:
             self._due.update(row.event_id for row in changes.rows)
         self._wake.set()
 
+    def unpublished(self, head: int) -> int:
+        """Events numbered up to `head` that are not on Kafka. 0 where another relay leads, which tells, and where this
+        one has not come so far as to know.
+        """
+        knows = self._cluster and (self.status.leading or self.status.failing)
+        return max(0, head - self.status.published) if knows else 0
+
     async def run(self) -> None:
         """Wait for the lead, then publish until canceled; after trouble, start over with a pause."""
         pause = 0.2
         while True:
+            standing_by = asyncio.get_running_loop().call_later(STANDS_BY_S, self._stand_by)
             try:
                 async with self._store.leadership(f"relay-{self._shard[0]}-{self._shard[1]}") as still_leads:
+                    standing_by.cancel()
                     self.status.leading = True
-                    pause = 0.2
                     await self._lead(still_leads)
             except Exception as error:
+                pause = min(pause * 2, 2.0) if self.status.failing else 0.2
+                self.status.failing = True
                 if isinstance(error, Transient):
                     logger.warning("relay starts over", service=self._service, error=str(error), pause_s=pause)
                 else:
                     logger.exception("the relay failed, starts over", service=self._service, pause_s=pause)
                 await asyncio.sleep(pause)
-                pause = min(pause * 2, 2.0)
             finally:
+                standing_by.cancel()
                 self.status.leading = False
+
+    def _stand_by(self) -> None:
+        self.status.failing = False
 
     async def _lead(self, still_leads: StillLeads) -> None:
         memories = await self._publisher.memories(self._service)
@@ -199,6 +216,7 @@ class Relay:
             if self._unsure and began > self._alone_at:
                 await self._send_again()
             published = await self.step(look)
+            self.status.failing = False
             if began - noted_at > CURSOR_EVERY_S:
                 noted_at = began
                 await self._note()

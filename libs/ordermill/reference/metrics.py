@@ -19,8 +19,8 @@ Names are kept; dashboards are in `deploy/grafana/`, alerts in `deploy/prometheu
 those in [Respond to alerts](../how-to/respond-to-alerts.md).
 
 A gauge that speaks of a service's log or queue is the same on each of its instances: take the highest, not the sum.
-What speaks of an instance's own work is to be summed: counters, histograms, `oms_lag_events`, `oms_relay_leading`,
-`oms_unpublished_events`.
+What speaks of an instance's own work is to be summed: counters, histograms, `oms_lag_events`, `oms_relay_leading`.
+Of `oms_unpublished_events` take the highest, too: only a relay that leads, or fails at it, tells of them.
 """
 
 

@@ -87,6 +87,7 @@ class Metrics(CommonMetrics):
         self.head = gauge("oms_log_events", "Events in the log that have a sequence number.")
         self.unsequenced = gauge("oms_unsequenced_events", "Committed events without a sequence number.")
         self.leading = gauge("oms_relay_leading", "1 where this instance's relay is the one that publishes.")
+        self.relay_failing = gauge("oms_relay_failing", "1 where this instance's relay failed and starts over.")
         self.unpublished = gauge("oms_unpublished_events", "Numbered events not on Kafka.")
         self.unpublished_states = gauge("oms_unpublished_states", "Latest states not on Kafka.")
 

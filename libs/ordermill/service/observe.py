@@ -89,12 +89,10 @@ async def measure(running: RunningService, subscriptions: Subscriptions | None =
     metrics.effects.set(counts["effects"])
     metrics.head.set(counts["sequenced"])
     metrics.unsequenced.set(max(0, counts["events"] - counts["sequenced"]))
-    leading = running.relay is not None and running.relay.status.leading
-    metrics.leading.set(leading)
-    if running.relay is not None and leading:
-        metrics.unpublished.set(max(0, counts["sequenced"] - running.relay.status.published))
-    else:
-        metrics.unpublished.set(0)  # the leader tells
+    if (relay := running.relay) is not None:
+        metrics.leading.set(relay.status.leading)
+        metrics.relay_failing.set(relay.status.failing)
+        metrics.unpublished.set(relay.unpublished(counts["sequenced"]))
     backlog = await store.backlog(running.engine.clock())
     metrics.timers_overdue.set(backlog.timers_overdue)
     metrics.timers_overdue_seconds.set(backlog.timers_overdue_s)
