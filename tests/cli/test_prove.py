@@ -18,7 +18,10 @@ from ordermill.eventlog.memory import MemoryStore
 from ordermill.eventlog.merkle import leaf
 from ordermill.eventlog.proofs import NoProof, NotAsClosed, Proof, ProvenEvent, check, read_proof
 from ordermill.eventlog.records import GENESIS, NotAsRecorded, chained
+from ordermill.eventlog.store import Changes
+from ordermill.names import SERVICES
 from ordermill.service.checkpointing import make_checkpoint
+from tests.integration.shelves import received, rows_of
 
 from .life import MONDAY, Life, live
 
@@ -69,6 +72,25 @@ async def test_a_whole_life_is_proved_in_all_six_services_and_others_agree(proof
     checked = check(proof, [SIGNER.key])
     assert (checked.events, checked.open, checked.faults) == (len(proof.events), 0, [])
     assert await independently(proof, SIGNER.key, tmp_path) == (0, f"{checked.events} events signed for, 0 faults\n")
+
+
+async def test_an_order_of_more_parcels_than_a_page_of_a_view_holds_is_proved_whole() -> None:
+    order_id = "order-of-many"
+    kinds = {"tracking": ("shipment", "shipments"), "fulfillment": ("fulfillment", "fulfillments")}
+    stores: dict[str, MemoryStore] = {name: MemoryStore() for name in SERVICES}
+    expected: set[str] = set()
+    for service, (category, view) in kinds.items():
+        keys = [f"{category}-{n}" for n in range(1, 352)]
+        documents = {key: {"order_id": order_id if n % 7 else "another"} for n, key in enumerate(keys)}
+        rows = [row for key in keys for row in rows_of(f"{category}-{key}", received(1))]
+        async with stores[service].transaction() as transaction:
+            await transaction.commit(Changes(rows=rows, documents={view: documents}))
+        await stores[service].sequence()
+        expected |= {f"{category}-{key}" for key, document in documents.items() if document["order_id"] == order_id}
+    proof = await proof_of_order(stores, order_id, MONDAY)
+    assert len(expected) > 2 * 100
+    assert sorted(event.stream for event in proof.events) == sorted(expected)
+    assert check(proof, [SIGNER.key]).faults == []
 
 
 async def test_it_survives_being_written_and_read(proof: Proof) -> None:
