@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from ordermill.cli.as_of import moment_of
+from ordermill.cli.as_of import OutOfTurn, moment_of
 from ordermill.cli.prove import streams_of_order
+from ordermill.contracts.capture import OrderLinesCanceled
 from ordermill.contracts.tracking import Milestone
 from ordermill.eventlog.records import NotAsRecorded, Row
 from services.tracking.domain import RecordScan, parcel_decision
@@ -82,6 +83,35 @@ async def test_what_happened_before_and_was_told_later_was_so_and_was_not_known(
     assert state(seen + timedelta(hours=1), known=False) == 1
     assert state(seen + timedelta(hours=1), known=True) == 0
     assert state(life.now, known=True) == 1
+
+
+async def test_what_is_known_was_known_although_the_clock_was_set_back_since(life: Life) -> None:
+    """An event was decided upon all that are before it in its stream, whenever the clock says they were recorded."""
+    name, rows = await stream_of(life, "tracking", "shipment")
+    set_back = [*rows[:-1], rows[-1]._replace(recorded_at=rows[0].recorded_at)]
+    rules = life.services["tracking"].service.rules()
+    known = moment_of("tracking", rules, name, rehashed(set_back), rows[0].recorded_at, known=True)
+    assert (known.events, known.state) == (len(rows), moment_of("tracking", rules, name, rows, life.now).state)
+
+
+async def test_an_order_that_was_canceled_before_it_was_placed_by_its_channels_clock_has_no_state_between(
+    life: Life,
+) -> None:
+    running = life.services["capture"]
+    rules = running.service.rules()
+    canceled = {
+        each.row.stream
+        for each in await running.engine.store.read(0, 10_000)
+        if each.row.type == OrderLinesCanceled.type
+    }
+    assert canceled
+    for name in sorted(canceled):
+        rows = await running.engine.store.read_stream(name)
+        ahead = rehashed([rows[0]._replace(happened_at=life.now), *rows[1:]])
+        with pytest.raises(OutOfTurn, match=r"version 1 .* --known"):
+            moment_of("capture", rules, name, ahead, rows[-1].happened_at)
+        assert moment_of("capture", rules, name, ahead, life.now).events == len(rows)
+        assert moment_of("capture", rules, name, ahead, rows[-1].happened_at, known=True).events == len(rows)
 
 
 def rehashed(rows: list[Row]) -> list[Row]:

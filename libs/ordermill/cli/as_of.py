@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ordermill.errors import Refused
 from ordermill.names import SERVICES
 
 from .client import NotThere, connect
@@ -23,10 +24,24 @@ from .terminal import JsonOption, cell, heading, instant, print_json, print_pair
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ordermill.eventlog.aggregates import Aggregates
     from ordermill.eventlog.engine import Rules
     from ordermill.eventlog.records import Row
 
 app = typer.Typer()
+
+
+class OutOfTurn(Refused):
+    """What had happened by a moment rests on what, by another clock, had not."""
+
+    code = "cli.out-of-turn"
+
+    def __init__(self, stream: str, missing: Row) -> None:
+        super().__init__(
+            f"{stream}: version {missing.version} ({missing.type}) happened at {instant(missing.happened_at)} by its "
+            f"sender's clock, and what follows from it before that, so there is no state between. "
+            f"Ask what was known: --known"
+        )
 
 
 @dataclass(frozen=True)
@@ -174,17 +189,29 @@ async def _moments_of(streams: dict[str, list[str]], at: datetime, known: bool) 
 def moment_of(
     service: str, rules: Rules, stream: str, rows: Sequence[Row], at: datetime, known: bool = False
 ) -> Moment:
-    """`rows`: the whole stream, in order. Raises NotAsRecorded."""
+    """`rows`: the whole stream, in order. Raises NotAsRecorded, OutOfTurn."""
     from ordermill.eventlog.aggregates import Aggregates
     from ordermill.eventlog.records import check_chain
 
     check_chain(rows)
-    taken = [row for row in rows if (row.recorded_at if known else row.happened_at) <= at]
+    if known:  # whatever a clock that was set back says: who recorded an event knew of all before it
+        taken = list(rows[: max((row.version for row in rows if row.recorded_at <= at), default=0)])
+    else:
+        taken = [row for row in rows if row.happened_at <= at]
     if not taken:
         return Moment(service, stream, None, 0, len(rows), None)
-    aggregates = Aggregates(rules.deciders)
-    state = aggregates.fold(stream, taken).state
+    try:
+        shown = _shown(Aggregates(rules.deciders), rules, stream, taken)
+    except (KeyError, ValueError, AttributeError, TypeError):
+        left_out = [row for row in rows if row.version < taken[-1].version and row not in taken]
+        if not left_out:
+            raise
+        raise OutOfTurn(stream, left_out[0]) from None
+    return Moment(service, stream, shown, len(taken), len(rows), taken[-1])
+
+
+def _shown(aggregates: Aggregates, rules: Rules, stream: str, rows: list[Row]) -> Any:
+    state = aggregates.fold(stream, rows).state
     category = stream.partition("-")[0]
     view = next((each for each in rules.views if each.category == category), None)
-    shown = view.document(state) if view else json.loads(aggregates.state_bytes(stream, state))
-    return Moment(service, stream, shown, len(taken), len(rows), taken[-1])
+    return view.document(state) if view else json.loads(aggregates.state_bytes(stream, state))
