@@ -396,8 +396,10 @@ async def test_a_topic_that_several_tell_is_made_again_when_all_have_seen_that_i
         for topic in topics:
             there.setdefault(topic, str(next(numbers)))
 
+    answers = ["kraft"]
+
     async def cluster(client: Any) -> str:
-        return "kraft"
+        return answers[-1]
 
     for name, double in {"topic_ids": ids, "ensure_topics": make, "cluster_of": cluster}.items():
         monkeypatch.setattr(publisher, name, double)
@@ -417,6 +419,10 @@ async def test_a_topic_that_several_tell_is_made_again_when_all_have_seen_that_i
     assert shared not in there
     again = await second.memories("returns")
     assert await noticing == again and again[shared] != before[shared]
+    there.clear()
+    answers.append("another")  # to which nobody sends before they have asked who it is
+    async with asyncio.timeout(0.3):
+        await first.memories("capture")
 
 
 async def test_an_instance_stops_in_time_though_the_broker_is_away_and_batches_are_on_their_way(

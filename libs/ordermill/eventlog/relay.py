@@ -149,7 +149,7 @@ class Relay:
         """Events numbered up to `head` that are not on Kafka. 0 where another relay leads, which tells, and where this
         one has not come so far as to know.
         """
-        knows = self._cluster and (self.status.leading or self.status.failing)
+        knows = self._memories and (self.status.leading or self.status.failing)
         return max(0, head - self.status.published) if knows else 0
 
     async def run(self) -> None:

@@ -70,6 +70,8 @@ class KafkaPublisher:
         self._cluster: str | None = None
         self._partitions: dict[str, int] = {}
         self._counted_at: str | None = None
+        self._whole_at: str | None = None
+        """The broker that had all of our topics when it was asked last."""
 
     async def start(self) -> None:
         """Raises BrokerUnavailable."""
@@ -132,15 +134,17 @@ class KafkaPublisher:
     async def memories(self, service: str) -> dict[str, str]:
         """A topic of ours that is missing is made again first."""
         cluster = await self.cluster()
-        ids = await self._own_ids((await self._running()).client)
+        ids = await self._own_ids((await self._running()).client, new=self._whole_at not in (None, cluster))
+        self._whole_at = cluster
         return {topic: f"{cluster} {topic} {ids[topic]}" for topic in self._own}
 
-    async def _own_ids(self, client: Any) -> dict[str, str]:
+    async def _own_ids(self, client: Any, new: bool) -> dict[str, str]:
+        """`new`: the broker is, so that nobody sends to it who has not seen that."""
         try:
             ids = await topic_ids(client, self._own)
             if missing := sorted(set(self._own) - ids.keys()):
                 logger.warning("topics are missing", topics=missing)
-                if not ids.keys() >= set(self._shared):
+                if not new and not ids.keys() >= set(self._shared):
                     await asyncio.sleep(ALL_HAVE_SEEN_S)
                 await ensure_topics(self._settings, self._own)
                 ids = await topic_ids(client, self._own)
