@@ -141,6 +141,16 @@ class Both:
 ALL = (units("1", 3), units("2", 1))
 
 
+def wrong_money(both: Both) -> list[str]:
+    """What an audit says of it."""
+    auditor = Auditor(settled=False, events=100)
+    for seq, event in enumerate(both.told, 1):
+        auditor.read("capture", seq, f"order-{ORDER}", event.type, event.to_json())
+    for seq, (stream, event) in enumerate(both.returns.events, 1):
+        auditor.read("returns", seq, stream, event.type, event.to_json())
+    return [found.text for found in auditor.close().violations if found.check == "money"]
+
+
 def mug(price: int) -> ExchangeLine:
     return ExchangeLine(sku="MUG", quantity=1, unit_price=usd(price))
 
@@ -197,6 +207,7 @@ def test_what_a_return_is_worth_goes_back_to_each_payment_no_more_than_it_brough
         ("pay-1", 4000), ("pay-2", 340),
     ]  # fmt: skip
     assert len({each.refund_id for each in both.returns.of(RefundRequested)}) == 2
+    assert wrong_money(both) == []
 
 
 @pytest.mark.parametrize("first", ["canceled", "returned"])
@@ -219,6 +230,34 @@ def test_the_credit_of_an_exchange_comes_from_the_payments_that_bought_the_first
     assert [(fund.reference, fund.minor) for fund in instead.funds] == [("pay-1", 4000), ("pay-2", 340)]
     lost = decide(instead, RecordLetGo(ORDER, "e1", (LineQuantity(line_id="1", sku="MUG", quantity=1),), "shortage"))
     assert [(each.payment_reference, each.amount.minor) for each in lost[1:]] == [("pay-2", 340), ("pay-1", 4000)]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_was_set_off_goes_back_once_it_is_paid_after_all(whole: bool) -> None:
+    deposit = Payment(status="pending", reference="pay-1", paid=usd(1000))
+    both = Both(replace(PLACED, payment=deposit), ReleaseHold(ORDER, HoldReason.PAYMENT, "a deposit is enough"))
+    both.deliver(*ALL)
+    both.bring_back(units("2", 1))
+    both.bring_back(units("1", 3))
+    assert both.by_returns == 350, "of 36.90 that came back, 33.40 are unpaid"
+    both.capture(change(1, payment=Payment(status="pending", reference="pay-1", paid=usd(4340 if whole else 2000))))
+    assert both.by_returns == (3690 if whole else 1350)
+    both.capture(change(2, payment=Payment(status="paid", reference="pay-2")))
+    assert (both.by_returns, both.purchase.set_off_minor) == (3690, 0)
+    assert both.asked <= both.brought
+    refunds = both.returns.of(RefundRequested)
+    assert (sum(each.goods.minor for each in refunds), sum(each.tax.minor for each in refunds)) == (3400, 290)
+    assert wrong_money(both) == []
+
+
+def test_what_was_set_off_goes_back_once_so_much_is_not_owed_any_more() -> None:
+    deposit = Payment(status="pending", reference="pay-1", paid=usd(3800))
+    both = Both(replace(PLACED, payment=deposit), ReleaseHold(ORDER, HoldReason.PAYMENT, "a deposit is enough"))
+    both.deliver(units("2", 1))
+    both.bring_back(units("2", 1))
+    assert both.by_returns == 0
+    both.capture(RecordLetGo(ORDER, "e1", (units("1", 1),), "shortage"))
+    assert (both.by_capture, both.by_returns) == (511, 540), "of 10.51 that are canceled and 5.40 that came back"
 
 
 def test_what_the_channel_gave_back_for_units_that_shipped_all_the_same_is_not_given_back_for_their_return() -> None:
@@ -291,7 +330,8 @@ def test_whatever_is_changed_called_off_paid_and_returned_no_more_goes_back_than
         for line in order.lines:
             of = purchase.of(line.line_id)
             assert of.taken <= of.claimed <= of.delivered <= order.open_of(line)
-        if order.open_units and purchase.taken == order.open_units and not purchase.set_off_minor:
+        assert purchase.set_off_minor <= purchase.unpaid_minor
+        if order.open_units and purchase.taken == order.open_units:
             carriage = placed.shipping.minor + placed.shipping_tax.minor
             assert order.unpaid_minor or order.owed_minor - both.by_returns in (0, carriage)
 

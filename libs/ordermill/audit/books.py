@@ -52,6 +52,7 @@ from ordermill.contracts.returns import (
     PurchaseRecorded,
     PurchaseRevised,
     PurchaseUndelivered,
+    PurchaseUnitsCanceled,
     RefundFailed,
     RefundPaid,
     RefundRequested,
@@ -404,6 +405,9 @@ class ReturnsBook(Book):
                 self._tax_included[event.order_id] = event.tax_included
             case PurchaseRevised():
                 self._bought[event.order_id] = event.lines
+                self._give_back(event)
+            case PurchaseUnitsCanceled():
+                self._give_back(event)
             case PurchaseDelivered():
                 count_units(self.delivered, event.order_id, event.lines)
                 if event.shipment_id in self.astray:
@@ -438,6 +442,10 @@ class ReturnsBook(Book):
                 self.refunds.done(event.refund_id, stream, seq, event.provider_reference, event.amount)
             case RefundFailed():
                 self.refunds.failed(event.refund_id, stream, seq)
+
+    def _give_back(self, event: PurchaseRevised | PurchaseUnitsCanceled) -> None:
+        for share in event.given_back:
+            self._worth[share.return_id] = self._worth.get(share.return_id, 0) + share.amount.minor
 
     def _less_astray(self, event: PurchaseDelivered | UnitsTakenBack) -> None:
         for line in event.lines:

@@ -43,6 +43,13 @@ class Disposition(StrEnum):
     MISSING = "missing"
 
 
+class ReturnShare(Part):
+    """So much money, by the return that it is for."""
+
+    return_id: Id
+    amount: Money
+
+
 class PurchaseRecorded(Fact):
     """What was bought and for how much, as returns needs to know it (stream `purchase-<order>`)."""
 
@@ -74,6 +81,8 @@ class PurchaseRevised(Fact):
     unpaid: Money | None = None
     """As in PurchaseRecorded, as are the next."""
     funds: tuple[PaymentShare, ...] = ()
+    given_back: tuple[ReturnShare, ...] = ()
+    """What had been set off against what was unpaid, and is not unpaid any more."""
 
 
 class PurchaseUnitsCanceled(Fact):
@@ -86,6 +95,8 @@ class PurchaseUnitsCanceled(Fact):
     """The message that said so; the same twice is one."""
     unpaid: Money | None = None
     """As in PurchaseRecorded."""
+    given_back: tuple[ReturnShare, ...] = ()
+    """As in PurchaseRevised."""
 
 
 class PurchaseRefundedElsewhere(Fact):
@@ -150,7 +161,10 @@ class UnitsTakenBack(Fact):
     our_fault: bool
     """Whether they came back for a reason that is the merchant's to answer for, by the policy of that day."""
     set_off: Money | None = None
-    """How much of their worth was never paid, so is not given back; none: nothing."""
+    """How much of their worth was not paid, so is not given back until it is; none: nothing."""
+    set_off_tax: Money | None = None
+    """Of that. What is neither this nor the next is goods."""
+    set_off_shipping: Money | None = None
     undelivered: bool = False
     """As in UnitsClaimed."""
     given: Money | None = None

@@ -56,7 +56,9 @@ from ordermill.contracts.returns import (
     Disposition,
     GoodsWaived,
     PurchaseDelivered,
+    PurchaseRevised,
     PurchaseUndelivered,
+    PurchaseUnitsCanceled,
     RefundFailed,
     RefundPaid,
     RefundRequested,
@@ -333,6 +335,8 @@ def _returns(order: Order, fact: Message | None) -> None:
             _claim(order, fact, -1)
         case UnitsTakenBack(set_off=Money() as set_off):
             order.set_off += set_off.minor
+        case PurchaseRevised() | PurchaseUnitsCanceled():
+            order.set_off -= sum(share.amount.minor for share in fact.given_back)
         case ReturnRequested():
             asked = order.returning(fact.return_id)
             asked.lines, asked.undelivered = fact.lines, fact.reason is ReturnReason.NOT_DELIVERED
@@ -454,7 +458,8 @@ MESSAGES: frozenset[type[Message]] = frozenset({
     FulfillmentCreated, FulfillmentAccepted, FulfillmentRejected, FulfillmentPicked, FulfillmentShortPicked,
     FulfillmentPacked, LabelRequested, PackageLabeled, LabelFailed, FulfillmentShipped, FulfillmentLinesCanceled,
     FulfillmentCancellationDeclined,
-    PurchaseDelivered, PurchaseUndelivered, UnitsClaimed, UnitsGivenBack, UnitsTakenBack,
+    PurchaseRevised, PurchaseUnitsCanceled, PurchaseDelivered, PurchaseUndelivered,
+    UnitsClaimed, UnitsGivenBack, UnitsTakenBack,
     ReturnRequested, ReturnAuthorized, ReturnDeclined, ReturnReceived, ReturnInspected, GoodsWaived, ReturnExpired,
     ReturnClosed,
     RefundRequested, RefundPaid, RefundFailed,

@@ -18,6 +18,8 @@ from ordermill.contracts.returns import (
     ExchangeRequested,
     GoodsWaived,
     InspectedLine,
+    PurchaseRevised,
+    PurchaseUnitsCanceled,
     RefundFailed,
     RefundPaid,
     RefundRequested,
@@ -30,6 +32,7 @@ from ordermill.contracts.returns import (
     ReturnReason,
     ReturnReceived,
     ReturnRequested,
+    ReturnShare,
     UnitsClaimed,
     UnitsGivenBack,
     UnitsTakenBack,
@@ -80,12 +83,15 @@ from .purchase import (
     RecordRefundElsewhere,
     RecordUndelivered,
     RevisePurchase,
+    SetOff,
     Units,
     decide_parcel,
     decide_purchase,
     drawn,
+    evolve_purchase,
     in_window,
     never_arrived,
+    paid_after_all,
     returnable,
     shipping_of,
     unpaid_of,
@@ -388,19 +394,19 @@ def _settle(current: Return, purchase: Purchase, at: datetime, policy: ReturnPol
         return [*events, (stream, ReturnClosed(**ids))]
     our_fault = current.reason in policy.our_fault
 
-    def money(minor: int) -> Money:
-        return Money(minor=minor, currency=purchase.currency)
-
     worth = _worth(purchase, back, our_fault, policy)
     unpaid = min(worth.amount, unpaid_of(purchase))
+    set_off = SetOff(current.return_id, worth.goods, worth.tax, worth.shipping).first(unpaid)
     worth = worth.less(unpaid)
     taken = UnitsTakenBack(
         **ids,
         lines=back,
         our_fault=our_fault,
-        set_off=money(unpaid) if unpaid else None,
+        set_off=_money(purchase, unpaid) if unpaid else None,
+        set_off_tax=_money(purchase, set_off.tax) if set_off.tax else None,
+        set_off_shipping=_money(purchase, set_off.shipping) if set_off.shipping else None,
         undelivered=current.undelivered,
-        given=money(worth.amount) if worth.amount else None,
+        given=_money(purchase, worth.amount) if worth.amount else None,
     )
     events.append((purchase_stream, taken))
     credit = 0
@@ -414,7 +420,7 @@ def _settle(current: Return, purchase: Purchase, at: datetime, policy: ReturnPol
             customer_id=purchase.customer_id,
             destination=purchase.destination,
             lines=current.exchange_for,
-            credit=money(credit),
+            credit=_money(purchase, credit),
             requested_at=at,
             payment_reference=paid_by[-1].reference if paid_by else purchase.payment_reference,
             funds=paid_by if len(paid_by) > 1 else (),
@@ -430,9 +436,6 @@ def _settle(current: Return, purchase: Purchase, at: datetime, policy: ReturnPol
 def _refunds(current: Return, purchase: Purchase, worth: _Worth) -> Iterator[RefundRequested]:
     """One for each payment that makes up what goes back."""
 
-    def money(minor: int) -> Money:
-        return Money(minor=minor, currency=purchase.currency)
-
     fee = worth.fee
     for number, share in enumerate(drawn(purchase, worth.amount), len(current.refunds)):
         rest = worth.less(share.amount.minor)
@@ -441,13 +444,40 @@ def _refunds(current: Return, purchase: Purchase, worth: _Worth) -> Iterator[Ref
             order_id=current.order_id,
             refund_id=derived_id("return-refund", current.return_id, *([str(number)] if number else [])),
             payment_reference=share.reference,
-            goods=money(worth.goods - rest.goods),
-            tax=money(worth.tax - rest.tax),
-            shipping=money(worth.shipping - rest.shipping),
+            goods=_money(purchase, worth.goods - rest.goods),
+            tax=_money(purchase, worth.tax - rest.tax),
+            shipping=_money(purchase, worth.shipping - rest.shipping),
             amount=share.amount,
-            restocking_fee=money(fee) if fee else None,
+            restocking_fee=_money(purchase, fee) if fee else None,
         )
         worth, fee = rest, 0
+
+
+def record_purchase(states: Mapping[str, Any], command: PurchaseCommand) -> Iterator[tuple[str, Fact]]:
+    """What capture says of an order. What was set off and is paid after all goes back.
+
+    Raises PurchaseNotRecorded.
+    """
+    stream = PURCHASE.stream(command.order_id)
+    purchase: Purchase = states[stream]
+    for event in decide_purchase(purchase, command):
+        after = evolve_purchase(purchase, event)
+        back = paid_after_all(after) if isinstance(event, PurchaseRevised | PurchaseUnitsCanceled) else ()
+        if not back:
+            yield stream, event
+            continue
+        shares = (ReturnShare(return_id=each.return_id, amount=_money(after, each.minor)) for each in back)
+        yield stream, event.model_copy(update={"given_back": tuple(shares)})
+        for each in back:
+            returned = RETURN.stream(each.return_id)
+            worth = _Worth(each.goods, each.tax, each.shipping, fee=0)
+            for refund in _refunds(states[returned], after, worth):
+                yield returned, refund
+            after = replace(after, given_minor=after.given_minor + each.minor)
+
+
+def _money(purchase: Purchase, minor: int) -> Money:
+    return Money(minor=minor, currency=purchase.currency)
 
 
 @dataclass(frozen=True, slots=True)
@@ -515,7 +545,8 @@ def to_decision(command: Command, policy: ReturnPolicy) -> Decision:
     """`command` with the streams it needs, as far as they are known before it is decided."""
     match command:
         case RecordPurchase() | RevisePurchase() | RecordCancellation() | RecordRefundElsewhere():
-            return decision(PURCHASE.stream(command.order_id), decide_purchase, command)
+            told = command
+            return Decision((PURCHASE.stream(told.order_id),), lambda states: tuple(record_purchase(states, told)))
         case ExpectParcel() | RecordDelivery() | RecordUndelivered():
             parcel = command
             return Decision((PARCEL.stream(parcel.shipment_id),), lambda states: decide_parcel(states, parcel))

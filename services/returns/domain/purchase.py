@@ -26,6 +26,7 @@ from ordermill.contracts.returns import (
     PurchaseRevised,
     PurchaseUndelivered,
     PurchaseUnitsCanceled,
+    ReturnShare,
     UnitsClaimed,
     UnitsGivenBack,
     UnitsTakenBack,
@@ -148,6 +149,30 @@ NO_UNITS = Units()
 
 
 @dataclass(frozen=True, slots=True)
+class SetOff:
+    """What a return's units are worth that was not paid when they came back. In minor units."""
+
+    return_id: str
+    goods: int
+    tax: int = 0
+    shipping: int = 0
+
+    @property
+    def minor(self) -> int:
+        return self.goods + self.tax + self.shipping
+
+    def first(self, minor: int) -> SetOff:
+        """So much of it: goods are set off first, then tax, then shipping."""
+        goods = min(self.goods, minor)
+        tax = min(self.tax, minor - goods)
+        return SetOff(self.return_id, goods, tax, minor - goods - tax)
+
+    def less(self, other: SetOff) -> SetOff:
+        goods, tax, shipping = self.goods - other.goods, self.tax - other.tax, self.shipping - other.shipping
+        return SetOff(self.return_id, goods, tax, shipping)
+
+
+@dataclass(frozen=True, slots=True)
 class Purchase:
     """One order as returns needs to know it; `Purchase()` is one nobody has told us of."""
 
@@ -169,8 +194,8 @@ class Purchase:
     """What of that returns have given back, or paid other goods with."""
     unpaid_minor: int = 0
     """What capture says is owed and not paid; it knows nothing of returns."""
-    set_off_minor: int = 0
-    """How much of the worth of returned units was set off against that."""
+    set_offs: tuple[SetOff, ...] = ()
+    """How much of the worth of returned units is set off against that; oldest first."""
     revision: int = 0
     units: PMap[str, Units] = field(default_factory=Map)
     """By line."""
@@ -187,6 +212,10 @@ class Purchase:
 
     def of(self, line_id: str) -> Units:
         return self.units.get(line_id, NO_UNITS)
+
+    @property
+    def set_off_minor(self) -> int:
+        return sum(each.minor for each in self.set_offs)
 
     @property
     def bought(self) -> int:
@@ -311,7 +340,7 @@ def evolve_purchase(purchase: Purchase, event: PurchaseEvent) -> Purchase:
             )
         case PurchaseRevised():
             return replace(
-                purchase,
+                _given_back(purchase, event.given_back),
                 revision=event.revision,
                 destination=event.destination,
                 lines=event.lines,
@@ -321,7 +350,7 @@ def evolve_purchase(purchase: Purchase, event: PurchaseEvent) -> Purchase:
             )
         case PurchaseUnitsCanceled():
             return replace(
-                purchase,
+                _given_back(purchase, event.given_back),
                 units=_each(purchase, event.lines, lambda has, more: replace(has, canceled=has.canceled + more)),
                 canceled=purchase.canceled + units_in(event.lines),
                 cancellations=purchase.cancellations.set(event.source, True),
@@ -363,16 +392,27 @@ def evolve_purchase(purchase: Purchase, event: PurchaseEvent) -> Purchase:
                 return replace(has, taken=has.taken + more, taken_undelivered=astray)
 
             back = units_in(event.lines)
+            tax, shipping = _minor(event.set_off_tax), _minor(event.set_off_shipping)
+            set_off = SetOff(event.return_id, _minor(event.set_off) - tax - shipping, tax, shipping)
             return replace(
                 purchase,
                 units=_each(purchase, event.lines, taken),
                 taken=purchase.taken + back,
-                set_off_minor=purchase.set_off_minor + _minor(event.set_off),
+                set_offs=(*purchase.set_offs, set_off) if set_off.minor else purchase.set_offs,
                 given_minor=purchase.given_minor + _minor(event.given),
                 taken_for_our_fault=purchase.taken_for_our_fault + (back if event.our_fault else 0),
             )
         case _:
             assert_never(event)
+
+
+def _given_back(purchase: Purchase, shares: Iterable[ReturnShare]) -> Purchase:
+    back = {share.return_id: share.amount.minor for share in shares}
+    if not back:
+        return purchase
+    left = (each.first(each.minor - back.get(each.return_id, 0)) for each in purchase.set_offs)
+    given = purchase.given_minor + sum(back.values())
+    return replace(purchase, set_offs=tuple(each for each in left if each.minor), given_minor=given)
 
 
 def _minor(amount: Money | None) -> int:
@@ -471,6 +511,17 @@ def worth_of(purchase: Purchase, back: Mapping[str, int]) -> tuple[Money, Money]
 def unpaid_of(purchase: Purchase) -> int:
     """In minor units, what is still unpaid after what was set off against it."""
     return max(0, purchase.unpaid_minor - purchase.set_off_minor)
+
+
+def paid_after_all(purchase: Purchase) -> tuple[SetOff, ...]:
+    """What is set off beyond what is unpaid, of the newest returns: as if it had been paid before they were settled."""
+    over = purchase.set_off_minor - purchase.unpaid_minor
+    found: list[SetOff] = []
+    for each in reversed(purchase.set_offs):
+        if (part := min(each.minor, over)) > 0:
+            over -= part
+            found.append(each.less(each.first(each.minor - part)))
+    return tuple(found)
 
 
 def drawn(purchase: Purchase, minor: int) -> tuple[PaymentShare, ...]:
