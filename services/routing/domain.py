@@ -4,7 +4,8 @@ Stream `plan-<order>`: every decision on units of that order, with all it saw. S
 and between which places. An order's units may be decided on in several goes: those reserved at once, those that
 waited for stock, those that a location refused or gave back.
 
-Exclusions. Who rejected the work gets nothing of this order again; who picked short gets none of those SKUs again. A
+Exclusions. Who rejected the work gets nothing of this order again; who picked short gets none of those SKUs again. That
+yields where units that no plan has had yet, or that have waited for stock since, are seen nowhere else. A
 location that had too little when units were to be allocated is left out of the next try only: by then the picture
 of availability is newer; and so is one from which a person took units back to have them shipped from elsewhere. Where
 it may be what is in the way, units wait for it (`OrderDeferred`), and after the policy's `attempts` they are
@@ -365,6 +366,9 @@ def _decide_on(units: _Units, state: OrderPlan, command: PlanCommand, rules: Rul
     if units.cause == "allocation-refused" and TRIES_IN_A_ROW < units.attempt < limit:
         return [decided.deferred(inputs, "locations have less than routing knows of", retry_at)]
     found = plan(inputs, decided.plan_id, rules)
+    if isinstance(found, Unroutable) and not units.planned_before and units.attempt >= min(2, limit):
+        inputs = inputs.model_copy(update={"excluded": ()})
+        found = plan(inputs, decided.plan_id, rules)
     if isinstance(found, Plan):
         return [decided.routed(inputs, found)]
     if units.attempt < limit and (found.may_pass or _only_this_once(units, inputs, rules)):
@@ -384,9 +388,10 @@ def _decide_on(units: _Units, state: OrderPlan, command: PlanCommand, rules: Rul
 
 def _only_this_once(units: _Units, inputs: RoutingInputs, rules: Rules) -> bool:
     """Whether without the exclusions that end with this try there is, or may be, a plan."""
-    if not units.excluded_once:
+    lasting = units.excluded if units.planned_before else ()
+    if inputs.excluded == lasting:
         return False
-    found = plan(inputs.model_copy(update={"excluded": units.excluded}), "unnamed", rules)
+    found = plan(inputs.model_copy(update={"excluded": lasting}), "unnamed", rules)
     return isinstance(found, Plan) or found.may_pass
 
 

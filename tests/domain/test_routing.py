@@ -340,6 +340,23 @@ def test_who_picked_short_gets_none_of_that_sku_again_and_keeps_the_rest():
     ]
 
 
+@pytest.mark.parametrize("cause", ["short-pick", "rejected"])
+def test_units_that_waited_for_stock_go_from_who_did_not_ship_them_before_if_it_has_come_nowhere_else(cause):
+    told = [reserved(MUG), given_back("o.1.1", "edison", cause, MUG)]
+    only = {"edison": BOTH}
+    filled = reserved(MUG, cause="backorder-filled", caused_by="m5", available=only, at=TUESDAY)
+    waits = after(*told, filled)[-1]
+    assert isinstance(waits, OrderDeferred), "a newer picture may show another place"
+    elsewhere = after(*told, filled, retry(waits.plan_id, {**only, "sparks": BOTH}, TUESDAY))
+    assert [where(event) for event in elsewhere if isinstance(event, OrderRouted)][1] == [("sparks", [("mug", 2)])]
+    again = after(*told, filled, retry(waits.plan_id, only, TUESDAY))
+    routed = [event for event in again if isinstance(event, OrderRouted)][1]
+    assert where(routed) == [("edison", [("mug", 2)])]
+    back = given_back(f"{routed.plan_id}.1", "edison", "rejected", MUG, available=only, caused_by="m6", at=TUESDAY)
+    last = after(*told, filled, retry(waits.plan_id, only, TUESDAY), back, retry("o.5", only, TUESDAY))[-1]
+    assert isinstance(last, OrderDeferred), "these it has turned down now"
+
+
 def test_units_a_person_took_back_go_from_elsewhere_though_the_location_may_ship_others_of_the_order_later():
     events = after(
         reserved(MUG),
