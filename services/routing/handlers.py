@@ -62,13 +62,15 @@ class Planning:
 
     def allocation_refused(self, fact: AllocationRefused, received: Received) -> Iterable[Decision]:
         def command(plan: OrderPlan) -> PlanCommand:
+            skus = skus_to_route(plan, fact.plan_id)
+            self._picture.refused(fact.plan_id, skus, fact.short)
             return RerouteRefused(
                 order_id=fact.order_id,
                 caused_by=received.message_id,
                 plan_id=fact.plan_id,
                 short=fact.short,
                 decided_at=received.now,
-                available=self._picture.of(skus_to_route(plan, fact.plan_id)),
+                available=self._picture.of(skus),
                 wanted=fact.lines,
                 heard=received.stream_version,
             )
@@ -107,15 +109,10 @@ class Planning:
             events = route(states, command(states[stream]))
             for _, event in events:
                 if isinstance(event, OrderRouted | OrderRerouted):
-                    self._count_as_planned(event)
+                    self._picture.take(event.plan_id, event.shipments)
             return events
 
         return Decision((stream, POLICY_STREAM), decide)
-
-    def _count_as_planned(self, event: OrderRouted | OrderRerouted) -> None:
-        for shipment in event.shipments:
-            for line in shipment.lines:
-                self._picture.take(shipment.location, line.sku, line.quantity)
 
 
 def let_go(fact: OrderLetGo, received: Received) -> Iterable[Decision]:

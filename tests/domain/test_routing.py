@@ -15,12 +15,20 @@ from pydantic import TypeAdapter
 from ordermill.contracts.capture import ReleasedLine
 from ordermill.contracts.channel import ServiceLevel
 from ordermill.contracts.fields import Destination, LineQuantity
-from ordermill.contracts.inventory import OrderBackordered, OrderLetGo
+from ordermill.contracts.inventory import (
+    AllocationRefused,
+    Availability,
+    LocationAvailability,
+    OrderBackordered,
+    OrderLetGo,
+    OrderReserved,
+)
 from ordermill.contracts.routing import (
     OrderDeferred,
     OrderRerouted,
     OrderRouted,
     OrderUnroutable,
+    PlannedShipment,
     PolicyAdopted,
     PromiseChanged,
     PromiseMade,
@@ -52,7 +60,8 @@ from services.routing.domain import (
     skus_to_route,
 )
 from services.routing.errors import OrderNotRouted, PolicyInvalid, PolicyMismatch, PolicyNotAdopted
-from services.routing.handlers import backordered, deadlines, let_go
+from services.routing.handlers import Planning, backordered, deadlines, let_go
+from services.routing.picture import Picture
 from services.routing.planner import Plan, plan
 from services.routing.policy import default_policy_text
 from services.routing.rules import read_rules
@@ -454,6 +463,82 @@ def test_what_is_said_of_units_at_a_location_of_units_given_up_by_routing_or_of_
         assert isinstance(asks, Decision)
         ((stream, event),) = asks.decide({"plan-o": state})
         assert (stream, event.lines, event.left) == ("plan-o", (some(MUG, 1), pots), 1)
+
+
+class TestPicture:
+    """Availability as routing has it: inventory's last word, less what was planned since."""
+
+    @staticmethod
+    def word(sku: str, version: int, **free: int) -> Availability:
+        at = {location: LocationAvailability(on_hand=units, unallocated=units) for location, units in free.items()}
+        return Availability(sku=sku, version=version, available=sum(free.values()), locations=at)
+
+    def picture(self) -> Picture:
+        picture = Picture()
+        picture.absorb(self.word("mug", 1, edison=2, sparks=2))
+        picture.absorb(self.word("pot", 1, edison=1))
+        return picture
+
+    @staticmethod
+    def shipments(*lines, available=EVERYWHERE) -> tuple[PlannedShipment, ...]:
+        return after(reserved(*lines, available=available))[0].shipments
+
+    def test_what_is_planned_is_not_there_for_the_next_order(self):
+        picture = self.picture()
+        picture.take("o.1", self.shipments(MUG, available={"edison": BOTH}))
+        picture.take("p.1", self.shipments(ONE_MUG, available={"sparks": BOTH}))
+        assert picture.of(["mug", "pot"]) == {"edison": {"pot": 1}, "sparks": {"mug": 1}}
+
+    def test_a_decision_that_is_made_again_counts_once(self):
+        picture = self.picture()
+        for _ in range(2):
+            picture.take("o.1", self.shipments(ONE_MUG))
+        assert picture.of(["mug"]) == {"edison": {"mug": 1}, "sparks": {"mug": 2}}
+
+    def test_two_lines_of_one_sku_count_both(self):
+        picture = self.picture()
+        picture.take("o.1", self.shipments(ONE_MUG, ONE_MUG.model_copy(update={"line_id": "9"})))
+        assert picture.of(["mug"]) == {"sparks": {"mug": 2}}
+
+    def test_inventorys_next_word_counts_alone(self):
+        picture = self.picture()
+        picture.take("o.1", self.shipments(ONE_MUG))
+        picture.absorb(self.word("mug", 2, edison=5))
+        picture.absorb(self.word("mug", 1, edison=2))
+        assert picture.of(["mug"]) == {"edison": {"mug": 5}}
+
+    def test_what_a_refused_plan_wanted_is_there_again_but_where_there_was_too_little(self):
+        picture = self.picture()
+        picture.take("o.1", self.shipments(MUG, POT))
+        picture.take("p.1", self.shipments(ONE_MUG, available={"sparks": BOTH}))
+        for _ in range(2):
+            picture.refused("o.1", ["mug", "pot"], (("edison", "pot"),))
+        assert picture.of(["mug", "pot"]) == {"edison": {"mug": 2}, "sparks": {"mug": 1}}
+
+
+def test_an_order_does_not_wait_for_units_that_only_its_own_refused_plan_had_taken_from_the_picture():
+    picture = Picture()
+    picture.absorb(TestPicture.word("mug", 1, edison=2))
+    picture.absorb(TestPicture.word("pot", 1, edison=1))
+    planning = Planning(picture, lambda: MONDAY)
+    states = {POLICY_STREAM: POLICIES.fold([ADOPTED]), "plan-o": OrderPlan()}
+
+    def heard(decisions):
+        (asked,) = decisions
+        events = [event for _, event in asked.decide(states)]
+        states["plan-o"] = PLANS.fold(events, states["plan-o"])
+        return events[0]
+
+    claimed = OrderReserved(
+        order_id="o", placed_at=MONDAY, destination=NEW_YORK, service_level=ServiceLevel.STANDARD, lines=(MUG, POT)
+    )
+    first = heard(planning.reserved(claimed, Received("m1", "c", MONDAY, MONDAY)))
+    assert where(first) == [("edison", [("mug", 2), ("pot", 1)])]
+    picture.absorb(TestPicture.word("pot", 2, sparks=1))
+    short = AllocationRefused(order_id="o", plan_id="o.1", short=(("edison", "pot"),))
+    again = heard(planning.allocation_refused(short, Received("m2", "c", MONDAY, MONDAY)))
+    assert isinstance(again, OrderRerouted)
+    assert where(again) == [("edison", [("mug", 2)]), ("sparks", [("pot", 1)])]
 
 
 def test_more_units_given_back_than_are_there_count_as_those_that_are():
