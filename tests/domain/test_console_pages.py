@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from starlette.requests import Request
 
-from services.console import returns
+from services.console import queue, returns
 from services.console.filters import _place
 from services.console.pages import address, day, environment, moment
 from services.console.pictures.returns import STATES, Line, Return
@@ -116,3 +116,16 @@ def test_a_day_on_the_page_of_a_new_return_is_the_readers() -> None:
     )  # fmt: skip
     assert "Sun, Mar 1" in page
     assert "2026-03-02<" not in page
+
+
+def test_a_file_that_could_not_hold_all_orders_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "MOST_IN_A_FILE", 2)
+    row = {
+        "key": "o-1", "channel": "store", "external_id": "A-1", "what": "Tea", "status": "shipped", "attention": [],
+        "why": [], "placed_at": NOW, "promised_by": None, "locations": [], "units": 1, "total_minor": 1,
+        "currency": "JPY",
+    }  # fmt: skip
+    assert len("".join(queue._lines([row, row])).splitlines()) == 3
+    *orders, last = "".join(queue._lines([row, row, row])).splitlines()
+    assert len(orders) == 3
+    assert last == '"Only the first 2 orders are in this file: narrow the filters for the others."'
