@@ -32,6 +32,11 @@ VERBS = {
 }
 
 TICKED = several(f"Ids of up to {MOST} orders.", MOST)
+SHOWN = several(
+    f"Ids of up to {MOST} orders. A field `shown-<id>` of each names what the page said would be done to it (the `of` "
+    "of each action, with spaces between); what it did not say is not done.",
+    MOST,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,13 @@ async def ask(request: Request, me: Me, this: This, form: Form) -> Response:
 @router.post(
     "/orders/bulk/do",
     summary="Do it, and say what became of each",
-    openapi_extra=form("do", "order", do=[*VERBS], order=TICKED, note="Kept with each order."),
+    openapi_extra=form(
+        "do",
+        "order",
+        do=[*VERBS],
+        order=SHOWN,
+        note="Kept with each order.",
+    ),
 )
 async def act(request: Request, me: Me, this: This, form: Once) -> Response:
     do = _chosen(form["do"])
@@ -88,19 +99,27 @@ async def act(request: Request, me: Me, this: This, form: Once) -> Response:
 
     async def one(order: Order) -> Result:
         async with gate:
-            return Result(order, await _do(this, me, order, do, form["note"], form.form_id))
+            announced = [of for shown in form.all(f"shown-{order.order_id}") for of in shown.split(" ")]
+            return Result(order, await _do(this, me, order, do, announced, form["note"], form.form_id))
 
     results = await asyncio.gather(*(one(order) for order in await _ticked(this, form.all("order"))))
     return page(request, "queue/bulk_done.html", do=do, results=results, told=summary(do, results))
 
 
-async def _do(this: Console, me: Session, order: Order, do: BulkDo, note: str, form_id: str) -> str:
-    """Why it was not done; empty if it was. Of several parts (holds, locations) each is tried."""
+async def _do(
+    this: Console, me: Session, order: Order, do: BulkDo, announced: Sequence[str], note: str, form_id: str
+) -> str:
+    """Why it was not done; empty if it was. Of several parts (holds, locations) each is tried that was announced."""
     possible, why = _plan(order, do)
     if not possible:
         return why
+    if not any(each.of in announced for each in possible):
+        return "it was not possible when you looked: look again"
     faults: list[str] = []
     for each in possible:
+        if each.of not in announced:
+            faults.append("it was not there when you looked")
+            continue
         try:
             await _do_one(this, me, order, each, note, form_id)
         except OrdermillError as error:
