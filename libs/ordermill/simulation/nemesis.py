@@ -78,6 +78,8 @@ class Fault(StrEnum):
     """A channel places an order again with other content."""
     LETTERS = "letters"
     """Somebody has a dead letter handled after all, or drops it."""
+    FORGET = "forget"
+    """A customer wants to be forgotten; what can't reach them any more is canceled."""
 
 
 ODDS: dict[Fault, float] = {
@@ -113,6 +115,7 @@ ODDS: dict[Fault, float] = {
     Fault.CLOSE: 0.1,
     Fault.PLACED_AGAIN: 0.05,
     Fault.LETTERS: 0.1,
+    Fault.FORGET: 0.05,
 }
 """How often a fault strikes where it can: the chance at one opportunity, in a run that knows this kind at all."""
 

@@ -23,8 +23,8 @@ from ordermill.errors import OrdermillError, Refused
 from ordermill.ids import derived_id
 from ordermill.service.deadletters import drop
 from ordermill.service.messages import outside_headers
-from services.capture.app import HoldRequest
-from services.capture.domain import HoldOrder, ReleaseHold, RetryRefund
+from services.capture.app import CancelRequest, HoldRequest
+from services.capture.domain import CancelOrder, ForgetCustomer, HoldOrder, ReleaseHold, RetryRefund
 from services.capture.handlers import Intake, order_decision
 from services.fulfillment.app import Work as FloorWork
 from services.fulfillment.app import command_of as floor_command
@@ -239,9 +239,14 @@ class SimulatedDoors:
     async def _look_after(self, at: Instance, items: Sequence[tuple[str, Any]]) -> None:
         for path, asked in items:
             _, _, order_id, what = path.split("/")
-            command: HoldOrder | ReleaseHold | RetryRefund
+            command: HoldOrder | ReleaseHold | RetryRefund | CancelOrder | ForgetCustomer
             if what == "refunds":
                 command = RetryRefund(order_id, asked)
+            elif what == "cancel":
+                call = CancelRequest.model_validate(asked)
+                command = CancelOrder(order_id, call.cancellation_id, at.engine.clock(), call.lines, call.reason)
+            elif what == "forget":
+                command = ForgetCustomer(order_id)
             else:
                 hold = HoldRequest.model_validate(asked)
                 command = (HoldOrder if what == "hold" else ReleaseHold)(order_id, HoldReason(hold.reason), hold.note)

@@ -37,6 +37,8 @@ from .nemesis import Fault, Nemesis
 from .outside import Letter, SimulatedDoors, poisonous
 from .providers import NO
 
+FORGOTTEN = "was forgotten"
+"""Why nobody can buy a label."""
 _FOLLOWED: tuple[type[Message], ...] = (
     OrderCaptured, FulfillmentCreated, StockReceived, ReturnAuthorized, LabelFailed, PackageLabeled, RefundFailed,
     RefundPaid, CancellationRefundFailed, CancellationRefunded, FulfillmentLinesCanceled, DeadLettered, LetterRedriven,
@@ -90,6 +92,7 @@ class People:
             Fault.CLOSE: self._close,
             Fault.PLACED_AGAIN: self._place_again,
             Fault.LETTERS: self._settle_letter,
+            Fault.FORGET: self._forget,
         }
 
     @property
@@ -133,6 +136,12 @@ class People:
                 self._shelves[fact.sku, fact.location] = None
             case ReturnAuthorized():
                 self._returns[fact.return_id] = fact
+            case LabelFailed() if FORGOTTEN in fact.reason:
+                why = {"cancellation_id": f"forgotten-{fact.fulfillment_id}", "reason": fact.reason}
+                self._refused[f"label {fact.fulfillment_id} {fact.package}"] = (
+                    "capture",
+                    (f"/orders/{fact.order_id}/cancel", why),
+                )
             case LabelFailed() | RefundFailed() | CancellationRefundFailed() if NO not in fact.reason:
                 pass  # nobody said no: it was given up, and that is not people's to mend
             case LabelFailed():
@@ -188,6 +197,11 @@ class People:
             about = {"sku": sku, "location": location, "reference": f"enough-{sku}-{location}", "happened_at": now}
             await self._doors.go("stock", [StockArrived(**about, quantity=50)])
         self._short.clear()
+
+    async def _forget(self) -> None:
+        """Refused while something of the order is to be shipped; of other orders of the customer it may be."""
+        if order := self._sold():
+            await self._doors.go("capture", [(f"/orders/{order.order_id}/forget", None)])
 
     async def _call_off(self) -> None:
         if order := self._sold():

@@ -136,8 +136,12 @@ class Place:
         return [instance for instance in self.instances.values() if instance.service.name == service]
 
     def quiet(self) -> bool:
-        """Nothing waits anywhere: no message, no event to publish, and nobody who has yet to hear of a new broker."""
-        return not self.bus.lag() and not any(
+        """Nothing waits anywhere: no message, no effect, no event to publish, and nobody who has yet to hear of a new
+        broker.
+        """
+        if self.bus.lag() or any(log._effects for log in self.logs.values()):
+            return False
+        return not any(
             instance.process.stands_still
             or instance.outdated
             or instance.relay.unsure
