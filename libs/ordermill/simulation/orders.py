@@ -35,12 +35,13 @@ def _order(random: Random, number: int, external_id: str, skus: list[str]) -> Ba
     after = timedelta(hours=random.uniform(0, 40))
     channel = random.choice(tuple(FORMATS))
     region, postal_code = random.choice(_PLACES)
-    name, city = f"Customer {number}", random.choice(("Sample", "Sample", "Sample", ""))
+    who = random.choice((number, 0))  # some buy again
+    name, city = f"Customer {who}", random.choice(("Sample", "Sample", "Sample", ""))
     person = Person(
         name=name,
         street=("1 Sample Street",),
         city=city,
-        email=f"{number}@example.com",
+        email=f"{who}@example.com",
     )
     bought = random.choices(skus, k=random.randint(1, 3))
     lines = tuple(_line(random, str(index), sku) for index, sku in enumerate(bought, 1))
@@ -53,7 +54,7 @@ def _order(random: Random, number: int, external_id: str, skus: list[str]) -> Ba
         channel=channel,
         external_id=external_id,
         placed_at=MONDAY + after,
-        customer=Customer(external_id=str(number), email=person.email),
+        customer=Customer(external_id=str(who), email=person.email),
         ship_to=Address(person=person, country="US", region=region, postal_code=postal_code),
         lines=lines,
         shipping=Money(minor=shipping, currency=CURRENCY),
