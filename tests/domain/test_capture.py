@@ -569,6 +569,23 @@ class TestChanges:
             order = orders.fold(events, order)
             assert order.cancelable_of(order.lines[0]) == wanted
 
+    @pytest.mark.parametrize("placed", [RISKY, PLACED])
+    def test_a_unit_that_is_called_off_here_and_by_the_channel_is_called_off_once(self, placed: Any) -> None:
+        """The customer telephones, and then cancels in the shop, which still counts three."""
+        order = orders.fold(history(placed, cancel("by-phone", changed("1", 1))))
+        for shop, now in (("c1", 2), ("c1", 2), ("c2", 1), ("c3", 0)):
+            order = orders.fold(decide(order, replace(cancel(shop, changed("1", 1)), by_channel=True)), order)
+            assert order.cancelable_of(order.lines[0]) == now
+
+    @pytest.mark.parametrize("placed", [RISKY, PLACED])
+    def test_what_the_channel_calls_off_beyond_that_is_called_off_too(self, placed: Any) -> None:
+        order = orders.fold(history(placed, cancel("by-phone", changed("1", 1))))
+        order = orders.fold(decide(order, change(1, changed("1", 1))), order)
+        assert order.wanted["1"] == order.cancelable_of(order.lines[0]) == 1
+        by_shop = replace(cancel("c1", changed("1", 1), changed("2", 1)), by_channel=True)
+        order = orders.fold(decide(order, by_shop), order)
+        assert [order.cancelable_of(line) for line in order.lines] == [0, 0]
+
     def test_the_channel_that_wants_more_than_it_did_gets_so_many_more(self) -> None:
         order = orders.fold(history(RISKY, cancel("by-phone", changed("1", 1)), change(1, changed("1", 5))))
         assert order.open_of(order.lines[0]) == 4

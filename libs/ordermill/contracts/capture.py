@@ -143,6 +143,8 @@ class OrderChangeRefused(Fact):
     order_id: Id
     change_id: ExternalId
     reason: Text
+    off_before: tuple[LineChange, ...] = ()
+    """As in CancellationRequested."""
 
 
 class OrderHeld(Fact):
@@ -193,6 +195,8 @@ class CancellationRequested(Fact):
     """Set where it was a change by the channel that asked for fewer units."""
     by_channel: bool = False
     """Whether the channel knows of it."""
+    off_before: tuple[LineChange, ...] = ()
+    """Units that the channel calls off, too, and that had been called off here without it."""
 
 
 class CancellationDeclined(Fact):
@@ -224,6 +228,8 @@ class OrderLinesCanceled(Fact):
     """As in OrderRevised."""
     by_channel: bool = False
     """Whether the channel called these units off, here and now."""
+    off_before: tuple[LineChange, ...] = ()
+    """As in CancellationRequested."""
 
 
 class ChannelRefunded(Fact):

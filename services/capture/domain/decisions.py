@@ -29,7 +29,7 @@ from ordermill.contracts.capture import (
     OrderUnitsShipped,
     ReleasedLine,
 )
-from ordermill.contracts.channel import OrderCanceled, OrderChanged, Payment
+from ordermill.contracts.channel import LineChange, OrderCanceled, OrderChanged, Payment
 from ordermill.contracts.fields import MAX_MINOR, Destination, LineQuantity, Money
 from ordermill.ids import derived_id
 from ordermill.money import first_units, goods_of, range_of_units, total_of
@@ -224,8 +224,9 @@ def _change(order: Order, command: ChangeOrder) -> list[Event]:
     return _revise(order, command, wanted)
 
 
-def _refused(order: Order, change_id: str, reason: str) -> OrderChangeRefused:
-    return OrderChangeRefused(order_id=order.order_id, change_id=change_id, reason=reason[:500])
+def _refused(order: Order, change_id: str, reason: str, off_before: tuple[LineChange, ...] = ()) -> OrderChangeRefused:
+    reason = reason[:500]
+    return OrderChangeRefused(order_id=order.order_id, change_id=change_id, reason=reason, off_before=off_before)
 
 
 def _change_released(order: Order, command: ChangeOrder, wanted: dict[str, int]) -> list[Event]:
@@ -243,7 +244,9 @@ def _change_released(order: Order, command: ChangeOrder, wanted: dict[str, int])
         fewer.append((line_id, wanted_so_far - _wanted_of(order, line, wanted_so_far, quantity)))
     events: list[Event] = []
     if any(units for _, units in fewer):
-        events = _request(order, change_id, fewer, "changed by the channel", command.revision, by_channel=True)
+        off = {line_id: order.wanted.get(line_id, 0) - quantity for line_id, quantity in wanted.items()}
+        off_before = tuple(_off_before(order, off))
+        events = _request(order, change_id, fewer, "changed by the channel", command.revision, off_before)
         if not events:
             return [_refused(order, change_id, "the units to take off have shipped; they can be returned")]
     if not events or _payment(order, command) != order.payment:
@@ -428,14 +431,37 @@ def _cancel(order: Order, command: CancelOrder) -> list[Event]:
         return []
     if unknown := sorted({change.line_id for change in command.lines if change.line_id not in order.places}):
         return [_refused(order, cancellation_id, f"the order has no line {', '.join(unknown)}")]
-    wanted = [(change.line_id, change.quantity) for change in command.lines] or _all_lines(order)
+    wanted = _units_of(command.lines) if command.lines else dict(_all_lines(order))
+    off_before = None
+    if command.by_channel:
+        off_before = tuple(_off_before(order, _units_of(command.lines)))
+        for line in off_before:
+            wanted[line.line_id] -= line.quantity
+        if off_before and not any(wanted.values()):
+            return [_refused(order, cancellation_id, "these units were called off here before", off_before)]
     if order.stage is Stage.HELD:
-        lines = _clip(order, wanted, order.here_of)
-        return _cancel_now(order, cancellation_id, lines, command.reason, by_channel=command.by_channel)
-    events = _request(order, cancellation_id, wanted, command.reason, by_channel=command.by_channel)
-    if not events and any(units and order.shipped.get(line_id, 0) for line_id, units in wanted):
+        lines = _clip(order, wanted.items(), order.here_of)
+        return _cancel_now(order, cancellation_id, lines, command.reason, off_before=off_before)
+    events = _request(order, cancellation_id, wanted.items(), command.reason, off_before=off_before)
+    if not events and any(units and order.shipped.get(line_id, 0) for line_id, units in wanted.items()):
         return [_refused(order, cancellation_id, "these units have shipped; they can be returned")]
     return events
+
+
+def _units_of(lines: Iterable[LineChange]) -> dict[str, int]:
+    units: dict[str, int] = {}
+    for line in lines:
+        units[line.line_id] = units.get(line.line_id, 0) + line.quantity
+    return units
+
+
+def _off_before(order: Order, fewer: dict[str, int]) -> Iterator[LineChange]:
+    """Of so many units that the channel calls off, those that were called off here and it had not known of."""
+    for line_id, units in fewer.items():
+        line = order.lines[order.places[line_id]]
+        wanted_here = order.open_of(line) - order.requested.get(line_id, 0)
+        if known := min(units, max(0, order.wanted.get(line_id, line.quantity) - wanted_here)):
+            yield LineChange(line_id=line_id, quantity=known)
 
 
 def _cancel_now(
@@ -444,8 +470,9 @@ def _cancel_now(
     lines: tuple[LineQuantity, ...],
     reason: str,
     source_id: str | None = None,
-    by_channel: bool = False,
+    off_before: tuple[LineChange, ...] | None = None,
 ) -> list[Event]:
+    """`off_before`: where the channel calls them off."""
     if not lines:
         return []
     refund = refund_of(order, lines)
@@ -459,7 +486,8 @@ def _cancel_now(
         refund=refund,
         source_id=source_id,
         unpaid=_unpaid(order, max(0, owed - order.held_minor), order.charged),
-        by_channel=by_channel,
+        by_channel=off_before is not None,
+        off_before=off_before or (),
     )
     return [canceled, *_refunds(order, ("cancellation", cancellation_id, source_id or ""), refund.minor)]
 
@@ -483,10 +511,10 @@ def _request(
     wanted: Iterable[tuple[str, int]],
     reason: str,
     revision: int | None = None,
-    by_channel: bool = False,
+    off_before: tuple[LineChange, ...] | None = None,
 ) -> list[Event]:
     lines = _clip(order, wanted, order.cancelable_of)
-    return _requested(order, cancellation_id, lines, reason, revision, by_channel)
+    return _requested(order, cancellation_id, lines, reason, revision, off_before)
 
 
 def _call_off_unroutable(order: Order, command: RecordUnroutable) -> list[Event]:
@@ -503,7 +531,7 @@ def _requested(
     lines: tuple[LineQuantity, ...],
     reason: str,
     revision: int | None = None,
-    by_channel: bool = False,
+    off_before: tuple[LineChange, ...] | None = None,
 ) -> list[Event]:
     if not lines or cancellation_id in order.cancellations:
         return []
@@ -514,7 +542,8 @@ def _requested(
             lines=lines,
             reason=reason,
             revision=revision,
-            by_channel=by_channel,
+            by_channel=off_before is not None,
+            off_before=off_before or (),
         )
     ]
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from itertools import chain
 from typing import Any, assert_never
 
 from immutables import Map
@@ -39,7 +40,7 @@ from ordermill.contracts.capture import (
     OrderRevised,
     OrderUnitsShipped,
 )
-from ordermill.contracts.channel import Payment, ServiceLevel
+from ordermill.contracts.channel import LineChange, Payment, ServiceLevel
 from ordermill.contracts.fields import Destination, LineQuantity, Money, key_of
 from ordermill.decider import Decider
 from ordermill.money import first_units, goods_of, range_of_units
@@ -340,7 +341,9 @@ def evolve(order: Order, event: Event) -> Order:
         case OrderRevised():
             return _with_revision(order, event)
         case OrderChangeRefused():
-            return replace(order, refused=order.refused.set(event.change_id, True))
+            return replace(
+                order, refused=order.refused.set(event.change_id, True), wanted=_wanted_less(order, event.off_before)
+            )
         case OrderHeld():
             return replace(order, holds=(*order.holds, Hold(event.reason, event.note)))
         case HoldReleased():
@@ -352,7 +355,7 @@ def evolve(order: Order, event: Event) -> Order:
             order = replace(
                 order,
                 requested=_add(order.requested, event.lines),
-                wanted=_wanted_less(order.wanted, event.lines) if event.by_channel else order.wanted,
+                wanted=_wanted_less(order, event.lines if event.by_channel else (), event.off_before),
                 cancellations=order.cancellations.set(event.cancellation_id, asked),
                 revision=max(order.revision, event.revision or 0),
             )
@@ -466,7 +469,7 @@ def _with_canceled_lines(order: Order, event: OrderLinesCanceled) -> Order:
         stage=Stage.CANCELED if event.whole_order else order.stage,
         holds=() if event.whole_order else order.holds,
         canceled=_add(order.canceled, event.lines),
-        wanted=_wanted_less(order.wanted, event.lines) if event.by_channel else order.wanted,
+        wanted=_wanted_less(order, event.lines if event.by_channel else (), event.off_before),
         open_units=order.open_units - sum(part.quantity for part in event.lines),
         cancellations=order.cancellations.set(event.cancellation_id, asked),
     )
@@ -506,8 +509,11 @@ def _add(units: Map[str, int], lines: Iterable[LineQuantity]) -> Map[str, int]:
     return units
 
 
-def _wanted_less(wanted: Map[str, int], lines: Iterable[LineQuantity]) -> Map[str, int]:
-    return wanted.update({part.line_id: max(0, wanted.get(part.line_id, 0) - part.quantity) for part in lines})
+def _wanted_less(order: Order, *fewer: Iterable[LineQuantity | LineChange]) -> PMap[str, int]:
+    wanted = order.wanted
+    for part in chain(*fewer):
+        wanted = wanted.set(part.line_id, max(0, wanted.get(part.line_id, 0) - part.quantity))
+    return wanted
 
 
 def _less(units: Map[str, int], line_id: str, by: int) -> Map[str, int]:
