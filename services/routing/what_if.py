@@ -1,7 +1,8 @@
 """Decisions of the past made again under another policy: what it would have changed. Pure; nothing is recorded.
 
 Each is made from what routing saw then: the order, and stock as it was known. That a decision before it would have left
-stock elsewhere is not followed, so look at many at once. Costs are weighed by each policy in its own way and are not
+stock elsewhere is not followed, so look at many at once; nor is how often a location refused what a plan wanted: units
+given up for that stay without a plan. Costs are weighed by each policy in its own way and are not
 compared; postage, parcels, days and places are.
 """
 
@@ -95,7 +96,7 @@ class WhatIf:
         self._policy = policy
         self._network = network
         self._since, self._until = since, until
-        self._networks: dict[str, str] = {}
+        self._adopted: dict[str, PolicyAdopted] = {}
         if network is not None:
             read_rules(policy, network)
 
@@ -103,7 +104,7 @@ class WhatIf:
         """Raises PolicyInvalid, PolicyNotAdopted."""
         match fact:
             case PolicyAdopted():
-                self._networks[fact.policy_hash] = fact.network
+                self._adopted[fact.policy_hash] = fact
             case OrderRouted() | OrderRerouted():
                 self._decide(fact, fact.shipments)
             case OrderUnroutable():
@@ -115,7 +116,7 @@ class WhatIf:
             return
         rules = self._rules(fact)
         self.currency = rules.network.currency
-        found = plan(fact.inputs, fact.plan_id, rules)
+        found = None if self._given_up(fact) else plan(fact.inputs, fact.plan_id, rules)
         now = found.shipments if isinstance(found, Plan) else ()
         self.then.add(then, at)
         self.now.add(now, at)
@@ -128,10 +129,20 @@ class WhatIf:
     def _rules(self, fact: Decided) -> Rules:
         if self._network is not None:
             return read_rules(self._policy, self._network)
-        network = self._networks.get(fact.inputs.policy_hash)
-        if network is None:
+        return read_rules(self._policy, self._adopted_by(fact).network)
+
+    def _given_up(self, fact: Decided) -> bool:
+        """Whether its units had as many tries as the policy of then allowed, though there was a plan."""
+        if not isinstance(fact, OrderUnroutable):
+            return False
+        then = self._adopted_by(fact)
+        return fact.attempt > read_rules(then.content, then.network).policy.attempts
+
+    def _adopted_by(self, fact: Decided) -> PolicyAdopted:
+        adopted = self._adopted.get(fact.inputs.policy_hash)
+        if adopted is None:
             raise PolicyNotAdopted(fact.order_id)
-        return read_rules(self._policy, network)
+        return adopted
 
 
 def postage(shipments: Iterable[PlannedShipment]) -> int:

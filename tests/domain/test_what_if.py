@@ -9,7 +9,7 @@ import pytest
 
 from ordermill.cli.what_if import decided_again, report
 from ordermill.contracts.base import Fact
-from ordermill.contracts.routing import OrderRouted, PolicyAdopted
+from ordermill.contracts.routing import OrderRouted, OrderUnroutable, PolicyAdopted
 from ordermill.network import NetworkInvalid, default_network_text
 from services.routing.errors import PolicyInvalid, PolicyNotAdopted
 from services.routing.policy import default_policy_text
@@ -51,6 +51,22 @@ def test_under_the_same_policy_each_decision_is_the_one_that_was_made(decided: l
     assert found.then.routed == len(routed(decided)) > 2
     assert found.then.postage_minor == sum(fact.cost.shipping.minor for fact in routed(decided))
     assert found.then.days > 0
+
+
+def test_units_given_up_because_locations_kept_refusing_them_are_no_policys_gain(decided: list[Fact]) -> None:
+    one = routed(decided)[0]
+    given_up = OrderUnroutable(
+        order_id=one.order_id,
+        plan_id=f"{one.order_id}.7",
+        attempt=7,
+        cause="allocation-refused",
+        reason="given up after 6 tries: each time a location had less than routing knew of",
+        inputs=one.inputs,
+    )
+    for policy in (SAME, SAME.replace("attempts = 6", "attempts = 60")):
+        found = looked_back([*decided, given_up], policy)
+        assert found.changes == []
+        assert found.then.no_plan == found.now.no_plan == 1
 
 
 def test_a_location_that_ships_nothing_leaves_its_units_to_others(decided: list[Fact]) -> None:
