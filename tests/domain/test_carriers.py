@@ -216,10 +216,13 @@ class Refusing:
         ("Zoë Ångström has moved", "… has moved"),
         ("can't deliver to ZOË ÅNGSTRÖM, 1200 SW MORRISON ST", "can't deliver to …, …"),
         ("no 1200 SW Morrison St in PORTLAND 97205", "no … in … 97205"),
+        ("MS ANGSTROM is unknown at 1200 MORRISON STREET", "MS … is unknown at 1200 … STREET"),
+        ("no Aangstroem, Zoe there", "no …, … there"),
+        ("no such street: SW Morrison, Portland OR", "no such street: SW …, … OR"),
         ("too heavy", "too heavy"),
     ],
 )
-async def test_a_refusal_names_nobody_in_whatever_case_the_carrier_writes_who_it_is(quoted: str, told: str) -> None:
+async def test_a_refusal_names_nobody_however_the_carrier_writes_who_it_is(quoted: str, told: str) -> None:
     recipient = replace(PORTLAND, name="Zoë Ångström ")
     with pytest.raises(CarrierRefused) as refused:
         await HttpCarrier("cedar", cast(Provider, Refusing(quoted))).buy_label(

@@ -13,6 +13,7 @@ talks through `Provider` too and passes the suite in `tests/domain/test_carriers
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict
 
@@ -23,6 +24,14 @@ from ordermill.service.outbound import Outbound, Provider, ProviderRefused, Prov
 from ..errors import CarrierRefused, CarrierUnavailable
 from ..settings import FulfillmentSettings
 from .base import BoughtLabel, Carrier, LabelRequest
+
+_WORD = re.compile(r"[^\W\d_]{3,}")
+_ANYBODYS = frozenset(
+    {"street", "strasse", "road", "avenue", "drive", "lane", "court", "house", "box", "the", "and", "for", "not"}
+)
+"""Words of many an address, and those without which a reason says something else."""
+
+_SPELLED_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe", "æ": "ae", "ł": "l", "đ": "d"})
 
 
 class HttpCarrier:
@@ -69,9 +78,21 @@ def http_carriers(names: Iterable[str], settings: FulfillmentSettings, outbound:
 
 
 def _without_names(reason: str, request: LabelRequest) -> str:
-    """A reason is kept and shown; carriers like to quote whom they could not serve, often in capitals."""
+    """A reason is kept and shown; carriers like to quote whom they could not serve: in part, in capitals, in ASCII."""
     recipient = request.recipient
-    private = (each.strip() for each in (recipient.name, recipient.company, *recipient.street, recipient.city))
+    private = [each.strip() for each in (recipient.name, recipient.company, *recipient.street, recipient.city)]
     for words in sorted(filter(None, private), key=len, reverse=True):
         reason = re.sub(re.escape(words), "…", reason, flags=re.IGNORECASE)
-    return reason
+    names = {plain for words in private for word in _WORD.findall(words) for plain in _spellings(word)}
+    return _WORD.sub(lambda found: "…" if names.intersection(_spellings(found[0])) else found[0], reason)
+
+
+def _spellings(word: str) -> set[str]:
+    """A word as those write it who have no letters but the plain ones; none of a word that tells nothing."""
+    lower = word.casefold()
+    bare = "".join(char for char in unicodedata.normalize("NFKD", lower) if not unicodedata.combining(char))
+    return {
+        lower,
+        bare.translate(_SPELLED_OUT),
+        unicodedata.normalize("NFC", lower).translate(_SPELLED_OUT),
+    } - _ANYBODYS
