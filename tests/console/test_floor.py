@@ -254,6 +254,19 @@ async def test_a_label_asked_for_again_with_its_answer_lost_is_asked_for_once(st
         await stand.behave(carrier)
 
 
+async def test_a_box_that_gets_no_label_and_is_called_off_is_to_be_unpacked(open_page, stand: Stand) -> None:
+    placed, path, carrier = await packed_in_vain(stand)
+    try:
+        page = await open_page(path, size=PHONE)
+        await expect(page.get_by_role("button", name="Ask for a label")).to_be_visible()
+        await stand.post("capture", f"/orders/{placed.order_id}/cancel", {"cancellation_id": uuid4().hex})
+        await expect(page.get_by_role("heading", name="Called off")).to_be_visible()
+        await expect(page.get_by_text("To be unpacked: its units were called off.")).to_be_visible()
+        await expect(page.get_by_role("button", name="Ask for a label")).to_have_count(0)
+    finally:
+        await stand.behave(carrier)
+
+
 async def test_a_label_the_carrier_refuses_is_bought_another_way(open_page, stand: Stand) -> None:
     placed, path, carrier = await packed_in_vain(stand)
     other = "swift/ground" if carrier == "cedar" else "cedar/ground"

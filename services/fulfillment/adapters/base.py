@@ -13,7 +13,7 @@ from ..addresses import PostalAddress
 
 @dataclass(frozen=True, slots=True)
 class LabelRequest:
-    """One package, as its carrier needs to know it. `reference` is printed: the order, as its channel names it."""
+    """One package, as its carrier needs to know it. `reference` is printed: the order, by our id."""
 
     service: str
     weight_g: int
