@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,9 @@ from ordermill.service.messages import envelope_of
 
 EFFECT_TOPICS = frozenset({"oms.effects.requests", "oms.effects.results"})
 """Carry facts that are on their services' own topics too."""
+_LONGEST = 400
+"""Characters of a text that the tables index. Ours are shorter; whoever may write to a topic may write longer ones."""
+_LARGEST_VERSION = 2**31 - 1
 
 
 @dataclass(slots=True)
@@ -49,18 +53,17 @@ def told(record: Any, wanted: frozenset[type[Message]], now: datetime) -> Told:
     personal = family is not None and issubclass(family, ChannelMessage | DeadLettered)
     needed = family in wanted or (family is not None and issubclass(family, ChannelMessage))
     message = decode(envelope.type, record.value or b"") if needed else None
-    version = headers.get("ce_streamversion")
     return Told(
         key=envelope.inbox_key,
         message_id=envelope.id,
         source=envelope.source,
         topic=record.topic,
-        type=envelope.type,
-        stream=headers.get("ce_subject", ""),
-        version=int(version) if version is not None and version.isdecimal() else None,
-        actor=headers.get("ce_actor", envelope.source),
+        type=_kept(envelope.type),
+        stream=_kept(headers.get("ce_subject", "")),
+        version=_version(headers),
+        actor=_kept(headers.get("ce_actor", envelope.source)),
         correlation_id=envelope.correlation_id,
-        causation_id=headers.get("ce_causationid", ""),
+        causation_id=_kept(headers.get("ce_causationid", "")),
         happened_at=envelope.happened_at or now,
         data=None if personal else record.value,
         message=message,
@@ -75,4 +78,16 @@ def _order_of(message: Message | None, data: bytes | None) -> str | None:
     if message is not None:
         return getattr(message, "order_id", None)
     found = orjson.loads(data or b"{}")
-    return found.get("order_id") if isinstance(found, dict) else None
+    order_id = found.get("order_id") if isinstance(found, dict) else None
+    return _kept(order_id) if isinstance(order_id, str) else None
+
+
+def _kept(text: str) -> str:
+    """As the database can hold and index it."""
+    return text.replace("\0", "")[:_LONGEST]
+
+
+def _version(headers: Mapping[str, str]) -> int | None:
+    text = headers.get("ce_streamversion", "")
+    number = int(text) if text.isdecimal() and len(text) <= 10 else _LARGEST_VERSION + 1
+    return number if number <= _LARGEST_VERSION else None

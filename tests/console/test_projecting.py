@@ -111,6 +111,36 @@ async def test_what_is_told_again_changes_nothing(projecting):
     assert await projecting.pool.fetchval("SELECT count(*) FROM events") == 2
 
 
+def strange(body: bytes = b"{}", **headers: str) -> Any:
+    """What anybody may write to a topic of outsiders, under a type that nobody knows."""
+    made = a_record("carrier", "com.example.told.v1", "strange", "parcel-1", body)
+    made.topic = "oms.carrier.events"
+    texts = {f"ce_{name}": text.encode() for name, text in headers.items()}
+    made.headers = list((dict(made.headers) | texts).items())
+    return made
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        strange(b'{"order_id": 5}'),
+        strange(b'{"order_id": "a\\u0000b"}'),
+        strange(b'{"order_id": "%s"}' % b"".join(b"%x" % (n * n * 7919) for n in range(3_000))),
+        strange(streamversion="9" * 12),
+        strange(subject="a\0b"),
+        strange(subject="".join(f"{n * n * 7919:x}" for n in range(3_000))),
+        strange(actor="a\0b"),
+        strange(type="a\0b"),
+        strange(causationid="".join(f"{n * n * 7919:x}" for n in range(3_000))),
+    ],
+    ids=["number", "NUL", "long", "version", "subject", "long subject", "actor", "type", "long cause"],
+)
+async def test_a_message_that_the_tables_could_not_hold_as_it_is_stops_no_other(projecting, told):
+    async with asyncio.timeout(20):
+        await projecting.handle([told, arrival("POT", "cedar", 2)])
+    assert await projecting.pool.fetchval("SELECT on_hand FROM stock") == 2
+
+
 async def test_an_instance_of_before_an_upgrade_goes_on_when_a_table_has_a_new_column(projecting):
     await projecting.handle([arrival("teapot", "berlin", 5)])
     await projecting.pool.execute("ALTER TABLE stock ADD COLUMN colour text NOT NULL DEFAULT ''")
