@@ -47,6 +47,8 @@ def who(actor: str, source: str) -> tuple[str, Who]:
     kind, _, name = actor.partition(":")
     if kind == "user" and name:
         return name, "person"
+    if kind == "customer":
+        return kind, "outside"
     if kind == "timer":
         return f"{service}'s clock", "timer"
     if service == source or (actor.startswith("/") and not actor.startswith("/ordermill/")):

@@ -26,6 +26,7 @@ from services.console import acting, bulk
 from services.console.order import _pretty
 from services.console.pages import Notice
 from services.console.pictures.order import Order, Refund
+from services.console.pictures.steps import Step as Did
 from services.console.possible import Do, action, actions, cancels
 from services.console.queue import harmless
 from services.console.security import Fields, Session
@@ -257,3 +258,10 @@ async def test_what_the_page_did_not_announce_is_not_done_to_a_ticked_order() ->
     why = await bulk._do(console, Session("Ann", ""), order, "release", [], "", "form")
     assert released == ["bad-address"]
     assert why == "it was not possible when you looked: look again"
+
+
+def test_what_a_customer_asked_for_is_told_as_theirs_and_not_as_ours() -> None:
+    assert who("customer", "/ordermill/returns") == ("customer", "outside")
+    assert Did(did="requested", actor="customer", at=MONDAY).who == "the customer"
+    assert Did(did="accepted", actor="user:Ann", at=MONDAY).who == "Ann"
+    assert Did(did="expired", actor="timer:returns", at=MONDAY).who == "Ordermill"

@@ -20,8 +20,10 @@ class Step(Document):
 
     @property
     def who(self) -> str:
-        """`Ann` for a person, `the carrier's answer` and the like for what no person did."""
+        """`Ann` for a person of ours; `Ordermill` for what nobody did."""
         kind, _, name = self.actor.partition(":")
+        if kind == "customer":
+            return "the customer"
         return name if kind == "user" and name else "Ordermill"
 
 
