@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ordermill.cli import app
-from ordermill.cli.place import SERVICES
+from ordermill.cli.place import SERVICES, postgres_url
 from ordermill.names import CONSOLE
 from ordermill.service import run
 
@@ -161,6 +161,74 @@ def test_wrong_usage_is_one_line_and_status_2(
 )
 def test_wrong_usage_points_to_the_help_of_the_command_that_was_meant(arguments: list[str], command: str) -> None:
     assert oms(*arguments).stderr.endswith(f"(see `{command} --help`)\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["orders", "show", "\udcff"], ["orders", "hold", "X", "--note", "a\udcff"], ["stock", "show", "\udcff"],
+        ["log", "show", "order-\udcff"], ["dlq", "drop", "capture", "--note", "\udcff"], ["explain", "\udcff"],
+    ],
+)  # fmt: skip
+def test_what_is_not_utf_8_is_wrong_usage_for_nothing_is_called_so(arguments: list[str], far_away: None) -> None:
+    result = oms(*arguments)
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert "expected UTF-8" in result.stderr
+
+
+@pytest.mark.parametrize("wrong", ["nonsense", "postgresql://role:secret-word@host:port/database", "mysql://h/d"])
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("OMS_CAPTURE_OWNER_URL", ["migrate"]),
+        ("OMS_CAPTURE_DATABASE_URL", ["migrate"]),
+        ("OMS_CAPTURE_OWNER_URL", ["rebuild", "capture"]),
+        ("OMS_CAPTURE_DATABASE_URL", ["log", "follow", "capture"]),
+        ("OMS_CAPTURE_DATABASE_URL", ["log", "show", "order-1"]),
+    ],
+)
+def test_a_url_of_a_database_that_is_none_is_named_and_not_shown(
+    name: str, arguments: list[str], wrong: str, far_away: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, wrong)
+    result = oms(*arguments)
+    assert (result.exit_code, len(result.stderr.splitlines())) == (3, 1)
+    assert f"{name}: expected postgresql://role:password@host:port/database" in result.stderr
+    assert "secret-word" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://r:p@one:5432,two:5433/d",
+        "postgres://r@[::1]:5432/d",
+        "postgresql:///d?host=/run",
+        "postgres://h/d",
+    ],
+)
+def test_what_postgresql_takes_for_a_url_is_one(url: str) -> None:
+    assert postgres_url("NAME", url) == url
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"), [("OMS_CAPTURE_PORT", "abc"), ("OMS_CAPTURE_URL", "http://h:x"), ("OMS_CAPTURE_URL", "nonsense")]
+)
+def test_an_address_that_is_none_is_like_one_where_nobody_answers(
+    name: str, wrong: str, far_away: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, wrong)
+    result = oms("orders", "list")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (3, 1)
+    assert "capture at " in result.stderr and "does not answer" in result.stderr
+    lines = [line for line in oms("doctor").stdout.splitlines() if "capture service" in line]
+    assert len(lines) == 1 and lines[0].startswith("bad ")
+
+
+def test_a_token_that_no_header_can_hold_is_a_wrong_setting(far_away: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMS_API_TOKEN", "schlüssel")
+    result = oms("orders", "list")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (3, 1)
+    assert "OMS_API_TOKEN" in result.stderr and "schl" not in result.stderr
 
 
 ASKS_A_SERVICE = [

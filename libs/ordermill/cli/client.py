@@ -10,6 +10,7 @@ from urllib.parse import quote
 from ordermill import names
 from ordermill.errors import NotFound, Refused
 from ordermill.names import SERVICES
+from ordermill.wrong_settings import SettingsWrong
 
 from .place import Unreachable, adopt, variable
 
@@ -70,7 +71,7 @@ class Client:
         url = self._urls[service]
         try:
             answer = self._http.request(method, url + path, **more)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise Unreachable(
                 f"{service} at {url} does not answer: {str(error) or type(error).__name__}. "
                 f"Start it with `oms up` or `oms run {service}`; `oms doctor` says more"
@@ -107,6 +108,8 @@ def connect() -> Client:
     adopt()
     token = variable("OMS_API_TOKEN", "the bearer token that the services were given")
     urls = {service: url_of(service) for service in SERVICES}
+    if not token.isascii():
+        raise SettingsWrong("OMS_API_TOKEN: expected ASCII, as an HTTP header can hold")
     headers = {"Authorization": f"Bearer {token}", "X-Actor": getpass.getuser()}
     return Client(httpx.Client(headers=headers, timeout=20, trust_env=False), urls)
 

@@ -12,7 +12,7 @@ import typer
 from ordermill.names import CONSOLE, SERVICES
 from ordermill.wrong_settings import SettingsWrong
 
-from .place import Unreachable, adopt, database_url, declared, owner_url, variable
+from .place import Unreachable, adopt, database_url, declared, owner_url, postgres_url, variable
 from .terminal import JsonOption, print_json, print_table, say
 
 app = typer.Typer()
@@ -56,6 +56,7 @@ async def migrate_all() -> dict[str, list[str]]:
     ):
         if owner := os.environ.get(f"OMS_{name.upper()}_OWNER_URL"):
             role = role_of(variable(setting, f"the PostgreSQL URL of the {name}'s database"), setting)
+            owner = postgres_url(f"OMS_{name.upper()}_OWNER_URL", owner)
             applied[name] = await _reached(name, migrate_log(owner, role, folder))
     return applied
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 import typer
 
@@ -66,26 +67,39 @@ def chosen(service: str | None) -> tuple[str, ...]:
 
 
 def database_url(service: str) -> str:
-    return variable(f"OMS_{service.upper()}_DATABASE_URL", f"the PostgreSQL URL of {service}'s role on its log")
+    name = f"OMS_{service.upper()}_DATABASE_URL"
+    return postgres_url(name, variable(name, f"the PostgreSQL URL of {service}'s role on its log"))
 
 
 def owner_url(service: str) -> str:
-    return variable(f"OMS_{service.upper()}_OWNER_URL", f"the PostgreSQL URL of the owner of {service}'s database")
+    name = f"OMS_{service.upper()}_OWNER_URL"
+    return postgres_url(name, variable(name, f"the PostgreSQL URL of the owner of {service}'s database"))
+
+
+def postgres_url(name: str, url: str) -> str:
+    """The URL that a variable holds, if it can be one. Raises SettingsWrong, which does not show it."""
+    try:
+        parts = urlsplit(url)
+        hosts = parts.netloc.rpartition("@")[2].split(",")
+        ports = [urlsplit(f"//{host}").port for host in hosts]
+        sound = parts.scheme in ("postgresql", "postgres") and parts.path.strip("/") and 0 not in ports
+    except ValueError:  # no port
+        sound = False
+    if not sound:
+        raise SettingsWrong(f"{name}: expected postgresql://role:password@host:port/database")
+    return url
 
 
 @asynccontextmanager
 async def opened(service: str) -> AsyncIterator[PostgresStore]:
     """A service's log. Raises Unreachable."""
     from ordermill.eventlog.postgres import PostgresStore
-    from ordermill.eventlog.store import LogUnavailable, Unstorable
+    from ordermill.eventlog.store import LogUnavailable
 
     try:
         store = await PostgresStore.open(database_url(service), max_connections=2)
     except LogUnavailable as error:
         raise Unreachable(f"the log of {service}: {error}. Is PostgreSQL running? `oms doctor` says more") from error
-    except (ValueError, Unstorable):
-        name = f"OMS_{service.upper()}_DATABASE_URL"
-        raise SettingsWrong(f"{name}: expected postgresql://role:password@host:port/database") from None
     try:
         yield store
     finally:

@@ -7,6 +7,7 @@ installation; 130 interrupted.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ class Oms(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         words = [*ctx._protected_args, *ctx.args]
         try:
+            _check_readable(words)
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
@@ -65,6 +67,13 @@ class Oms(TyperGroup):
             at = cast("Any", found)
             path.append(word)
         return " ".join(path)
+
+
+def _check_readable(words: Sequence[str]) -> None:
+    """Bytes that are no UTF-8 may name a file, and nothing of ours."""
+    for word in words:
+        if any("\ud800" <= char <= "\udfff" for char in word) and not os.path.lexists(word):
+            raise typer.BadParameter(f"{word!r}: expected UTF-8")
 
 
 def _told(error: Any, command: str) -> Exception:

@@ -59,7 +59,7 @@ async def _asked(name: str) -> Answers | Finding:
         async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as http:
             ready = await http.get(f"{url}/readyz")
             metrics = await http.get(f"{url}/metrics")
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         remedy = f"start it: `oms run {name}`, or `oms up`"
         return Finding("bad", what, f"{url} does not answer: {error or type(error).__name__}", remedy)
     return Answers(
