@@ -107,6 +107,20 @@ def test_what_the_shop_has_given_back_is_not_given_back_again() -> None:
     assert order.charged_minor == order.refund_minor == 9704
 
 
+def test_a_unit_that_is_refunded_before_its_order_came_is_called_off_once() -> None:
+    create = shopify(financial_status="pending")
+    document = orjson.loads((SAMPLES / "shopify" / "order-create.json").read_bytes())
+    kettle, tea = document["line_items"]
+    at = "2026-03-03T12:00:00Z"
+    goods = [{"line_item_id": kettle["id"], "quantity": 1, "restock_type": "cancel"}]
+    refunds = [{"id": 900, "order_id": document["id"], "created_at": at, "refund_line_items": goods}]
+    less = [{**kettle, "current_quantity": 1, "fulfillable_quantity": 1}, tea]
+    update = shopify("orders/updated", updated_at=at, financial_status="pending", line_items=less, refunds=refunds)
+    for messages in ((*update.messages, *create.messages), (*create.messages, *update.messages)):
+        order, _ = taken(*messages)
+        assert [order.open_of(line) for line in order.lines] == [1, 1]
+
+
 # Edits in the shop
 
 

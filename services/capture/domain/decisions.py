@@ -188,13 +188,16 @@ def _park(order: Order, command: ChangeOrder | CancelOrder) -> list[Event]:
 
 
 def _in_order(parked: tuple[Parked, ...]) -> list[ChangeOrder | CancelOrder]:
-    """As they were meant: changes by revision, cancellations among them by when they were made."""
+    """As they were meant: changes by revision, cancellations among them by when they were made.
+
+    What a channel changed in the same moment is what it wants without the units that it canceled.
+    """
     commands = [_PARKABLE[waiting.change_type].validate_json(waiting.change) for waiting in parked]
-    timed: list[tuple[datetime, ChangeOrder | CancelOrder]] = []
+    timed: list[tuple[datetime, bool, ChangeOrder | CancelOrder]] = []
     for change in sorted((c for c in commands if isinstance(c, ChangeOrder)), key=lambda c: c.revision):
-        timed.append((max(timed[-1][0], change.changed_at) if timed else change.changed_at, change))
-    timed += [(c.canceled_at, c) for c in commands if isinstance(c, CancelOrder)]
-    return [command for _, command in sorted(timed, key=lambda pair: pair[0])]
+        timed.append((max(timed[-1][0], change.changed_at) if timed else change.changed_at, True, change))
+    timed += [(c.canceled_at, False, c) for c in commands if isinstance(c, CancelOrder)]
+    return [command for *_, command in sorted(timed, key=lambda one: one[:2])]
 
 
 def _revision_id(revision: int) -> str:
