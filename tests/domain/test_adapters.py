@@ -615,6 +615,10 @@ def test_without_a_topic_a_canceled_order_is_placed_and_canceled() -> None:
     assert (canceled.cancellation_id, canceled.lines) == ("cancel-9007199254740993", ())
 
 
+def test_an_order_that_comes_as_a_refund_is_not_dropped_without_a_word() -> None:
+    assert codes(shopify("refunds/create").rejections) == ["not-a-refund"]
+
+
 def test_an_order_that_says_it_is_not_canceled_cancels_nothing() -> None:
     assert codes(shopify("orders/cancelled").rejections) == ["not-canceled"]
 

@@ -155,8 +155,10 @@ def _messages(resource: Json, context: AdapterContext, found: Findings) -> Itera
     if "refund_line_items" in resource:
         yield from _refunded_alone(resource, context, found)
         return
-    reader = _Order(resource, context, found)
     topic = context.topic
+    if topic == _REFUNDED:
+        raise Unfit("not-a-refund", "topic refunds/create, and it is an order. Send it as orders/updated")
+    reader = _Order(resource, context, found)
     whole = resource.get("cancelled_at") is not None
     if not reader.ships():
         note = "no line is to be shipped: the shop fulfills it itself"
