@@ -609,8 +609,9 @@ def test_a_shop_that_does_not_say_what_it_shipped_leaves_it_to_capture_what_is_c
 
 def test_without_a_topic_a_canceled_order_is_placed_and_canceled() -> None:
     document = (SAMPLES / "shopify" / "order-cancelled.json").read_bytes()
-    order, canceled = adapt("shopify", document, CONTEXT).messages
+    order, payment, canceled = adapt("shopify", document, CONTEXT).messages
     assert isinstance(order, OrderPlaced)
+    assert isinstance(payment, OrderChanged)
     assert isinstance(canceled, OrderCanceled)
     assert (canceled.cancellation_id, canceled.lines) == ("cancel-9007199254740993", ())
 

@@ -107,6 +107,34 @@ def test_what_the_shop_has_given_back_is_not_given_back_again() -> None:
     assert order.charged_minor == order.refund_minor == 9704
 
 
+def test_what_was_authorized_and_never_charged_is_not_given_back() -> None:
+    create = shopify(financial_status="authorized")
+    at = "2026-03-03T12:00:00Z"
+    off = shopify("orders/cancelled", cancelled_at=at, updated_at=at, financial_status="voided")
+    after = shopify("orders/updated", cancelled_at=at, updated_at="2026-03-03T12:00:05Z", financial_status="voided")
+    for order, events in (
+        taken(*create.messages, *off.messages, *after.messages),
+        taken(*off.messages, *create.messages, *after.messages),
+        taken(*after.messages, *off.messages, *create.messages),
+    ):
+        assert (order.held_minor, order.refund_minor) == (0, 0)
+        assert not [event for event in events if isinstance(event, OrderChangeRefused)]
+
+
+@pytest.mark.parametrize("heard", ["create paid off", "create off paid", "off create paid", "off paid create"])
+def test_what_was_paid_goes_back_also_if_the_cancellation_is_heard_first(heard: str) -> None:
+    held = {"shipping_address": {"name": "Ada", "country_code": "US", "zip": "9"}}
+    at = "2026-03-03T12:00:00Z"
+    hooks = {
+        "create": shopify(financial_status="pending", **held),
+        "paid": shopify("orders/updated", updated_at="2026-03-03T11:00:00Z", financial_status="paid", **held),
+        "off": shopify("orders/cancelled", cancelled_at=at, updated_at=at, financial_status="paid", **held),
+    }
+    order, events = taken(*(message for name in heard.split() for message in hooks[name].messages))
+    assert order.stage is Stage.CANCELED
+    assert [event.amount.minor for event in events if isinstance(event, CancellationRefundRequested)] == [9704]
+
+
 def test_a_unit_that_is_refunded_before_its_order_came_is_called_off_once() -> None:
     create = shopify(financial_status="pending")
     document = orjson.loads((SAMPLES / "shopify" / "order-create.json").read_bytes())

@@ -15,6 +15,7 @@ cancellations that it shows. Repeats do no harm, capture knows orders and cancel
   (`return`) is the returns' affair; what an order edit took away shows in `current_quantity` alone. A refund without
   restock may be of either kind: it calls off what is neither in the `fulfillments` nor in `fulfillable_quantity`.
 * What a refund's `transactions` gave back is told with what it calls off, or with the cancellation of the whole order.
+* A canceled order says first how it was paid: an authorization that was voided with it brought nothing to give back.
 * `updated_at` counts seconds: of two updates in one the later is the one whose payment has come further. If it is the
   same, so is their revision, and the second is taken for a repeat.
 * Of an order that is partly paid, what `total_outstanding` leaves of its total is paid.
@@ -176,6 +177,8 @@ def _messages(resource: Json, context: AdapterContext, found: Findings) -> Itera
     if topic == _CANCELED and not whole:
         raise Unfit("not-canceled", "topic orders/cancelled, and cancelled_at is empty. Send the order as it is now")
     if whole:
+        if topic not in _CREATED:
+            yield reader.payment_when_canceled()
         canceled = list(reader.partly_canceled())
         yield from canceled
         yield reader.canceled({each.cancellation_id for each in canceled})
@@ -274,7 +277,7 @@ class _Order:
             parts.reverse()
         if isinstance(self._order.get("shipping_address"), dict) and not self._order.get("fulfillment_status"):
             parts.append({"customer": self._customer(), "ship_to": self._address()})
-        revision = _microseconds(changed_at) + 3 * _PROGRESS.index(self._financial_status)
+        revision = self._revision(changed_at)
         for number, part in enumerate(parts):
             yield OrderChanged(
                 channel=self._context.channel,
@@ -283,6 +286,21 @@ class _Order:
                 changed_at=changed_at,
                 **part,
             )
+
+    def payment_when_canceled(self) -> OrderChanged:
+        """Whether the order was paid when it was canceled, told before that: what was never charged is not refunded."""
+        canceled_at = instant_of(self._order.get("cancelled_at"), "cancelled_at")
+        updated_at = instant_of(self._order.get("updated_at") or self._order.get("cancelled_at"), "updated_at")
+        return OrderChanged(
+            channel=self._context.channel,
+            external_id=self.external_id,
+            revision=self._revision(updated_at),
+            changed_at=canceled_at - timedelta(microseconds=1),
+            payment=self._payment(),
+        )
+
+    def _revision(self, updated_at: datetime) -> int:
+        return _microseconds(updated_at) + 3 * _PROGRESS.index(self._financial_status)
 
     def edited(self) -> bool:
         """Whether an edit took units away."""

@@ -214,7 +214,7 @@ def _change(order: Order, command: ChangeOrder) -> list[Event]:
         command = replace(command, destination=None, address_faults=())  # nothing personal of it is taken in again
     wanted = {change.line_id: change.quantity for change in command.lines}
     if order.stage in (Stage.REJECTED, Stage.CANCELED):
-        return [_refused(order, change_id, f"the order is {order.stage}")]
+        return [_refused(order, change_id, f"the order is {order.stage}")] if _is_news(order, command) else []
     if unknown := sorted(line_id for line_id in wanted if line_id not in order.places):
         return [_refused(order, change_id, f"the order has no line {', '.join(unknown)}")]
     if len(wanted) != len(command.lines):
@@ -225,6 +225,12 @@ def _change(order: Order, command: ChangeOrder) -> list[Event]:
     if order.stage is Stage.RELEASED:
         return _change_released(order, command, wanted)
     return _revise(order, command, wanted)
+
+
+def _is_news(order: Order, command: ChangeOrder) -> bool:
+    """Of an order that has ended: whether the change says more than how it was paid, which is known."""
+    paid = order.payment is None or command.payment is None or command.payment.status == order.payment.status
+    return bool(command.lines) or command.destination is not None or not paid
 
 
 def _refused(order: Order, change_id: str, reason: str, off_before: tuple[LineChange, ...] = ()) -> OrderChangeRefused:
