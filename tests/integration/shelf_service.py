@@ -158,6 +158,7 @@ class Instance:
         topics = ["oms.location.stock"]
         self._subscriptions = Subscriptions(settings, "inventory", instance, topics, workers, self._handle)
         await self._subscriptions.start()
+        self._tasks.append(asyncio.create_task(self._subscriptions.watch(lambda consuming: None)))
 
     def generation(self) -> int:
         """How often this instance's group has shared out its partitions, as far as its first worker knows."""

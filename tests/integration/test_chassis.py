@@ -381,6 +381,42 @@ async def test_a_topic_that_was_deleted_is_filled_again_from_the_log(
     await eventually(lambda: told(broker, "before", *["meanwhile"][: int(more)]), timeout_s=10)
 
 
+async def test_all_of_a_topic_that_was_deleted_and_made_again_is_read(
+    broker: Broker, shelf_log: Log, instance: Open
+) -> None:
+    """By then it may hold more than had been read of the one before."""
+    await broker.publish([arrived(f"sku-{n}", reference=f"r{n}") for n in range(40)])
+    one = await instance()
+    await one.consume(broker.settings())
+    await eventually(shelf_log.has(40))
+    await broker.delete(STOCK)
+    await broker.make_topics()
+    await broker.publish([arrived(f"sku-{n}", reference=f"s{n}") for n in range(80)])
+    await eventually(shelf_log.has(120), timeout_s=15)
+
+
+async def test_so_it_is_by_a_follower(broker: Broker) -> None:
+    await broker.make_topics()
+    seen: list[str] = []
+    caught_up = asyncio.Event()
+
+    def absorb(record: Any) -> None:
+        seen.append(json.loads(record.value)["reference"])
+
+    following = asyncio.create_task(follow(broker.settings(), [STOCK], absorb, caught_up))
+    await broker.publish([arrived(f"sku-{n}", reference=f"r{n}") for n in range(40)])
+    await eventually(lambda: until_seen(seen, 40))
+    await broker.delete(STOCK)
+    await broker.make_topics()
+    await broker.publish([arrived(f"sku-{n}", reference=f"s{n}") for n in range(80)])
+    await eventually(lambda: until_seen(seen, 120), timeout_s=15)
+    following.cancel()
+
+
+async def until_seen(seen: list[str], count: int) -> bool:
+    return len(set(seen)) >= count
+
+
 async def test_a_topic_that_several_tell_is_made_again_when_all_have_seen_that_it_was_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

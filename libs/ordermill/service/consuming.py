@@ -27,6 +27,7 @@ from faststream.middlewares import AckPolicy
 from .aiokafka_help import say_goodbye_at_stop
 from .kafka import METADATA_AGE_MS, BrokerUnavailable, KafkaSettings, cluster_of, put_away
 from .lag import lag_of
+from .topic_ids import topic_ids
 from .unreadable import read_around
 
 logger = structlog.get_logger(__name__)
@@ -40,6 +41,8 @@ COMMIT_EVERY_S = 0.5
 COMMIT_LIMIT_S = 10.0
 LAST_COMMIT_LIMIT_S = 2.0
 """Who stops while the broker is away does not wait long for it."""
+TOPICS_CHECK_S = 1.0
+"""How often it is looked whether a topic is another one now."""
 OUT_OF_GROUP_S = 5.0
 """A group is shared out anew whenever a member comes or goes: so long that is no trouble."""
 LONGEST_HEARTBEAT_MS = 3_000
@@ -100,13 +103,24 @@ class Subscriptions:
         """
         now = asyncio.get_running_loop().time
         there = -inf
-        while not any(worker.stopping for worker in self._workers):
+        reading_anew = asyncio.create_task(self._read_anew())
+        try:
+            while not any(worker.stopping for worker in self._workers):
+                for worker in self._workers:
+                    worker.look_for(self._topics)
+                if all(worker.in_group() for worker in self._workers):
+                    there = now()
+                tell(now() - there < OUT_OF_GROUP_S)
+                await asyncio.sleep(every_s)
+        finally:
+            reading_anew.cancel()
+
+    async def _read_anew(self) -> None:
+        while True:
             for worker in self._workers:
-                worker.look_for(self._topics)
-            if all(worker.in_group() for worker in self._workers):
-                there = now()
-            tell(now() - there < OUT_OF_GROUP_S)
-            await asyncio.sleep(every_s)
+                with suppress(KafkaError, OSError, ConsumerStoppedError):
+                    await worker.read_anew(self._topics)
+            await asyncio.sleep(TOPICS_CHECK_S)
 
     async def stop(self) -> None:
         """Finish the batches at hand, commit their offsets, leave."""
@@ -221,6 +235,8 @@ class _Worker(ConsumerRebalanceListener):
         """By partition, the offset after the last record that is handled and not committed."""
         self._committed_at = 0.0
         self._cluster: str | None = None
+        self._ids: dict[str, str] = {}
+        """By topic, what the broker calls the one that is read."""
         self._fetching: asyncio.TimerHandle | None = None
         """When it is to fetch on by itself."""
         self.consumer: AIOKafkaConsumer | None = None
@@ -245,6 +261,23 @@ class _Worker(ConsumerRebalanceListener):
         client = getattr(self.consumer, "_client", None)
         if client is not None and not all(map(client.cluster.partitions_for_topic, topics)):
             client.force_metadata_update()
+
+    async def read_anew(self, topics: Sequence[str]) -> None:
+        """From their start, those topics that were deleted and made again: how far those before were read says nothing
+        of these. Raises KafkaError, OSError.
+        """
+        client = getattr(self.consumer, "_client", None)
+        if client is None or self.consumer is None:
+            return
+        ids = await topic_ids(client, topics)
+        self._ids = known = ids | self._ids
+        ours = self.consumer.assignment()
+        if places := [place for place in ours if place.topic in ids and ids[place.topic] != known[place.topic]]:
+            logger.info("topics are new: reading from the start", topics=sorted({place.topic for place in places}))
+            async with self._busy:
+                await self.consumer.seek_to_beginning(*places)
+                self._handled |= {place: await self.consumer.position(place) for place in places}
+            self._ids |= {place.topic: ids[place.topic] for place in places}
 
     def fetch_later(self) -> None:
         """A client fetches ahead, once: what it found now it would hand out after the rest, and fetch only then what
@@ -311,4 +344,7 @@ class _Worker(ConsumerRebalanceListener):
             if self._cluster not in (None, cluster) and assigned:
                 logger.info("the broker is new: reading from the start")
                 await self.consumer.seek_to_beginning(*assigned)
+                self._ids.clear()
             self._cluster = cluster
+        with suppress(KafkaError, OSError):
+            self._ids = await topic_ids(self.consumer._client, {place.topic for place in assigned}) | self._ids

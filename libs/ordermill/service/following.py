@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from .kafka import METADATA_AGE_MS, BrokerUnavailable, KafkaSettings, cluster_of, put_away
+from .topic_ids import topic_ids
 from .unreadable import read_around
 
 logger = structlog.get_logger(__name__)
@@ -40,6 +41,7 @@ async def follow(
         try:
             await consumer.start()
             cluster = await cluster_of(consumer._client)
+            ids = await topic_ids(consumer._client, topics)
             checked = asyncio.get_running_loop().time()
             places: dict[TopicPartition, int | None] = {}
             ends = await consumer.end_offsets(consumer.assignment())
@@ -62,6 +64,11 @@ async def follow(
                     checked = now
                     if await cluster_of(consumer._client) != cluster:
                         break
+                    found = await topic_ids(consumer._client, topics)
+                    if any(ids.get(topic, found[topic]) != found[topic] for topic in found):
+                        logger.info("topics are new: reading from the start", topics=topics)
+                        break
+                    ids = found | ids
         except (KafkaError, OSError, BrokerUnavailable) as error:
             logger.warning("following starts over", topics=topics, error=repr(error))
             await asyncio.sleep(0.5)
