@@ -18,7 +18,7 @@ from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import Any
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import httpx
 import pytest
@@ -36,7 +36,8 @@ from ordermill.decider import Decision
 from ordermill.embedded.ports import choose_ports
 from ordermill.eventlog.memory import MemoryStore
 from ordermill.eventlog.records import SequencedRow
-from ordermill.eventlog.store import Changes, Effect, Timer
+from ordermill.eventlog.relay import Relay
+from ordermill.eventlog.store import Changes, Effect, LogUnavailable, Timer
 from ordermill.service import consuming, kafka, publisher
 from ordermill.service.consuming import Subscriptions
 from ordermill.service.deadletters import LetterNotWaiting
@@ -224,6 +225,49 @@ async def test_a_graceful_stop_finishes_the_batch_at_hand(broker: Broker, shelf_
     await one.stop_consuming()
     assert await shelf_log.references() == ["fast", "slow"]
     assert sum((await broker.committed("inventory", STOCK)).values()) == 2
+
+
+class Away(MemoryStore):
+    """A log whose database is not there."""
+
+    async def head(self) -> int:
+        raise LogUnavailable("away")
+
+    async def postpone_effect(self, effect_id: str, until: datetime, counts: bool = True) -> None:
+        raise LogUnavailable("away")
+
+
+async def test_who_stops_while_the_database_is_away_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is at hand is told again, to whoever comes next; effects' claims run out."""
+    monkeypatch.setattr(consuming, "LAST_BATCH_LIMIT_S", 0.2)
+    monkeypatch.setattr(consuming, "LAST_COMMIT_LIMIT_S", 0.2)
+    monkeypatch.setattr("ordermill.service.effects._GRACE_S", 0.1)
+
+    class Slow(Shelves):
+        async def tell(self, event: StockAdjusted, key: str, now: datetime) -> Decision:
+            self.acted.append(key)
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    one = Instance(Away(), Slow())
+    await one.running.execute(one.shelves.corrected(correct("pot", "found"), None), "user:test")  # type: ignore[arg-type]
+    await one.running.execute(one.shelves.corrected(correct("pot", "lost"), None), "user:test")  # type: ignore[arg-type]
+    await one.running.effects.start_due()
+    listening = Subscriptions(
+        kafka.KafkaSettings("127.0.0.1:1"), "g", "1", [STOCK], 1, lambda _: asyncio.Event().wait()
+    )
+    working = asyncio.create_task(listening._workers[0].work(()))
+    relay = Relay(one.store, Mock(), "inventory")
+    relay.status.leading = True
+    await asyncio.sleep(0.05)
+    assert len(one.shelves.acted) == 2
+    others = asyncio.all_tasks() - {asyncio.current_task(), working}
+    async with asyncio.timeout(5):
+        await listening.stop()
+        await one.running.effects.stop()
+        await relay.drain()
+    working.cancel()
+    assert not [task for task in others if not task.done() and "_do" in repr(task)]
 
 
 class Process:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import time_ns
 from typing import Protocol
@@ -22,7 +23,7 @@ from ordermill.tracing import sampled, start, tracing
 from ordermill.waiting import is_set
 
 from .records import SequencedRow
-from .store import NOTHING, Changes, Publication, StillLeads, Store
+from .store import NOTHING, Changes, LogUnavailable, Publication, StillLeads, Store
 
 logger = structlog.get_logger(__name__)
 
@@ -237,16 +238,17 @@ class Relay:
             await asyncio.sleep(max(0.0, began + took + rest - loop.time()))
 
     async def drain(self, timeout_s: float = 5.0) -> None:
-        """Before a stop: publish what is committed, if this relay leads and the broker takes it in time."""
+        """Before a stop: publish what is committed, if this relay leads, and database and broker let it in time."""
         deadline = asyncio.get_running_loop().time() + timeout_s
-        while self.status.leading and asyncio.get_running_loop().time() < deadline:
-            if self.status.published >= await self._store.head():
-                if self._unsure:
-                    await self._send_again()  # by whoever leads next
-                await self._note()
-                return
-            self.wake()
-            await asyncio.sleep(0.02)
+        with suppress(LogUnavailable):
+            while self.status.leading and asyncio.get_running_loop().time() < deadline:
+                if self.status.published >= await self._store.head():
+                    if self._unsure:
+                        await self._send_again()  # by whoever leads next
+                    await self._note()
+                    return
+                self.wake()
+                await asyncio.sleep(0.02)
 
     async def step(self, look: StillLeads) -> int:
         """Number and publish what is there, at most one batch; how many events that were.

@@ -41,6 +41,8 @@ COMMIT_EVERY_S = 0.5
 COMMIT_LIMIT_S = 10.0
 LAST_COMMIT_LIMIT_S = 2.0
 """Who stops while the broker is away does not wait long for it."""
+LAST_BATCH_LIMIT_S = 5.0
+"""Nor for a batch that waits for the database: it is not committed, so somebody is told it again."""
 TOPICS_CHECK_S = 1.0
 """How often it is looked whether a topic is another one now."""
 OUT_OF_GROUP_S = 5.0
@@ -126,7 +128,10 @@ class Subscriptions:
         """Finish the batches at hand, commit their offsets, leave."""
         for worker in self._workers:
             worker.stopping = True
-        await asyncio.gather(*(worker.finish(LAST_COMMIT_LIMIT_S) for worker in self._workers))
+        finishing = [asyncio.create_task(worker.finish(LAST_COMMIT_LIMIT_S)) for worker in self._workers]
+        _, unfinished = await asyncio.wait(finishing, timeout=LAST_BATCH_LIMIT_S + LAST_COMMIT_LIMIT_S)
+        for task in unfinished:
+            task.cancel()
         for worker in self._workers:
             if worker.consumer is not None:
                 say_goodbye_at_stop(worker.consumer)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 from random import Random
 from secrets import SystemRandom
@@ -130,10 +131,13 @@ class EffectWorker:
         self._stopping = True
         if self._in_hand:
             await asyncio.wait([task for _, task in self._in_hand.values()], timeout=_GRACE_S)
-        for effect, task in list(self._in_hand.values()):
+        left = list(self._in_hand.values())
+        for _, task in left:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            await self._engine.store.postpone_effect(effect.effect_id, self._wall(), counts=False)
+        await asyncio.gather(*(task for _, task in left), return_exceptions=True)
+        with suppress(LogUnavailable):  # then their claims run out
+            for effect, _ in left:
+                await self._engine.store.postpone_effect(effect.effect_id, self._wall(), counts=False)
 
     async def _do(self, declared: EffectOf, effect: Effect, event: Message, prepared: asyncio.Future[None]) -> None:
         span = spans.of_effect(effect)
