@@ -260,6 +260,22 @@ def test_what_was_set_off_goes_back_once_so_much_is_not_owed_any_more() -> None:
     assert (both.by_capture, both.by_returns) == (511, 540), "of 10.51 that are canceled and 5.40 that came back"
 
 
+def test_a_payment_that_gives_way_to_another_takes_no_money_of_an_earlier_one_with_it() -> None:
+    deposit = replace(PLACED, payment=Payment(status="pending", reference="pay-1", paid=usd(4000)))
+    both = Both(deposit, change(1, payment=Payment(status="authorized", reference="pay-2")))
+    both.capture(change(2, payment=Payment(status="paid", reference="pay-3")))
+    assert [(fund.reference, fund.minor) for fund in both.order.funds] == [("pay-1", 4000), ("pay-3", 340)]
+
+
+def test_what_was_paid_before_an_authorization_that_fell_through_is_held_all_the_same() -> None:
+    deposit = replace(PLACED, payment=Payment(status="pending", reference="pay-1", paid=usd(4000)))
+    both = Both(deposit, change(1, payment=Payment(status="authorized", reference="pay-2")))
+    both.capture(change(2, payment=Payment(status="pending")))
+    assert (both.order.held_minor, both.order.unpaid_minor) == (4000, 340)
+    both.capture(RecordLetGo(ORDER, "e1", (units("1", 3), units("2", 1)), "shortage"))
+    assert both.asked == {"pay-1": 4000}
+
+
 def test_what_the_channel_gave_back_for_units_that_shipped_all_the_same_is_not_given_back_for_their_return() -> None:
     both = Both(PLACED, cancel("c1", changed("2", 1), refunded=usd(540)))
     both.deliver(*ALL)

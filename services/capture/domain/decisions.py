@@ -57,9 +57,9 @@ from .commands import (
     RetryRefund,
 )
 from .forgetting import decide_forgetting
-from .funds import draws, shares
+from .funds import draws, held_in, shares
 from .intake import MAX_UNITS, as_order, captured, content_hash_of, faults_of
-from .order import Memory, Order, Parked, RefundStage, Stage, beyond_reach, fold, refund_of, worth_of
+from .order import Memory, Order, Parked, RefundStage, Stage, beyond_reach, fold, moved_funds, refund_of, worth_of
 
 MAX_PARKED = 50
 """Most changes that wait for one order to come."""
@@ -363,7 +363,7 @@ def _paid(order: Order, command: ChangeOrder) -> int:
     assert order.payment is not None
     if command.payment is not None and command.payment.paid is not None:
         return command.payment.paid.minor
-    return order.held_minor if order.payment.status in ("paid", "pending") else 0
+    return held_in(moved_funds(order))
 
 
 def _unpaid(order: Order, minor: int, charged: bool) -> Money | None:

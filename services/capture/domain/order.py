@@ -185,6 +185,19 @@ class Order:
         return max(0, self.owed_minor - self.held_minor)
 
 
+def moved_funds(order: Order) -> Funds:
+    """All that is held, but for what the newest payment has authorized and not moved."""
+    payment, funds = order.payment, order.funds
+    if (
+        payment is None
+        or payment.status in ("paid", "pending")
+        or not funds
+        or funds[-1].reference != payment.reference
+    ):
+        return funds
+    return funds[:-1]
+
+
 def refund_of(order: Order, lines: Iterable[LineQuantity]) -> Money:
     """What goes back when these open units are canceled next, to the minor unit: what is held beyond what is then owed.
 
@@ -449,9 +462,8 @@ def _owing(order: Order, minor: int) -> Order:
 def _funds(order: Order, before: Order, event: OrderRevised) -> Funds:
     """What is held after word of how it is paid. A payment that moved no money yet gives way to the next one."""
     payment = event.payment
-    moved = before.payment is not None and before.payment.status in ("paid", "pending")
-    held = order.held_minor
-    funds = order.funds if moved else added((), held, payment.reference)
+    held, moved = order.held_minor, moved_funds(before)
+    funds = order.funds if moved is before.funds else added(moved, held - held_in(moved), payment.reference)
     if payment.status == "pending":
         unpaid = order.owed_minor if event.unpaid is None else event.unpaid.minor
         wanted = order.owed_minor - unpaid if unpaid else max(held, order.owed_minor)
