@@ -696,6 +696,23 @@ def test_units_that_a_location_says_it_does_not_have_are_taken_off_its_stock() -
     )
 
 
+def test_units_that_a_location_finds_damaged_are_promised_to_nobody_else() -> None:
+    damaged = TakeBackRejected("anna", "anna.east", RejectReason.DAMAGED, (some(1),))
+    history = (received(1), reserve("anna", teapots(1)), from_east("anna", 1))
+    Given(*history).when(damaged).then(
+        claim(StockDeallocated, "anna", 1, location="east"),
+        StockAdjusted(sku="TEAPOT", location="east", delta=-1, reason="rejected: damaged", reference="anna.east"),
+        claim(StockLetGo, "anna", 1, was="reserved"),
+        OrderLetGo(order_id="anna", cause="shortage", lines=(some(1),), fulfillment_id="anna.east"),
+    )
+    Given(*history, damaged).when(reserve("ben", teapots(1))).then(
+        OrderRefused(
+            order_id="ben",
+            shortages=(Shortage(line_id="1", sku="TEAPOT", wanted=1, available=0, reason="out-of-stock"),),
+        )
+    )
+
+
 def test_a_short_pick_takes_units_off_and_the_rest_of_the_network_serves_the_order() -> None:
     Given(*AT_WORK).when(TakeBackShortPicked("anna", "anna.east", (some(2),))).then(
         claim(StockDeallocated, "anna", 2, location="east"),

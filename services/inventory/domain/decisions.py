@@ -135,6 +135,8 @@ def _decided(states: Mapping[str, Any], command: Command) -> Work:
             _let_go_recalled(work, command)
         case TakeBackRejected(reason=RejectReason.OUT_OF_STOCK):
             _take_back(work, command, "rejected", lost_as="rejected: out of stock")
+        case TakeBackRejected(reason=RejectReason.DAMAGED):
+            _take_back(work, command, "rejected", lost_as="rejected: damaged")
         case TakeBackRejected():
             _take_back(work, command, "rejected", lost_as=None)
         case TakeBackShortPicked():
