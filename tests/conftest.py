@@ -1,4 +1,4 @@
-"""Databases for tests: one PostgreSQL for the session, an empty log of its own for every test that asks.
+"""Databases for tests: one PostgreSQL for each process of the session, an empty log of its own for every test that asks.
 
 `OMS_TEST_POSTGRES` names a server to use (a superuser's URL without a database); else an embedded one is started.
 """
@@ -14,12 +14,15 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from ordermill.embedded import running_stack
 from ordermill.eventlog.migrate import Access, migrate, provision
 from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.views import View
 
+settings.register_profile("ordermill", deadline=None)  # a busy machine is no defect
+settings.load_profile("ordermill")
 os.environ.setdefault("OMS_THROWAWAY", "yes")  # what tests start need not outlive the machine
 
 

@@ -133,7 +133,7 @@ def changes(proof: Proof) -> st.SearchStrategy[Proof]:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_nothing_in_it_can_be_changed_or_left_out_between(proof: Proof, data: st.DataObject) -> None:
     other = data.draw(changes(proof))

@@ -64,6 +64,8 @@ def sample(schema: dict[str, Any], definitions: dict[str, Any], turn: int) -> An
             return [sample(schema["items"], definitions, turn)] * (1 + turn % 2)
         case "string" if schema.get("format") == "date-time":
             return "2026-03-02T09:00:00Z"
+        case "string" if schema.get("format") == "date":
+            return "2026-03-02"
         case "string":
             return next(text for text in TEXTS if re.search(schema.get("pattern", ""), text))
         case "integer" | "number":

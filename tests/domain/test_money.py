@@ -330,7 +330,7 @@ payments = st.sampled_from(
 STEPS = ("change", "pay", "cancel", "given back", "release", "let go", "ship", "return", "return")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @over(placed_orders(), payments, st.data())
 def test_whatever_is_changed_called_off_paid_and_returned_no_more_goes_back_than_was_charged(
     placed: CaptureOrder, payment: Payment, data: st.DataObject
