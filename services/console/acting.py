@@ -30,8 +30,8 @@ AGAIN = "Nothing was done. The page shows the order as it is now: press again if
 
 @router.get("/orders/{order_id}/do/{do}", summary="What an action will do")
 async def ask(request: Request, me: Me, this: This, order_id: OrderId, do: Do, of: Of = "") -> Response:
+    seen = await seen_to(this.pool, order_id)  # first: what happens between the two is news
     order = await load(this, order_id)
-    seen = await seen_to(this.pool, order_id)
     return page(
         request,
         "order/do.html",

@@ -6,7 +6,7 @@ import importlib
 import json
 import pkgutil
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -267,3 +267,23 @@ def test_what_a_customer_asked_for_is_told_as_theirs_and_not_as_ours() -> None:
     assert Did(did="requested", actor="customer", at=MONDAY).who == "the customer"
     assert Did(did="accepted", actor="user:Ann", at=MONDAY).who == "Ann"
     assert Did(did="expired", actor="timer:returns", at=MONDAY).who == "Ordermill"
+
+
+async def test_what_happens_while_a_form_is_made_is_news_to_who_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ann releases the order between the two looks; the form is of before."""
+    newest = [MONDAY]
+    given: dict[str, Any] = {}
+
+    async def load(*_: Any) -> Order:
+        newest[0] = MONDAY + timedelta(seconds=1)
+        return Order(order_id="o", holds={"manual": ""})
+
+    async def seen_to(*_: Any) -> datetime:
+        return newest[0]
+
+    monkeypatch.setattr(acting, "load", load)
+    monkeypatch.setattr(acting, "seen_to", seen_to)
+    monkeypatch.setattr(acting, "page", lambda *_, **context: given.update(context))
+    console: Any = SimpleNamespace(pool=None, network=SimpleNamespace(carriers=()))
+    await acting.ask(Request({"type": "http", "headers": []}), Session("Bob", ""), console, "o", "release", "manual")
+    assert given["seen"] == MONDAY.isoformat()
