@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from ordermill.cli import export as exporting
-from ordermill.cli.export import FilesMissing, NoParquet, export_log, exported
+from ordermill.cli.export import ExportedMeanwhile, FilesMissing, NoParquet, export_log, exported
 from ordermill.eventlog.memory import MemoryStore
 from ordermill.eventlog.records import GENESIS, Row, SequencedRow, chained
 from ordermill.eventlog.store import Changes, Store
@@ -108,6 +108,25 @@ async def test_what_a_crash_left_half_written_is_written_anew(tmp_path: Path) ->
     (tmp_path / "notes.txt").write_bytes(b"an analyst's own")
     await export_log(store, "inventory", tmp_path)
     assert rows_in(tmp_path, "inventory") == await everything(store)
+
+
+async def test_two_exports_into_one_folder_at_once_write_nothing_twice(tmp_path: Path) -> None:
+    store = await a_log(1, 2, 3)
+    read = store.read
+
+    async def overtaken(*asked: Any) -> list[SequencedRow]:
+        page = await read(*asked)
+        if not page:  # all is read, nothing is written yet: a second one comes, and finds more
+            store.read = read  # type: ignore[method-assign]
+            await export_log(await a_log(4, store=store), "inventory", tmp_path)
+        return page
+
+    store.read = overtaken  # type: ignore[method-assign]
+    with pytest.raises(ExportedMeanwhile, match="another export"):
+        await export_log(store, "inventory", tmp_path)
+    assert await export_log(store, "inventory", tmp_path) == []
+    assert rows_in(tmp_path, "inventory") == await everything(store)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".parquet"]
 
 
 @pytest.mark.parametrize("gone", [0, 1])

@@ -56,6 +56,18 @@ class FilesMissing(Refused):
         )
 
 
+class ExportedMeanwhile(Refused):
+    """Somebody else writes to the folder at the same time."""
+
+    code = "cli.exported-meanwhile"
+
+    def __init__(self, folder: Path, service: str) -> None:
+        super().__init__(
+            f"{folder}: another export wrote events of {service} there meanwhile, so these were not written twice. "
+            "Let one finish before the next begins"
+        )
+
+
 @app.command()
 def export(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", file_okay=False, help="Where the files go.")],
@@ -64,7 +76,8 @@ def export(
 ) -> None:
     """Write every fact of the logs to Parquet files, each log's in its order; the next time only what is new.
 
-    One row is one event, `data` its JSON; names and addresses are sealed. Exit status: 0 done, 1 files are missing.
+    One row is one event, `data` its JSON; names and addresses are sealed. Exit status: 0 done, 1 files are missing, or
+    another export writes there.
     """
     services = chosen(service)
     adopt()
@@ -105,7 +118,7 @@ async def export_log(
 ) -> list[tuple[int, int, str]]:
     """What of a log is not in the folder yet: first and last event of each file written, and its name.
 
-    Raises FilesMissing, NoParquet.
+    Raises FilesMissing, ExportedMeanwhile, NoParquet.
     """
     last = exported(folder, service)
     began = last
@@ -123,7 +136,14 @@ async def export_log(
                 return written
             lines.flush()
             name = f"{service}-{first:012}-{last:012}.parquet"
-            await asyncio.to_thread(_write, Path(lines.name), folder / name)
+            part = Path(lines.name).with_suffix(".part")
+            try:
+                await asyncio.to_thread(_write, Path(lines.name), part)
+                if exported(folder, service) != first - 1:
+                    raise ExportedMeanwhile(folder, service)
+                os.replace(part, folder / name)
+            finally:
+                part.unlink(missing_ok=True)
             written.append((first, last, name))
 
 
@@ -152,13 +172,10 @@ def _lines(service: str, page: Sequence[SequencedRow]) -> list[bytes]:
 
 
 def _write(lines: Path, target: Path) -> None:
-    """Whole or not at all."""
     try:
         import duckdb
     except ImportError:
         raise NoParquet from None
-    part = target.with_suffix(".part")
     with duckdb.connect() as connection:
         read = connection.read_json(str(lines), columns=_COLUMNS, format="newline_delimited")
-        read.project("* REPLACE (data::JSON AS data)").write_parquet(str(part), compression="zstd")
-    os.replace(part, target)
+        read.project("* REPLACE (data::JSON AS data)").write_parquet(str(target), compression="zstd")
