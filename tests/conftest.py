@@ -1,4 +1,4 @@
-"""Databases for tests: one PostgreSQL for each process of the session, an empty log of its own for every test that asks.
+"""Databases for tests: one PostgreSQL for each process of tests, an empty log of its own for every test that asks.
 
 `OMS_TEST_POSTGRES` names a server to use (a superuser's URL without a database); else an embedded one is started.
 """

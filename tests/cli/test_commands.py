@@ -8,12 +8,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from ordermill.cli import app
+from ordermill.cli.as_of import utc
 from ordermill.cli.place import SERVICES, postgres_url
 from ordermill.names import CONSOLE
 from ordermill.service import run
@@ -229,6 +231,24 @@ def test_a_token_that_no_header_can_hold_is_a_wrong_setting(far_away: None, monk
     result = oms("orders", "list")
     assert (result.exit_code, len(result.stderr.splitlines())) == (3, 1)
     assert "OMS_API_TOKEN" in result.stderr and "schl" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "instant",
+    ["2026-03-02", "2026-03-02T10:15", "2026-03-02 10:15:00", "2026-03-02T10:15:00.5Z", "2026-03-02 10:15:00.123"],
+)
+def test_an_instant_is_taken_as_other_commands_show_it(instant: str, far_away: None) -> None:
+    assert oms("as-of", instant, "--stream", "order-1").exit_code == 3, "it asks the log"
+
+
+def test_an_instant_with_an_offset_is_that_instant() -> None:
+    assert utc("2026-03-02T12:15:00+02:00") == utc("2026-03-02 10:15:00") == datetime(2026, 3, 2, 10, 15, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("instant", ["yesterday", "2026-13-01", "10:15", ""])
+def test_what_is_no_instant_is_wrong_usage(instant: str) -> None:
+    result = oms("as-of", instant, "--stream", "order-1")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
 
 
 ASKS_A_SERVICE = [

@@ -59,11 +59,10 @@ class Moment:
 @app.command(name="as-of")
 def as_of(
     at: Annotated[
-        datetime,
+        str,
         typer.Argument(
             metavar="INSTANT",
-            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"],
-            help="UTC, like 2026-03-02 or 2026-03-02T10:15:00.",
+            help="UTC if it tells no offset, like 2026-03-02, 2026-03-02T10:15:00 or as events show it.",
         ),
     ],
     order: Annotated[
@@ -92,7 +91,7 @@ def as_of(
     """
     if bool(order) + bool(stream) + stock != 1:
         raise typer.BadParameter("expected an order, or --stream and a stream's name, or --stock")
-    moment = at.replace(tzinfo=UTC)
+    moment = utc(at)
     about = f"as it was {'known ' if known else ''}at"
     nothing = f"nothing of it had {'been recorded' if known else 'happened'} by {instant(moment)}"
     if stock:
@@ -125,6 +124,17 @@ def as_of(
     else:
         print_pairs([("of", named), (about, instant(moment))])
         _print_moments(found)
+
+
+def utc(text: str) -> datetime:
+    """An instant in ISO 8601, with a space for the T too. Raises BadParameter."""
+    try:
+        found = datetime.fromisoformat(text)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r}: expected an instant, like 2026-03-02 or 2026-03-02T10:15:00", param_hint="INSTANT"
+        ) from None
 
 
 def _print_moments(found: Sequence[Moment]) -> None:
