@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -233,7 +235,7 @@ async def test_a_stream_that_many_orders_share_is_proved_alone(tmp_path: Path) -
     await close_all(life)
     store = life.services["inventory"].engine.store
     stream = next(row.stream for _, row in await store.read(0, 1_000) if row.stream.startswith("stock-"))
-    found = await proof_of_stream(store, stream, MONDAY)
+    found = await proof_of_stream("inventory", store, stream, MONDAY)
     assert {(event.service, event.stream) for event in found.events} == {("inventory", stream)}
     assert len(found.events) == len(await store.read_stream(stream))
     assert (check(found, [SIGNER.key]).open, check(found, [SIGNER.key]).faults) == (0, [])
@@ -274,6 +276,28 @@ class TestCommand:
     async def test_what_to_prove_is_an_order_or_a_stream(self, arguments: tuple[str, ...]) -> None:
         done = CliRunner().invoke(app, ["prove", *arguments])
         assert (done.exit_code, "expected an order, or --stream" in done.output) == (2, True)
+
+    @pytest.mark.parametrize("stream", ["letter-1", "checkpoint-capture"])
+    def test_whose_stream_it_is_can_be_said_where_its_name_does_not(
+        self, stream: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = MemoryStore()
+        asked: list[str] = []
+
+        @asynccontextmanager
+        async def opened(service: str) -> AsyncIterator[MemoryStore]:
+            asked.append(service)
+            async with store.transaction() as transaction:
+                await transaction.commit(Changes(rows=rows_of(stream, received(1))))
+            await store.sequence()
+            yield store
+
+        monkeypatch.setattr("ordermill.cli.prove.opened", opened)
+        monkeypatch.setattr("ordermill.cli.prove.adopt", lambda: None)
+        named = ["--service", "capture"] if stream.startswith("letter-") else []
+        done = CliRunner().invoke(app, ["prove", "--stream", stream, *named])
+        assert (done.exit_code, asked) == (0, ["capture"])
+        assert f'"of":"stream {stream}"' in done.output
 
     @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": "another"}', "\0", '{"events": ' + "[" * 5_000])
     async def test_a_file_that_is_no_proof_is_said_to_be_none(self, text: str, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ordermill.names import SERVICES
+
 from .client import NotThere
 from .place import Unreachable, adopt, chosen, database_url, known_service, opened, opened_all
 from .terminal import JsonOption, cell, instant, print_json, print_table
@@ -67,7 +69,9 @@ def owner_of(stream: str, service: str | None) -> str:
     """Raises BadParameter where neither says."""
     if service is not None:
         return known_service(service)
-    category = stream.partition("-")[0]
+    category, _, key = stream.partition("-")
+    if category == "checkpoint" and key in SERVICES:
+        return key
     if category not in OWNERS:
         hint = "a dead letter may lie in any log" if category == "letter" else f"known are {', '.join(OWNERS)}"
         raise typer.BadParameter(f"{stream!r}: whose stream is it? {hint}. Name the service with --service")

@@ -76,6 +76,9 @@ def prove(
     stream: Annotated[
         str | None, typer.Option(metavar="STREAM", help="Instead of an order: one stream, like stock-<SKU>.")
     ] = None,
+    service: Annotated[
+        str | None, typer.Option(help="Whose log the stream is in; told by its name but for letters.")
+    ] = None,
 ) -> None:
     """Write a proof of all that was recorded of an order, as JSON: its events and the signed checkpoints they are in.
 
@@ -86,17 +89,18 @@ def prove(
         raise typer.BadParameter("expected an order, or --stream and a stream's name")
     now = datetime.now(UTC)
 
-    async def of_stream(name: str) -> Proof:
-        async with opened(owner_of(name, None)) as store:
-            return await proof_of_stream(store, name, now)
+    async def of_stream(owner: str, name: str) -> Proof:
+        async with opened(owner) as store:
+            return await proof_of_stream(owner, store, name, now)
 
     async def of_order(order_id: str) -> Proof:
         async with opened_all(SERVICES) as stores:
             return await proof_of_order(stores, order_id, now)
 
     if stream:
+        owner = owner_of(stream, service)
         adopt()
-        proof = asyncio.run(of_stream(stream))
+        proof = asyncio.run(of_stream(owner, stream))
     else:
         proof = asyncio.run(of_order(find_order(connect(), order or [])["order_id"]))
     if not proof.events:
@@ -106,11 +110,10 @@ def prove(
     say(f"events: {len(proof.events)}" + (f", {still_open} of them in no checkpoint yet" if still_open else ""))
 
 
-async def proof_of_stream(store: Store, stream: str, made_at: datetime) -> Proof:
+async def proof_of_stream(service: str, store: Store, stream: str, made_at: datetime) -> Proof:
     """Of one stream alone."""
     from ordermill.eventlog.proofs import prove as prove_streams
 
-    service = owner_of(stream, None)
     return await prove_streams({service: store}, {service: [stream]}, f"stream {stream}", made_at)
 
 
