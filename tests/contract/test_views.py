@@ -18,7 +18,7 @@ from .history import recorded
 KNOWN: dict[str, tuple[int, str]] = {
     "capture orders": (1, "cf819bea567a894f"),
     "capture dead_letters": (1, "992068b1710bddca"),
-    "inventory stock": (1, "6d136187b8845412"),
+    "inventory stock": (1, "c81ee6a2c8f4b3dd"),
     "inventory reservations": (1, "6b7ed17b941f84e0"),
     "inventory dead_letters": (1, "4693f416588208c1"),
     "routing plans": (1, "25164eec9ed020f2"),
@@ -27,7 +27,7 @@ KNOWN: dict[str, tuple[int, str]] = {
     "fulfillment fulfillments": (1, "a1f2ed27f10b3990"),
     "fulfillment dead_letters": (1, "c9d8cff13e725050"),
     "tracking shipments": (1, "803364f58656e9ef"),
-    "tracking order_status": (1, "6203d832538d69e0"),
+    "tracking order_status": (1, "60ad11906848a806"),
     "tracking dead_letters": (1, "78f93358bbc2347c"),
     "returns returns": (1, "8ad3aff21b25a0e7"),
     "returns purchases": (1, "6e299cee0a3656a8"),
