@@ -586,6 +586,18 @@ class TestChanges:
         order = orders.fold(decide(order, by_shop), order)
         assert [order.cancelable_of(line) for line in order.lines] == [0, 0]
 
+    @pytest.mark.parametrize("placed", [RISKY, PLACED])
+    def test_what_the_channel_wanted_before_it_called_units_off_brings_none_back(self, placed: Any) -> None:
+        """The cancellation is heard first, then what the shop had said earlier, of all three."""
+        off = replace(cancel("c1", changed("1", 1)), by_channel=True, canceled_at=MONDAY + timedelta(hours=2))
+        order = orders.fold(history(placed, off))
+        earlier = decide(order, replace(change(1, changed("1", 3)), changed_at=MONDAY + timedelta(hours=1)))
+        assert not [event for event in earlier if isinstance(event, OrderChangeRefused | CancellationRefundRequested)]
+        order = orders.fold(earlier, order)
+        assert order.wanted["1"] == order.cancelable_of(order.lines[0]) == 2
+        later = decide(order, replace(change(2, changed("1", 3)), changed_at=MONDAY + timedelta(hours=3)))
+        assert bool([event for event in later if isinstance(event, OrderChangeRefused)]) == (placed is PLACED)
+
     def test_the_channel_that_wants_more_than_it_did_gets_so_many_more(self) -> None:
         order = orders.fold(history(RISKY, cancel("by-phone", changed("1", 1)), change(1, changed("1", 5))))
         assert order.open_of(order.lines[0]) == 4

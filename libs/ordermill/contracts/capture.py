@@ -144,7 +144,8 @@ class OrderChangeRefused(Fact):
     change_id: ExternalId
     reason: Text
     off_before: tuple[LineChange, ...] = ()
-    """As in CancellationRequested."""
+    """As in CancellationRequested, as is the next."""
+    called_off_at: Instant | None = None
 
 
 class OrderHeld(Fact):
@@ -197,6 +198,8 @@ class CancellationRequested(Fact):
     """Whether the channel knows of it."""
     off_before: tuple[LineChange, ...] = ()
     """Units that the channel calls off, too, and that had been called off here without it."""
+    called_off_at: Instant | None = None
+    """When the channel did; what it says it wanted before that still counts these units."""
 
 
 class CancellationDeclined(Fact):
@@ -229,7 +232,8 @@ class OrderLinesCanceled(Fact):
     by_channel: bool = False
     """Whether the channel called these units off, here and now."""
     off_before: tuple[LineChange, ...] = ()
-    """As in CancellationRequested."""
+    """As in CancellationRequested, as is the next."""
+    called_off_at: Instant | None = None
 
 
 class ChannelRefunded(Fact):

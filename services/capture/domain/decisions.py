@@ -212,6 +212,7 @@ def _change(order: Order, command: ChangeOrder) -> list[Event]:
         return []
     if order.customer is not Memory.KEPT:
         command = replace(command, destination=None, address_faults=())  # nothing personal of it is taken in again
+    command = replace(command, lines=tuple(_wanted_now(order, line, command.changed_at) for line in command.lines))
     wanted = {change.line_id: change.quantity for change in command.lines}
     if order.stage in (Stage.REJECTED, Stage.CANCELED):
         return [_refused(order, change_id, f"the order is {order.stage}")] if _is_news(order, command) else []
@@ -227,15 +228,25 @@ def _change(order: Order, command: ChangeOrder) -> list[Event]:
     return _revise(order, command, wanted)
 
 
+def _wanted_now(order: Order, told: LineChange, at: datetime) -> LineChange:
+    """What the channel wanted of a line at that time, less what it has called off since: word of that came first."""
+    since = sum(units for called_off_at, units in order.called_off.get(told.line_id, ()) if called_off_at > at)
+    return told.model_copy(update={"quantity": max(0, told.quantity - since)}) if since else told
+
+
 def _is_news(order: Order, command: ChangeOrder) -> bool:
     """Of an order that has ended: whether the change says more than how it was paid, which is known."""
     paid = order.payment is None or command.payment is None or command.payment.status == order.payment.status
     return bool(command.lines) or command.destination is not None or not paid
 
 
-def _refused(order: Order, change_id: str, reason: str, off_before: tuple[LineChange, ...] = ()) -> OrderChangeRefused:
-    reason = reason[:500]
-    return OrderChangeRefused(order_id=order.order_id, change_id=change_id, reason=reason, off_before=off_before)
+def _refused(
+    order: Order, change_id: str, reason: str, off_before: tuple[LineChange, ...] = (), at: datetime | None = None
+) -> OrderChangeRefused:
+    """`at`: when the channel called units off."""
+    return OrderChangeRefused(
+        order_id=order.order_id, change_id=change_id, reason=reason[:500], off_before=off_before, called_off_at=at
+    )
 
 
 def _change_released(order: Order, command: ChangeOrder, wanted: dict[str, int]) -> list[Event]:
@@ -441,17 +452,18 @@ def _cancel(order: Order, command: CancelOrder) -> list[Event]:
     if unknown := sorted({change.line_id for change in command.lines if change.line_id not in order.places}):
         return [_refused(order, cancellation_id, f"the order has no line {', '.join(unknown)}")]
     wanted = _units_of(command.lines) if command.lines else dict(_all_lines(order))
-    off_before = None
+    off_before, at = None, None
     if command.by_channel:
+        at = command.canceled_at
         off_before = tuple(_off_before(order, _units_of(command.lines)))
         for line in off_before:
             wanted[line.line_id] -= line.quantity
         if off_before and not any(wanted.values()):
-            return [_refused(order, cancellation_id, "these units were called off here before", off_before)]
+            return [_refused(order, cancellation_id, "these units were called off here before", off_before, at)]
     if order.stage is Stage.HELD:
         lines = _clip(order, wanted.items(), order.here_of)
-        return _cancel_now(order, cancellation_id, lines, command.reason, off_before=off_before)
-    events = _request(order, cancellation_id, wanted.items(), command.reason, off_before=off_before)
+        return _cancel_now(order, cancellation_id, lines, command.reason, off_before=off_before, at=at)
+    events = _request(order, cancellation_id, wanted.items(), command.reason, off_before=off_before, at=at)
     if not events and any(units and order.shipped.get(line_id, 0) for line_id, units in wanted.items()):
         return [_refused(order, cancellation_id, "these units have shipped; they can be returned")]
     return events
@@ -480,8 +492,9 @@ def _cancel_now(
     reason: str,
     source_id: str | None = None,
     off_before: tuple[LineChange, ...] | None = None,
+    at: datetime | None = None,
 ) -> list[Event]:
-    """`off_before`: where the channel calls them off."""
+    """`off_before` and `at`: where the channel calls them off."""
     if not lines:
         return []
     refund = refund_of(order, lines)
@@ -497,6 +510,7 @@ def _cancel_now(
         unpaid=_unpaid(order, max(0, owed - order.held_minor), order.charged),
         by_channel=off_before is not None,
         off_before=off_before or (),
+        called_off_at=at,
     )
     return [canceled, *_refunds(order, ("cancellation", cancellation_id, source_id or ""), refund.minor)]
 
@@ -521,9 +535,10 @@ def _request(
     reason: str,
     revision: int | None = None,
     off_before: tuple[LineChange, ...] | None = None,
+    at: datetime | None = None,
 ) -> list[Event]:
     lines = _clip(order, wanted, order.cancelable_of)
-    return _requested(order, cancellation_id, lines, reason, revision, off_before)
+    return _requested(order, cancellation_id, lines, reason, revision, off_before, at)
 
 
 def _call_off_unroutable(order: Order, command: RecordUnroutable) -> list[Event]:
@@ -541,6 +556,7 @@ def _requested(
     reason: str,
     revision: int | None = None,
     off_before: tuple[LineChange, ...] | None = None,
+    at: datetime | None = None,
 ) -> list[Event]:
     if not lines or cancellation_id in order.cancellations:
         return []
@@ -553,6 +569,7 @@ def _requested(
             revision=revision,
             by_channel=off_before is not None,
             off_before=off_before or (),
+            called_off_at=at,
         )
     ]
 

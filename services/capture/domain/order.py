@@ -133,6 +133,8 @@ class Order:
     refused: PMap[str, bool] = field(default_factory=Map)
     wanted: PMap[str, int] = field(default_factory=Map)
     """By line, the units that the channel last said it wants. It need not know what was called off here."""
+    called_off: PMap[str, tuple[tuple[datetime, int], ...]] = field(default_factory=Map)
+    """By line, when the channel called off how many."""
     canceled: PMap[str, int] = field(default_factory=Map)
     """Units by line, as are the next two."""
     requested: PMap[str, int] = field(default_factory=Map)
@@ -354,9 +356,8 @@ def evolve(order: Order, event: Event) -> Order:
         case OrderRevised():
             return _with_revision(order, event)
         case OrderChangeRefused():
-            return replace(
-                order, refused=order.refused.set(event.change_id, True), wanted=_wanted_less(order, event.off_before)
-            )
+            order = _called_off(order, event.called_off_at, event.off_before)
+            return replace(order, refused=order.refused.set(event.change_id, True))
         case OrderHeld():
             return replace(order, holds=(*order.holds, Hold(event.reason, event.note)))
         case HoldReleased():
@@ -365,10 +366,10 @@ def evolve(order: Order, event: Event) -> Order:
             return replace(order, stage=Stage.RELEASED)
         case CancellationRequested():
             asked = Cancellation(event.reason, Map((part.line_id, part.quantity) for part in event.lines))
+            by_channel = event.lines if event.by_channel else ()
             order = replace(
-                order,
+                _called_off(order, event.called_off_at, by_channel, event.off_before),
                 requested=_add(order.requested, event.lines),
-                wanted=_wanted_less(order, event.lines if event.by_channel else (), event.off_before),
                 cancellations=order.cancellations.set(event.cancellation_id, asked),
                 revision=max(order.revision, event.revision or 0),
             )
@@ -476,12 +477,12 @@ def _funds(order: Order, before: Order, event: OrderRevised) -> Funds:
 def _with_canceled_lines(order: Order, event: OrderLinesCanceled) -> Order:
     asked = order.cancellations.get(event.cancellation_id, Cancellation(event.reason))
     owing = _owing(order, order.owed_minor - worth_of(order, event.lines))
+    owing = _called_off(owing, event.called_off_at, event.lines if event.by_channel else (), event.off_before)
     order = replace(
         _seen(owing, event.source_id),
         stage=Stage.CANCELED if event.whole_order else order.stage,
         holds=() if event.whole_order else order.holds,
         canceled=_add(order.canceled, event.lines),
-        wanted=_wanted_less(order, event.lines if event.by_channel else (), event.off_before),
         open_units=order.open_units - sum(part.quantity for part in event.lines),
         cancellations=order.cancellations.set(event.cancellation_id, asked),
     )
@@ -521,11 +522,14 @@ def _add(units: Map[str, int], lines: Iterable[LineQuantity]) -> Map[str, int]:
     return units
 
 
-def _wanted_less(order: Order, *fewer: Iterable[LineQuantity | LineChange]) -> PMap[str, int]:
-    wanted = order.wanted
+def _called_off(order: Order, at: datetime | None, *fewer: Iterable[LineQuantity | LineChange]) -> Order:
+    """These units the channel wants no more, since `at`."""
+    wanted, called_off = order.wanted, order.called_off
     for part in chain(*fewer):
         wanted = wanted.set(part.line_id, max(0, wanted.get(part.line_id, 0) - part.quantity))
-    return wanted
+        if at is not None:
+            called_off = called_off.set(part.line_id, (*called_off.get(part.line_id, ()), (at, part.quantity)))
+    return replace(order, wanted=wanted, called_off=called_off)
 
 
 def _less(units: Map[str, int], line_id: str, by: int) -> Map[str, int]:
