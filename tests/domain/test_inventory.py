@@ -881,10 +881,22 @@ def test_allocated_units_are_recalled_once_per_cancellation() -> None:
     Given(*AT_WORK, cancel("anna", 2)).when(cancel("anna", 2)).then()
 
 
-def test_units_called_off_by_one_cancellation_are_not_recalled_by_another() -> None:
-    Given(*AT_WORK, cancel("anna", 2)).when(cancel("anna", 2, "c-2")).then(
-        AllocationRecalled(order_id="anna", fulfillment_id="anna.east", cancellation_id="c-2", lines=(some(1),)),
-        CancellationTooLate(order_id="anna", cancellation_id="c-2", lines=(some(1),)),
+def test_units_that_a_location_did_not_give_back_are_asked_for_anew() -> None:
+    """They were packed when it heard of the first cancellation. Then no carrier took them, so it can unpack them."""
+    Given(*AT_WORK, cancel("anna", 2)).when(cancel("anna", 3, "c-2")).then(
+        AllocationRecalled(order_id="anna", fulfillment_id="anna.east", cancellation_id="c-2", lines=(some(3),)),
+    )
+    answer = LetGoRecalled("anna", "anna.east", "c-2", (some(3),))
+    Given(*AT_WORK, cancel("anna", 2), cancel("anna", 3, "c-2")).when(answer).then(
+        claim(StockLetGo, "anna", 3, was="allocated", location="east"),
+        OrderLetGo(
+            order_id="anna",
+            cause="canceled",
+            lines=(some(3),),
+            cancellation_id="c-2",
+            fulfillment_id="anna.east",
+            answers="c-2",
+        ),
     )
 
 

@@ -120,7 +120,14 @@ class People:
                 await self._fill_up()
                 await self._doors.go("letters", [letter for letter, sound in self._letters.items() if sound])
             for door, what in list(self._refused.values()):
-                await self._doors.go(door, [what])
+                self._acts += 1
+                await self._doors.go(door, [self._anew(what)])
+
+    def _anew(self, what: Any) -> Any:
+        """A cancellation that came too late once is another one the next time."""
+        if isinstance(what, tuple) and what[1] == FORGOTTEN:
+            return what[0], {"cancellation_id": f"people-{self._acts}", "reason": FORGOTTEN}
+        return what
 
     def _hear(self, fact: Message, topic: str) -> None:
         match fact:
@@ -137,11 +144,8 @@ class People:
             case ReturnAuthorized():
                 self._returns[fact.return_id] = fact
             case LabelFailed() if FORGOTTEN in fact.reason:
-                why = {"cancellation_id": f"forgotten-{fact.fulfillment_id}", "reason": fact.reason}
-                self._refused[f"label {fact.fulfillment_id} {fact.package}"] = (
-                    "capture",
-                    (f"/orders/{fact.order_id}/cancel", why),
-                )
+                off = f"/orders/{fact.order_id}/cancel", FORGOTTEN
+                self._refused[f"label {fact.fulfillment_id} {fact.package}"] = "capture", off
             case LabelFailed() | RefundFailed() | CancellationRefundFailed() if NO not in fact.reason:
                 pass  # nobody said no: it was given up, and that is not people's to mend
             case LabelFailed():

@@ -569,7 +569,9 @@ def _give_back(
 
 
 def _cancel(work: Work, command: CancelUnits) -> None:
-    """What no location holds is let go at once, allocated units are recalled, for the rest it is too late.
+    """What no location holds is let go at once, allocated units are recalled, for what has shipped it is too late.
+
+    Units that are called off already are asked for last: who had packed them may be able to give them back by now.
 
     Units that no location can ship are reserved ones. Those that are not any more, for it crossed with what became of
     them, stay as they are.
@@ -582,7 +584,7 @@ def _cancel(work: Work, command: CancelUnits) -> None:
         return
     freed: list[LineQuantity] = []
     waited: list[LineQuantity] = []
-    recalled: dict[str, list[LineQuantity]] = {}
+    recalled: dict[str, ByLine] = {}
     too_late: list[LineQuantity] = []
     for line_id, asked in _sum(command.lines).items():
         claim = reservation.lines.get(line_id)
@@ -603,15 +605,14 @@ def _cancel(work: Work, command: CancelUnits) -> None:
             if rest:
                 too_late.append(units_of(claim.line, rest))
             continue
-        under_recall = 0
-        for fulfillment_id, held in sorted(reservation.held.items()):
-            under_recall += held.recalled(line_id)
-            units = min(rest, held.recallable(line_id))
-            if units:
-                recalled.setdefault(fulfillment_id, []).append(units_of(claim.line, units))
-                rest -= units
-        beyond = min(rest, claim.shipped + under_recall)
-        if beyond:
+        for called_off in (False, True):
+            for fulfillment_id, held in sorted(reservation.held.items()):
+                units = min(rest, held.recalled(line_id) if called_off else held.recallable(line_id))
+                if units:
+                    of_line = recalled.setdefault(fulfillment_id, {})
+                    of_line[line_id] = of_line.get(line_id, 0) + units
+                    rest -= units
+        if beyond := min(rest, claim.shipped):
             too_late.append(units_of(claim.line, beyond))
     if freed:
         work.record(
@@ -623,13 +624,13 @@ def _cancel(work: Work, command: CancelUnits) -> None:
                 backordered=tuple(waited),
             )
         )
-    for fulfillment_id, lines in recalled.items():
+    for fulfillment_id, by_line in recalled.items():
         work.record(
             AllocationRecalled(
                 order_id=order_id,
                 fulfillment_id=fulfillment_id,
                 cancellation_id=cancellation_id,
-                lines=tuple(lines),
+                lines=tuple(units_of(reservation.lines[line_id].line, units) for line_id, units in by_line.items()),
             )
         )
     if too_late:

@@ -229,8 +229,11 @@ def _recalled(held: Map[str, Held], event: AllocationRecalled) -> Map[str, Held]
     if event.reroute is not None:
         reroutes = before.reroutes.set(event.cancellation_id, event.reroute == "elsewhere")
         return held.set(event.fulfillment_id, replace(before, reroutes=reroutes))
+    recalls = before.recalls
+    for part in event.lines:  # what was called off already is asked for anew
+        recalls = _fewer(recalls, part.line_id, part.quantity - before.recallable(part.line_id))
     recall = Recall(event.cancellation_id, Map({part.line_id: part.quantity for part in event.lines}))
-    return held.set(event.fulfillment_id, replace(before, recalls=(*before.recalls, recall)))
+    return held.set(event.fulfillment_id, replace(before, recalls=(*recalls, recall)))
 
 
 def reservation_summary(reservation: Reservation) -> dict[str, Any]:
