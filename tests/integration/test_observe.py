@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from ordermill.eventlog.memory import MemoryStore
 from ordermill.eventlog.postgres import PostgresStore
 from ordermill.eventlog.records import SequencedRow
 from ordermill.eventlog.relay import Relay
-from ordermill.eventlog.store import Backlog, Effect, LogUnavailable, Publication, StillLeads, Store, Timer
+from ordermill.eventlog.store import NOTHING, Backlog, Effect, LogUnavailable, Publication, StillLeads, Store, Timer
 from ordermill.service.deadletters import LETTER_VIEW
 from ordermill.service.declare import Service
 from ordermill.service.metrics import Metrics
@@ -179,13 +179,13 @@ class Kafka:
     well = False
     refused = 0
 
-    async def cluster(self) -> str:
-        return "one"
+    async def memories(self, service: str) -> dict[str, str]:
+        return {f"oms.{service}.events": "one"}
 
     async def is_empty(self, topic: str) -> bool:
         return False
 
-    async def send_events(self, service: str, rows: Sequence[SequencedRow]) -> None:
+    async def send_events(self, service: str, rows: Sequence[SequencedRow], known: Mapping[str, int] = NOTHING) -> None:
         if not self.well:
             self.refused += 1
             raise LogUnavailable("Kafka takes nothing")
@@ -220,8 +220,9 @@ async def test_a_relay_that_fails_again_and_again_tells_so_and_what_it_has_not_s
         return values[0], values[1]
 
     async def until(what: Callable[[], bool]) -> None:
-        while not what():
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(20):
+            while not what():
+                await asyncio.sleep(0.01)
 
     async def receive_some(count: int) -> None:
         await running.engine.run([task(receive("shelf-001", 1)) for _ in range(count)])
