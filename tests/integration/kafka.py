@@ -66,6 +66,8 @@ class Broker:
     async def delete(self, topic: str) -> None:
         answer = await self._administer(lambda admin: admin.delete_topics([topic]))
         assert not answer.topic_error_codes[0][1]
+        await self.close()
+        self._producer = None  # the next one asks anew who leads
 
     async def add_partitions(self, topic: str, count: int) -> None:
         """Until there are `count`."""
