@@ -66,6 +66,10 @@ class Broker:
     async def delete(self, topic: str) -> None:
         answer = await self._administer(lambda admin: admin.delete_topics([topic]))
         assert not answer.topic_error_codes[0][1]
+        for _ in range(20):  # until all have heard of it; the embedded broker may have it again for whoever asks
+            if topic not in await self._administer(lambda admin: admin.list_topics()):
+                break
+            await asyncio.sleep(0.1)
         await self.close()
         self._producer = None  # the next one asks anew who leads
 

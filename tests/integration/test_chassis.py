@@ -24,7 +24,7 @@ import httpx
 import pytest
 import uvloop
 from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, NotLeaderForPartitionError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from ordermill.clock import system_clock
@@ -452,9 +452,18 @@ async def test_so_it_is_by_a_follower(broker: Broker) -> None:
     await eventually(lambda: until_seen(seen, 40))
     await broker.delete(STOCK)
     await broker.make_topics()
-    await broker.publish([arrived(f"sku-{n}", reference=f"s{n}") for n in range(80)])
+    await eventually(lambda: taken(broker, [arrived(f"sku-{n}", reference=f"s{n}") for n in range(80)]), timeout_s=15)
     await eventually(lambda: until_seen(seen, 120), timeout_s=15)
     following.cancel()
+
+
+async def taken(broker: Broker, messages: Sequence[Message]) -> bool:
+    """Of a topic that was made a moment ago a partition may have no leader yet."""
+    try:
+        await broker.publish(messages)
+    except NotLeaderForPartitionError:
+        return False
+    return True
 
 
 async def until_seen(seen: list[str], count: int) -> bool:
