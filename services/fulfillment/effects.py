@@ -24,7 +24,7 @@ def labels(carriers: Mapping[str, Carrier], network: Network, keyring: Keyring) 
         addressee = event.destination.addressee
         person = (await keyring.open([addressee]))[addressee] if addressee else Person()
         if person is None:
-            return _failed(event, "the customer was forgotten: nobody knows where this goes. Cancel it", answered=True)
+            return _failed(event, "the customer was forgotten: nobody knows where this goes. Cancel it", answered=False)
         carrier = carriers.get(event.carrier)
         if carrier is None:
             return _failed(event, f"no carrier {event.carrier!r}; there are {', '.join(carriers)}", answered=True)

@@ -78,6 +78,8 @@ class Asked:
     amount: Money | None = None
     done: int = 0
     failed: bool = False
+    unheard: bool = False
+    """It was given up without an answer: the provider may have done it."""
     reference: str = ""
     """What the provider calls it: a refund's reference, a label's tracking number."""
 
@@ -132,12 +134,12 @@ class Effects:
             text = f"{self._what} {key}: {asked.amount} requested, {amount} paid"
             self._book.wrong("money", stream, text, seq)
 
-    def failed(self, key: str, stream: str, seq: int) -> None:
+    def failed(self, key: str, stream: str, seq: int, unheard: bool = False) -> None:
         asked = self.asked.get((stream, key))
         if asked is None:
             self._book.wrong("effects", stream, f"{self._what} {key} failed, and nobody requested it", seq)
         else:
-            asked.failed = True
+            asked.failed, asked.unheard = True, unheard
 
     def open_ones(self) -> None:
         for (stream, key), asked in self.asked.items():

@@ -309,7 +309,7 @@ class FulfillmentBook(Book):
             case PackageLabeled():
                 self._label(seq, stream, event)
             case LabelFailed():
-                self.labels.failed(event.label_id, stream, seq)
+                self.labels.failed(event.label_id, stream, seq, unheard=not event.answered)
 
     def _ship(self, seq: int, stream: str, event: FulfillmentShipped) -> None:
         if event.fulfillment_id in self.shipped_ids:

@@ -280,7 +280,7 @@ class Books:
             yield f"{asked.amount} requested, {entry.amount} moved by the provider"
         if asked.done and entry.reference != asked.reference:
             yield f"recorded as {asked.reference}, {entry.reference} to the provider"
-        if self._settled and not asked.done:
+        if self._settled and not asked.done and not asked.unheard:
             yield "done by the provider, not recorded as done"
 
     def _nothing_open(self) -> None:
