@@ -1,9 +1,19 @@
-"""Sharing amounts over units so that the shares always add up to the amount, to the minor unit."""
+"""Sharing amounts over units so that the shares always add up to the amount, to the minor unit; and refunds of them."""
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from ordermill.contracts.capture import OrderLine
 from ordermill.contracts.fields import Money
+
+
+class RefundStage(StrEnum):
+    """How far a payment provider is with a refund."""
+
+    PENDING = "pending"
+    PAID = "paid"
+    FAILED = "failed"
 
 
 def first_units(amount: Money, units: int, of: int) -> Money:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -125,14 +125,20 @@ async def listed(this: Console, filters: Filters) -> dict[str, Any]:
         PAGE + 1,
         (filters.page - 1) * PAGE,
     )
+    skus = {key: Sku.model_validate_json(doc) for key, doc in found[:PAGE]}
+    names = columns(AT_LOCATION if filters.at else tuple(LABELS), skus.values())
     rows = []
-    for key, doc in found[:PAGE]:
-        sku = Sku.model_validate_json(doc)
-        names = AT_LOCATION if filters.at else tuple(LABELS)
+    for key, sku in skus.items():
         numbers: dict[Number, int] = {name: sku.number(name, filters.at or None) for name in names}
         rows.append(Row(key, sku, sorted(sku.locations.items()), numbers))
-    labels = {name: LABELS[name] for name in (AT_LOCATION if filters.at else LABELS)}
+    labels = {name: LABELS[name] for name in names}
     return {"filters": filters, "rows": rows, "more": len(found) > PAGE, "counts": counts, "labels": labels}
+
+
+def columns(names: tuple[Number, ...], skus: Iterable[Sku]) -> tuple[Number, ...]:
+    """Of a table: that of what is set aside only where something is."""
+    set_aside = any(sku.set_aside for sku in skus)
+    return tuple(name for name in names if name != "set_aside" or set_aside)
 
 
 @router.get("/stock", summary="Stock")
@@ -178,7 +184,8 @@ async def shown(request: Request, this: Console, key: str, view: View) -> dict[s
     names = {location.id: location.name for location in this.network.locations}
     return {
         "key": key, "sku": sku, "view": view, "movements": moved, "older": older, "chart": chart,
-        "points": thinned(points)[-40:][::-1], "labels": LABELS, "meanings": MEANINGS, "at_location": AT_LOCATION,
+        "points": thinned(points)[-40:][::-1], "labels": LABELS, "meanings": MEANINGS,
+        "at_location": columns(AT_LOCATION, [sku]),
         "names": names, "spans": tuple(_SPANS),
     }  # fmt: skip
 

@@ -41,7 +41,7 @@ from ordermill.contracts.fields import Destination, LineQuantity, Money
 from ordermill.contracts.personal import Person
 from ordermill.contracts.returns import ExchangeLine
 from ordermill.ids import derived_id
-from ordermill.money import first_units, goods_of, range_of_units, total_of
+from ordermill.money import RefundStage, first_units, goods_of, range_of_units, total_of
 from services.capture.domain import (
     MAX_PARKED,
     CancelOrder,
@@ -58,7 +58,6 @@ from services.capture.domain import (
     RecordRefusal,
     RecordShipped,
     RecordUnroutable,
-    RefundStage,
     ReleaseHold,
     RetryRefund,
     Stage,

@@ -34,6 +34,7 @@ from ordermill.contracts.inventory import (
 from ordermill.service.messages import event_headers
 from services.console.pictures import PICTURES
 from services.console.pictures.stock import FACTS, STOCK, Number, Shelf, Sku, in_words, move
+from services.console.stock import AT_LOCATION, columns
 from services.console.stock_work import WrongField, difference, units_in
 from services.console.told import Told, told
 from services.fulfillment.domain import Accept, Pick, Reject
@@ -229,6 +230,12 @@ def test_what_a_count_would_leave_for_sale_leaves_out_what_lies_where_nothing_sh
     sku = Sku(locations={"sparks": closed, "edison": Shelf(on_hand=4)})
     assert [difference(sku, "sparks", counted).available_after for counted in (9, 2, 1)] == [4, 4, 3]
     assert difference(sku, "edison", 5).available_after == 5
+
+
+def test_what_is_set_aside_has_a_column_where_something_is() -> None:
+    closed, open_ = Shelf(on_hand=5, set_aside=5, ships=False), Shelf(on_hand=5)
+    assert columns(AT_LOCATION, [Sku(locations={"east": open_}), Sku(locations={"east": closed})]) == AT_LOCATION
+    assert "set_aside" not in columns(AT_LOCATION, [Sku(locations={"east": open_})])
 
 
 def test_every_kind_of_stock_fact_is_known() -> None:

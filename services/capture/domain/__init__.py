@@ -26,7 +26,7 @@ from .commands import (
 )
 from .decisions import MAX_PARKED, decide
 from .intake import MAX_UNITS, address_faults
-from .order import Memory, Order, RefundStage, Stage, evolve, orders, refund_of, status_of, summary
+from .order import Memory, Order, Stage, evolve, orders, refund_of, status_of, summary
 
 __all__ = [
     "MAX_PARKED",
@@ -49,7 +49,6 @@ __all__ = [
     "RecordRefusal",
     "RecordShipped",
     "RecordUnroutable",
-    "RefundStage",
     "ReleaseHold",
     "RetryRefund",
     "Stage",

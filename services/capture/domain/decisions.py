@@ -32,7 +32,7 @@ from ordermill.contracts.capture import (
 from ordermill.contracts.channel import LineChange, OrderCanceled, OrderChanged, Payment
 from ordermill.contracts.fields import MAX_MINOR, Destination, LineQuantity, Money
 from ordermill.ids import derived_id
-from ordermill.money import first_units, goods_of, range_of_units, total_of
+from ordermill.money import RefundStage, first_units, goods_of, range_of_units, total_of
 from ordermill.replacing import replace
 
 from ..errors import AlreadyReleased, OrderEnded, OrderUnknown, RefundPaidAlready, RefundUnknown, TooManyParked
@@ -59,7 +59,7 @@ from .commands import (
 from .forgetting import decide_forgetting
 from .funds import draws, held_in, shares
 from .intake import MAX_UNITS, as_order, captured, content_hash_of, faults_of
-from .order import Memory, Order, Parked, RefundStage, Stage, beyond_reach, fold, moved_funds, refund_of, worth_of
+from .order import Memory, Order, Parked, Stage, beyond_reach, fold, moved_funds, refund_of, worth_of
 
 MAX_PARKED = 50
 """Most changes that wait for one order to come."""

@@ -43,7 +43,7 @@ from ordermill.contracts.capture import (
 from ordermill.contracts.channel import LineChange, Payment, ServiceLevel
 from ordermill.contracts.fields import Destination, LineQuantity, Money, key_of
 from ordermill.decider import Decider
-from ordermill.money import first_units, goods_of, range_of_units
+from ordermill.money import RefundStage, first_units, goods_of, range_of_units
 from ordermill.pmap import PMap
 from ordermill.replacing import replace
 
@@ -64,12 +64,6 @@ class Memory(StrEnum):
     KEPT = "kept"
     FORGETTING = "forgetting"
     FORGOTTEN = "forgotten"
-
-
-class RefundStage(StrEnum):
-    PENDING = "pending"
-    PAID = "paid"
-    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)

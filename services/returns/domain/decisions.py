@@ -40,6 +40,7 @@ from ordermill.contracts.returns import (
 from ordermill.contracts.tracking import ShipmentAnnounced, ShipmentCameBack, ShipmentDelivered, ShipmentLost
 from ordermill.decider import Decision, Recorded, decision
 from ordermill.ids import derived_id
+from ordermill.money import RefundStage
 from ordermill.replacing import replace
 
 from ..errors import (
@@ -69,7 +70,7 @@ from .commands import (
     RetryRefund,
     WaiveGoods,
 )
-from .life import RETURN, RefundStage, Return, ReturnLine, Stage, evolve, rma_of
+from .life import RETURN, Return, ReturnLine, Stage, evolve, rma_of
 from .purchase import (
     PARCEL,
     PURCHASE,

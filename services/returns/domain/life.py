@@ -31,6 +31,7 @@ from ordermill.contracts.returns import (
     ReturnRequested,
 )
 from ordermill.decider import Decider
+from ordermill.money import RefundStage
 from ordermill.pmap import PMap
 from ordermill.replacing import replace
 
@@ -71,12 +72,6 @@ class ReturnLine:
     @property
     def credited(self) -> int:
         return self.inspected - self.missing + self.waived
-
-
-class RefundStage(StrEnum):
-    PENDING = "pending"
-    PAID = "paid"
-    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
