@@ -590,6 +590,19 @@ async def test_another_amount_than_was_asked_for_is_found(life: Logs, monkeypatc
     assert text.endswith("requested, 0.01 USD moved by the provider")
 
 
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_label_that_was_given_up_unheard_may_have_been_sold_and_one_that_was_refused_may_not(
+    life: Logs, answered: bool
+) -> None:
+    logs = {service: list(events) for service, events in life.items()}
+    service, index = place_of(logs, PackageLabeled)
+    stream, event = logs[service][index]
+    told = {name: getattr(event, name) for name in ("fulfillment_id", "order_id", "label_id", "package")}
+    logs[service][index] = stream, LabelFailed(**told, reason="no label", answered=answered)
+    found = [f"{told['label_id']}: done by the provider, not recorded as done"]
+    assert await held_against(logs, list(ledger_of(life).values()), settled=True) == (found if answered else [])
+
+
 async def test_money_that_moved_unheard_is_found_once_all_is_settled(life: Logs) -> None:
     logs = {service: list(events) for service, events in life.items()}
     gone(RefundPaid)(logs)

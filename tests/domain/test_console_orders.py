@@ -282,6 +282,9 @@ async def test_what_is_packed_and_gets_no_label_can_be_called_off_and_then_needs
     ((packed, part),) = ((key, part) for key, part in order.work.items() if part.state == "packed")
     (need, why), *others = order.needs()
     assert (need, others) == ("failed-effect", [])
+    (facts,) = (await facts_of(life)).values()
+    (failed,) = {it.message for it in facts if isinstance(it.message, LabelFailed)}
+    assert not failed.answered, "no carrier said so, and one may have sold it before"
     forgotten = "the customer was forgotten: nobody knows where this goes. Cancel it"
     assert why == f"label refused at {part.location}: {forgotten}"
     assert action(order, "label", f"{packed}/1").possible
