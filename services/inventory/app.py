@@ -102,17 +102,20 @@ def routes(feeds: Feeds) -> APIRouter:
 
     @router.post("/stock/receive", summary="Goods came in")
     async def receive(lines: Annotated[list[StockArrived], Lines], service: Running, actor: Actor) -> list[Done]:
-        outcomes = await service.execute_many((([decision(feeds.receive(line))], None) for line in lines), actor)
+        now = service.engine.clock()
+        outcomes = await service.execute_many((([decision(feeds.receive(line, now))], None) for line in lines), actor)
         return [done(outcome, StockRejected) for outcome in outcomes]
 
     @router.post("/stock/adjust", summary="Units were found or lost")
     async def adjust(lines: Annotated[list[StockCorrected], Lines], service: Running, actor: Actor) -> list[Done]:
-        outcomes = await service.execute_many((([decision(feeds.correct(line))], None) for line in lines), actor)
+        now = service.engine.clock()
+        outcomes = await service.execute_many((([decision(feeds.correct(line, now))], None) for line in lines), actor)
         return [done(outcome, StockRejected) for outcome in outcomes]
 
     @router.post("/stock/count", summary="A person counted what is there")
     async def count(lines: Annotated[list[StockCounted], Lines], service: Running, actor: Actor) -> list[Done]:
-        outcomes = await service.execute_many((([decision(feeds.count(line))], None) for line in lines), actor)
+        now = service.engine.clock()
+        outcomes = await service.execute_many((([decision(feeds.count(line, now))], None) for line in lines), actor)
         return [done(outcome, StockRejected) for outcome in outcomes]
 
     @router.post("/reservations/{order_id}/reroute", summary="Have units at a location routed again")

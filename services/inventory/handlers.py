@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 from ordermill.contracts.capture import CancellationRequested, OrderReleased
@@ -12,7 +13,7 @@ from ordermill.contracts.fulfillment import (
     FulfillmentShipped,
     FulfillmentShortPicked,
 )
-from ordermill.contracts.location import StockArrived, StockCorrected, StockCounted
+from ordermill.contracts.location import StockArrived, StockCorrected, StockCounted, StockMessage
 from ordermill.contracts.returns import ReturnInspected
 from ordermill.contracts.routing import OrderRerouted, OrderRouted
 from ordermill.decider import Decision
@@ -49,38 +50,29 @@ class Feeds:
         self._backorder_cap = backorder_cap
 
     def arrived(self, feed: StockArrived, received: Received) -> Iterable[Decision]:
-        return [decision(self.receive(feed))]
+        return [decision(self.receive(feed, received.now))]
 
     def corrected(self, feed: StockCorrected, received: Received) -> Iterable[Decision]:
-        return [decision(self.correct(feed))]
+        return [decision(self.correct(feed, received.now))]
 
     def counted(self, feed: StockCounted, received: Received) -> Iterable[Decision]:
-        return [decision(self.count(feed))]
+        return [decision(self.count(feed, received.now))]
 
-    def receive(self, feed: StockArrived) -> Command:
-        return ReceiveStock(
-            feed.sku, feed.location, feed.quantity, feed.reference, self._locations, self._ships(feed.location)
-        )
+    def receive(self, feed: StockArrived, now: datetime) -> Command:
+        return ReceiveStock(feed.sku, feed.location, feed.quantity, feed.reference, *self._about(feed, now))
 
-    def correct(self, feed: StockCorrected) -> Command:
-        return CorrectStock(
-            feed.sku,
-            feed.location,
-            feed.delta,
-            feed.reason,
-            feed.reference,
-            self._locations,
-            self._ships(feed.location),
-        )
+    def correct(self, feed: StockCorrected, now: datetime) -> Command:
+        return CorrectStock(feed.sku, feed.location, feed.delta, feed.reason, feed.reference, *self._about(feed, now))
 
-    def count(self, feed: StockCounted) -> Command:
-        return CountStock(
-            feed.sku, feed.location, feed.counted, feed.reference, self._locations, self._ships(feed.location)
-        )
+    def count(self, feed: StockCounted, now: datetime) -> Command:
+        return CountStock(feed.sku, feed.location, feed.counted, feed.reference, *self._about(feed, now))
+
+    def _about(self, feed: StockMessage, now: datetime) -> tuple[datetime, frozenset[str], bool]:
+        return min(feed.happened_at, now), self._locations, self._ships(feed.location)
 
     def inspected(self, fact: ReturnInspected, received: Received) -> Iterable[Decision]:
-        ships = self._ships(fact.location)
-        return [decision(TakeInReturn(fact.return_id, received.message_id, fact.location, fact.lines, ships))]
+        at, ships = _at(received), self._ships(fact.location)
+        return [decision(TakeInReturn(fact.return_id, received.message_id, fact.location, fact.lines, at, ships))]
 
     def at_start(self, stocks: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Decision]:
         """What the network says otherwise of SKUs' locations than their stock does (documents of its view)."""
@@ -102,16 +94,22 @@ def routed(fact: OrderRouted | OrderRerouted, received: Received) -> Iterable[De
 
 
 def rejected(fact: FulfillmentRejected, received: Received) -> Iterable[Decision]:
-    return [decision(TakeBackRejected(fact.order_id, fact.fulfillment_id, fact.reason, fact.lines))]
+    return [decision(TakeBackRejected(fact.order_id, fact.fulfillment_id, fact.reason, fact.lines, _at(received)))]
 
 
 def short_picked(fact: FulfillmentShortPicked, received: Received) -> Iterable[Decision]:
-    return [decision(TakeBackShortPicked(fact.order_id, fact.fulfillment_id, fact.lines))]
+    return [decision(TakeBackShortPicked(fact.order_id, fact.fulfillment_id, fact.lines, _at(received)))]
 
 
 def shipped(fact: FulfillmentShipped, received: Received) -> Iterable[Decision]:
     lines = tuple(line for package in fact.packages for line in package.lines)
-    return [decision(ShipOut(fact.order_id, fact.fulfillment_id, lines))]
+    at = min(fact.shipped_at, received.now)
+    return [decision(ShipOut(fact.order_id, fact.fulfillment_id, lines, at))]
+
+
+def _at(received: Received) -> datetime:
+    """When it happened. Nothing has happened that is still to come, whatever a sender's clock says."""
+    return min(received.happened_at, received.now)
 
 
 def cancellation_requested(fact: CancellationRequested, received: Received) -> Iterable[Decision]:

@@ -163,7 +163,9 @@ class Life:
 
     async def receive(self, sku: str, location: str, quantity: int) -> None:
         reference = f"{sku}-{location}-{self.now:%H%M%S}"
-        await self.do("inventory", stock_decision(ReceiveStock(sku, location, quantity, reference, LOCATIONS)))
+        await self.do(
+            "inventory", stock_decision(ReceiveStock(sku, location, quantity, reference, self.now, LOCATIONS))
+        )
 
     async def order(
         self,

@@ -83,10 +83,10 @@ async def _take(life: Life, number: int, step: tuple[Any, ...]) -> None:
         case "receive", sku, place, units:
             await life.receive(sku, place, units)
         case "adjust", sku, place, units:
-            command = CorrectStock(sku, place, units - 6, "found on the floor", f"a{number}", LOCATIONS)
+            command = CorrectStock(sku, place, units - 6, "found on the floor", f"a{number}", life.now, LOCATIONS)
             await life.do("inventory", decision(command))
         case "count", sku, place, units:
-            await life.do("inventory", decision(CountStock(sku, place, units, f"c{number}", LOCATIONS)))
+            await life.do("inventory", decision(CountStock(sku, place, units, f"c{number}", life.now, LOCATIONS)))
         case "network", sku, place, units:
             shipping = LOCATIONS - {place} if units % 3 else LOCATIONS
             await life.do("inventory", decision(HeedNetwork(sku, shipping)))

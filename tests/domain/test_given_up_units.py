@@ -72,7 +72,7 @@ async def test_a_unit_that_waits_for_a_location_and_nobody_cancels_is_unroutable
 async def test_a_unit_that_waits_for_a_location_and_is_counted_away_is_canceled_once() -> None:
     life = Life()
     await one_turned_down(life)
-    await life.do("inventory", decision(CountStock("MUG", "edison", 0, "count", LOCATIONS)))
+    await life.do("inventory", decision(CountStock("MUG", "edison", 0, "count", life.now, LOCATIONS)))
     await wait(life)
     assert await canceled(life) == [("shortage", 1)]
     assert await facts(life, OrderUnroutable) == []
@@ -81,7 +81,7 @@ async def test_a_unit_that_waits_for_a_location_and_is_counted_away_is_canceled_
 async def test_a_unit_that_is_counted_away_and_may_wait_for_stock_waits_for_it_and_goes_when_it_comes() -> None:
     life = Life()
     await one_turned_down(life, allow_backorder=True)
-    await life.do("inventory", decision(CountStock("MUG", "edison", 0, "count", LOCATIONS)))
+    await life.do("inventory", decision(CountStock("MUG", "edison", 0, "count", life.now, LOCATIONS)))
     await wait(life)
     assert await canceled(life) == []
     await life.receive("MUG", "sparks", 1)

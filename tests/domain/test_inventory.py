@@ -87,6 +87,7 @@ from services.inventory.handlers import cancellation_requested
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
 SHIP_BY, DELIVER_BY = MONDAY + timedelta(hours=8), MONDAY + timedelta(days=3)
+AT = datetime(2026, 11, 2, 9, tzinfo=UTC)
 PORTLAND = Destination(country="US", region="OR", postal_code="97201")
 KNOWN = frozenset({"east", "west"})
 CAP = 100
@@ -150,11 +151,11 @@ def some(n: int, line_id: str = "1", sku: str = "TEAPOT") -> LineQuantity:
 
 
 def received(n: int, location: str = "east", reference: str = "po-1", sku: str = "TEAPOT") -> ReceiveStock:
-    return ReceiveStock(sku, location, n, reference, KNOWN)
+    return ReceiveStock(sku, location, n, reference, AT, KNOWN)
 
 
 def counted(n: int, location: str = "east", reference: str = "count-1") -> CountStock:
-    return CountStock("TEAPOT", location, n, reference, KNOWN)
+    return CountStock("TEAPOT", location, n, reference, AT, KNOWN)
 
 
 def reserve(order_id: str, *lines: ReleasedLine, may_wait: bool = False, cap: int = CAP) -> ReserveOrder:
@@ -239,13 +240,15 @@ def claim(fact: Any, order_id: str, n: int, line_id: str = "1", **more: Any) -> 
 
 
 def test_goods_that_come_in_are_on_hand() -> None:
-    Given().when(received(5)).then(StockReceived(sku="TEAPOT", location="east", quantity=5, reference="po-1"))
+    Given().when(received(5)).then(
+        StockReceived(sku="TEAPOT", location="east", quantity=5, reference="po-1", happened_at=AT)
+    )
 
 
 def test_a_feed_that_repeats_a_reference_is_taken_once() -> None:
     Given(received(5)).when(received(5)).then()
     Given(received(5)).when(received(5, location="west")).then(
-        StockReceived(sku="TEAPOT", location="west", quantity=5, reference="po-1")
+        StockReceived(sku="TEAPOT", location="west", quantity=5, reference="po-1", happened_at=AT)
     )
 
 
@@ -257,20 +260,20 @@ def test_only_the_newest_references_are_remembered() -> None:
 
 
 def test_word_from_a_location_that_is_not_ours_is_rejected() -> None:
-    elsewhere = ReceiveStock("TEAPOT", "atlantis", 5, "po-1", KNOWN)
+    elsewhere = ReceiveStock("TEAPOT", "atlantis", 5, "po-1", AT, KNOWN)
     rejected = StockRejected(sku="TEAPOT", location="atlantis", reference="po-1", reason="no location of ours")
     Given().when(elsewhere).then(rejected)
     Given(elsewhere).when(elsewhere).then()
 
 
 def test_what_was_rejected_is_taken_once_the_location_is_ours() -> None:
-    Given(ReceiveStock("TEAPOT", "west", 5, "po-1", frozenset({"east"}))).when(received(5, "west")).then(
-        StockReceived(sku="TEAPOT", location="west", quantity=5, reference="po-1")
+    Given(ReceiveStock("TEAPOT", "west", 5, "po-1", AT, frozenset({"east"}))).when(received(5, "west")).then(
+        StockReceived(sku="TEAPOT", location="west", quantity=5, reference="po-1", happened_at=AT)
     )
 
 
 def test_a_correction_to_less_than_nothing_is_rejected() -> None:
-    Given(received(5)).when(CorrectStock("TEAPOT", "east", -6, "broken", "fix-1", KNOWN)).then(
+    Given(received(5)).when(CorrectStock("TEAPOT", "east", -6, "broken", "fix-1", AT, KNOWN)).then(
         StockRejected(
             sku="TEAPOT",
             location="east",
@@ -281,7 +284,7 @@ def test_a_correction_to_less_than_nothing_is_rejected() -> None:
 
 
 def test_more_than_a_count_could_ever_put_right_is_rejected() -> None:
-    typo = CorrectStock("TEAPOT", "east", 1_000_000_000, "found", "fix-1", KNOWN)
+    typo = CorrectStock("TEAPOT", "east", 1_000_000_000, "found", "fix-1", AT, KNOWN)
     Given(received(5)).when(typo).then(
         StockRejected(
             sku="TEAPOT",
@@ -299,19 +302,21 @@ def test_more_than_a_count_could_ever_put_right_is_rejected() -> None:
         )
     )
     Given(typo).when(counted(5)).then(
-        StockCountRecorded(sku="TEAPOT", location="east", counted=5, delta=-999_999_995, reference="count-1")
+        StockCountRecorded(
+            sku="TEAPOT", location="east", counted=5, delta=-999_999_995, reference="count-1", happened_at=AT
+        )
     )
 
 
 def test_units_found_or_lost_change_what_is_on_hand() -> None:
-    Given(received(5)).when(CorrectStock("TEAPOT", "east", -5, "broken", "fix-1", KNOWN)).then(
-        StockAdjusted(sku="TEAPOT", location="east", delta=-5, reason="broken", reference="fix-1")
+    Given(received(5)).when(CorrectStock("TEAPOT", "east", -5, "broken", "fix-1", AT, KNOWN)).then(
+        StockAdjusted(sku="TEAPOT", location="east", delta=-5, reason="broken", reference="fix-1", happened_at=AT)
     )
 
 
 def test_a_count_says_what_it_changes() -> None:
     Given(received(5)).when(counted(7)).then(
-        StockCountRecorded(sku="TEAPOT", location="east", counted=7, delta=2, reference="count-1")
+        StockCountRecorded(sku="TEAPOT", location="east", counted=7, delta=2, reference="count-1", happened_at=AT)
     )
 
 
@@ -370,15 +375,18 @@ def test_where_it_opens_again_those_who_waited_are_served() -> None:
 
 def test_what_comes_to_a_location_that_does_not_ship_serves_nobody() -> None:
     waiting = (counted(0, "west"), reserve("anna", teapots(2), may_wait=True))
-    arrived = ReceiveStock("TEAPOT", "east", 5, "po-1", KNOWN, ships=False)
-    came = StockReceived(sku="TEAPOT", location="east", quantity=5, reference="po-1")
+    arrived = ReceiveStock("TEAPOT", "east", 5, "po-1", AT, KNOWN, ships=False)
+    came = StockReceived(sku="TEAPOT", location="east", quantity=5, reference="po-1", happened_at=AT)
     Given(*waiting).when(arrived).then(came, set_aside(5))
     Given(*waiting, arrived).when(counted(3)).then(
-        StockCountRecorded(sku="TEAPOT", location="east", counted=3, delta=-2, reference="count-1"), set_aside(-2)
+        StockCountRecorded(sku="TEAPOT", location="east", counted=3, delta=-2, reference="count-1", happened_at=AT),
+        set_aside(-2),
     )
     back = (InspectedLine(line_id="1", sku="TEAPOT", quantity=2, disposition=Disposition.RESTOCK),)
-    Given(*waiting).when(TakeInReturn("return-1", "inspection-1", "east", back, ships=False)).then(
-        StockRestocked(sku="TEAPOT", location="east", quantity=2, return_id="return-1", reference="inspection-1"),
+    Given(*waiting).when(TakeInReturn("return-1", "inspection-1", "east", back, AT, ships=False)).then(
+        StockRestocked(
+            sku="TEAPOT", location="east", quantity=2, return_id="return-1", reference="inspection-1", happened_at=AT
+        ),
         set_aside(2),
     )
 
@@ -393,9 +401,9 @@ def test_a_plan_is_refused_that_wants_units_of_a_location_that_does_not_ship() -
 def test_what_a_location_holds_when_it_closes_it_may_still_ship() -> None:
     history = (received(5), reserve("anna", teapots(3)), from_east("anna", 3), EAST_CLOSED)
     Given(*history[:-1]).when(EAST_CLOSED).then(set_aside(2))
-    shipped = ShipOut("anna", "anna.east", (some(3),))
+    shipped = ShipOut("anna", "anna.east", (some(3),), AT)
     Given(*history).when(shipped).then(
-        claim(StockShippedOut, "anna", 3, location="east"),
+        claim(StockShippedOut, "anna", 3, location="east", happened_at=AT),
         OrderShippedOut(order_id="anna", fulfillment_id="anna.east", lines=(some(3),)),
     )
     assert Given(*history, shipped).check() == []
@@ -403,7 +411,7 @@ def test_what_a_location_holds_when_it_closes_it_may_still_ship() -> None:
 
 def test_what_it_gives_back_is_set_aside_and_routed_again_only_if_another_has_it() -> None:
     held = (received(3), reserve("anna", teapots(3), may_wait=True), from_east("anna", 3), EAST_CLOSED)
-    turned_down = TakeBackRejected("anna", "anna.east", RejectReason.CLOSED, (some(3),))
+    turned_down = TakeBackRejected("anna", "anna.east", RejectReason.CLOSED, (some(3),), AT)
     Given(*held, received(1, "west")).when(turned_down).then(
         claim(StockDeallocated, "anna", 3, location="east"),
         set_aside(3),
@@ -484,7 +492,7 @@ def test_no_more_units_wait_than_the_cap_allows() -> None:
 
 def test_a_sku_nobody_has_heard_of_is_never_waited_for() -> None:
     unknown = Shortage(line_id="1", sku="TEAPOT", wanted=1, available=0, reason="unknown-sku")
-    nowhere = ReceiveStock("TEAPOT", "atlantis", 5, "po-1", KNOWN)
+    nowhere = ReceiveStock("TEAPOT", "atlantis", 5, "po-1", AT, KNOWN)
     for history in (Given(), Given(nowhere)):
         history.when(reserve("anna", teapots(1), may_wait=True)).then(
             OrderRefused(order_id="anna", shortages=(unknown,))
@@ -508,7 +516,7 @@ def test_goods_that_come_in_go_to_those_who_have_waited_longest() -> None:
     )
     history = Given(*empty, *waiting, reserve("carl", teapots(1), may_wait=True))
     history.when(received(5, reference="po-2")).then(
-        StockReceived(sku="TEAPOT", location="east", quantity=5, reference="po-2"),
+        StockReceived(sku="TEAPOT", location="east", quantity=5, reference="po-2", happened_at=AT),
         claim(BackorderFilled, "anna", 2),
         claim(BackorderFilled, "anna", 1, "2"),
         claim(BackorderFilled, "ben", 2),
@@ -539,7 +547,7 @@ def test_after_a_count_finds_too_few_the_newest_claims_give_way() -> None:
         reserve("carl", teapots(2), may_wait=True),
     )
     history.when(counted(3)).then(
-        StockCountRecorded(sku="TEAPOT", location="east", counted=3, delta=-3, reference="count-1"),
+        StockCountRecorded(sku="TEAPOT", location="east", counted=3, delta=-3, reference="count-1", happened_at=AT),
         claim(StockBackordered, "carl", 2),
         claim(StockLetGo, "carl", 2, was="reserved"),
         claim(StockLetGo, "ben", 1, was="reserved"),
@@ -556,7 +564,7 @@ def test_who_gave_way_keeps_the_turn_of_the_first_claim() -> None:
         counted(0),
     )
     history.when(received(2, reference="po-2")).then(
-        StockReceived(sku="TEAPOT", location="east", quantity=2, reference="po-2"),
+        StockReceived(sku="TEAPOT", location="east", quantity=2, reference="po-2", happened_at=AT),
         claim(BackorderFilled, "anna", 2),
         order_filled("anna", teapots(2)),
     )
@@ -565,7 +573,7 @@ def test_who_gave_way_keeps_the_turn_of_the_first_claim() -> None:
 def test_allocated_units_stay_whatever_a_count_says() -> None:
     history = Given(received(4), reserve("anna", teapots(3)), from_east("anna", 3))
     history.when(counted(1)).then(
-        StockCountRecorded(sku="TEAPOT", location="east", counted=1, delta=-3, reference="count-1")
+        StockCountRecorded(sku="TEAPOT", location="east", counted=1, delta=-3, reference="count-1", happened_at=AT)
     )
     after = Given(received(4), reserve("anna", teapots(3)), from_east("anna", 3), counted(1))
     assert (after.stock().available, after.stock().shelf("east").unallocated) == (-2, -2)
@@ -676,7 +684,7 @@ AT_WORK = (received(5), reserve("anna", teapots(3)), from_east("anna", 3))
 
 
 def test_units_of_a_location_that_will_not_ship_are_reserved_again() -> None:
-    Given(*AT_WORK).when(TakeBackRejected("anna", "anna.east", RejectReason.NO_CAPACITY, (some(3),))).then(
+    Given(*AT_WORK).when(TakeBackRejected("anna", "anna.east", RejectReason.NO_CAPACITY, (some(3),), AT)).then(
         claim(StockDeallocated, "anna", 3, location="east"),
         OrderDeallocated(
             order_id="anna", fulfillment_id="anna.east", location="east", cause="rejected", lines=(teapots(3),)
@@ -685,9 +693,16 @@ def test_units_of_a_location_that_will_not_ship_are_reserved_again() -> None:
 
 
 def test_units_that_a_location_says_it_does_not_have_are_taken_off_its_stock() -> None:
-    Given(*AT_WORK).when(TakeBackRejected("anna", "anna.east", RejectReason.OUT_OF_STOCK, (some(3),))).then(
+    Given(*AT_WORK).when(TakeBackRejected("anna", "anna.east", RejectReason.OUT_OF_STOCK, (some(3),), AT)).then(
         claim(StockDeallocated, "anna", 3, location="east"),
-        StockAdjusted(sku="TEAPOT", location="east", delta=-3, reason="rejected: out of stock", reference="anna.east"),
+        StockAdjusted(
+            sku="TEAPOT",
+            location="east",
+            delta=-3,
+            reason="rejected: out of stock",
+            reference="anna.east",
+            happened_at=AT,
+        ),
         claim(StockLetGo, "anna", 1, was="reserved"),
         OrderDeallocated(
             order_id="anna", fulfillment_id="anna.east", location="east", cause="rejected", lines=(teapots(2),)
@@ -697,11 +712,13 @@ def test_units_that_a_location_says_it_does_not_have_are_taken_off_its_stock() -
 
 
 def test_units_that_a_location_finds_damaged_are_promised_to_nobody_else() -> None:
-    damaged = TakeBackRejected("anna", "anna.east", RejectReason.DAMAGED, (some(1),))
+    damaged = TakeBackRejected("anna", "anna.east", RejectReason.DAMAGED, (some(1),), AT)
     history = (received(1), reserve("anna", teapots(1)), from_east("anna", 1))
     Given(*history).when(damaged).then(
         claim(StockDeallocated, "anna", 1, location="east"),
-        StockAdjusted(sku="TEAPOT", location="east", delta=-1, reason="rejected: damaged", reference="anna.east"),
+        StockAdjusted(
+            sku="TEAPOT", location="east", delta=-1, reason="rejected: damaged", reference="anna.east", happened_at=AT
+        ),
         claim(StockLetGo, "anna", 1, was="reserved"),
         OrderLetGo(order_id="anna", cause="shortage", lines=(some(1),), fulfillment_id="anna.east"),
     )
@@ -714,9 +731,11 @@ def test_units_that_a_location_finds_damaged_are_promised_to_nobody_else() -> No
 
 
 def test_a_short_pick_takes_units_off_and_the_rest_of_the_network_serves_the_order() -> None:
-    Given(*AT_WORK).when(TakeBackShortPicked("anna", "anna.east", (some(2),))).then(
+    Given(*AT_WORK).when(TakeBackShortPicked("anna", "anna.east", (some(2),), AT)).then(
         claim(StockDeallocated, "anna", 2, location="east"),
-        StockAdjusted(sku="TEAPOT", location="east", delta=-2, reason="short-pick", reference="anna.east"),
+        StockAdjusted(
+            sku="TEAPOT", location="east", delta=-2, reason="short-pick", reference="anna.east", happened_at=AT
+        ),
         OrderDeallocated(
             order_id="anna", fulfillment_id="anna.east", location="east", cause="short-pick", lines=(teapots(2),)
         ),
@@ -727,9 +746,11 @@ def test_after_a_short_pick_the_order_concerned_gives_way_before_newer_ones() ->
     history = Given(
         received(3), reserve("anna", teapots(2), may_wait=True), from_east("anna", 2), reserve("ben", teapots(1))
     )
-    history.when(TakeBackShortPicked("anna", "anna.east", (some(2),))).then(
+    history.when(TakeBackShortPicked("anna", "anna.east", (some(2),), AT)).then(
         claim(StockDeallocated, "anna", 2, location="east"),
-        StockAdjusted(sku="TEAPOT", location="east", delta=-2, reason="short-pick", reference="anna.east"),
+        StockAdjusted(
+            sku="TEAPOT", location="east", delta=-2, reason="short-pick", reference="anna.east", happened_at=AT
+        ),
         claim(StockBackordered, "anna", 2),
         claim(StockLetGo, "anna", 2, was="reserved"),
         OrderBackordered(order_id="anna", lines=(some(2),), was="allocated", fulfillment_id="anna.east"),
@@ -745,7 +766,7 @@ def test_a_short_pick_does_not_take_off_again_what_a_count_has_taken_off() -> No
         from_east("ben", 2),
         counted(3),
     )
-    history.when(TakeBackShortPicked("ben", "ben.east", (some(2),))).then(
+    history.when(TakeBackShortPicked("ben", "ben.east", (some(2),), AT)).then(
         claim(StockDeallocated, "ben", 2, location="east"),
         claim(StockLetGo, "ben", 2, was="reserved"),
         OrderLetGo(order_id="ben", cause="shortage", lines=(some(2),), fulfillment_id="ben.east"),
@@ -753,38 +774,40 @@ def test_a_short_pick_does_not_take_off_again_what_a_count_has_taken_off() -> No
 
 
 def test_shipped_units_leave_stock_and_claim() -> None:
-    shipped = ShipOut("anna", "anna.east", (some(1), some(2)))
+    shipped = ShipOut("anna", "anna.east", (some(1), some(2)), AT)
     Given(*AT_WORK).when(shipped).then(
-        claim(StockShippedOut, "anna", 3, location="east"),
+        claim(StockShippedOut, "anna", 3, location="east", happened_at=AT),
         OrderShippedOut(order_id="anna", fulfillment_id="anna.east", lines=(some(3),)),
     )
     Given(*AT_WORK, shipped).when(shipped).then()
 
 
 def test_units_that_ship_although_a_count_missed_them_are_found_again() -> None:
-    Given(*AT_WORK, counted(1)).when(ShipOut("anna", "anna.east", (some(3),))).then(
+    Given(*AT_WORK, counted(1)).when(ShipOut("anna", "anna.east", (some(3),), AT)).then(
         StockAdjusted(
             sku="TEAPOT",
             location="east",
             delta=2,
             reason="shipped although not on hand by our count",
             reference="anna.east",
+            happened_at=AT,
         ),
-        claim(StockShippedOut, "anna", 3, location="east"),
+        claim(StockShippedOut, "anna", 3, location="east", happened_at=AT),
         OrderShippedOut(order_id="anna", fulfillment_id="anna.east", lines=(some(3),)),
     )
 
 
 def test_units_found_when_others_ship_go_to_those_who_wait() -> None:
     history = Given(*AT_WORK, counted(1), received(2, "west"), reserve("ben", teapots(1), may_wait=True))
-    shipped = claim(StockShippedOut, "anna", 3, location="east")
-    history.when(ShipOut("anna", "anna.east", (some(3),))).then(
+    shipped = claim(StockShippedOut, "anna", 3, location="east", happened_at=AT)
+    history.when(ShipOut("anna", "anna.east", (some(3),), AT)).then(
         StockAdjusted(
             sku="TEAPOT",
             location="east",
             delta=2,
             reason="shipped although not on hand by our count",
             reference="anna.east",
+            happened_at=AT,
         ),
         shipped,
         OrderShippedOut(order_id="anna", fulfillment_id="anna.east", lines=(some(3),)),
@@ -796,9 +819,9 @@ def test_units_found_when_others_ship_go_to_those_who_wait() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ShipOut("anna", "other", (some(1),)),
-        TakeBackShortPicked("anna", "other", (some(1),)),
-        TakeBackRejected("anna", "other", RejectReason.CLOSED, (some(1),)),
+        ShipOut("anna", "other", (some(1),), AT),
+        TakeBackShortPicked("anna", "other", (some(1),), AT),
+        TakeBackRejected("anna", "other", RejectReason.CLOSED, (some(1),), AT),
         LetGoRecalled("anna", "other", "c-1", (some(1),)),
     ],
 )
@@ -901,7 +924,7 @@ def test_units_that_a_location_did_not_give_back_are_asked_for_anew() -> None:
 
 
 def test_for_units_that_left_it_is_too_late() -> None:
-    Given(*AT_WORK, ShipOut("anna", "anna.east", (some(3),))).when(cancel("anna", 3)).then(
+    Given(*AT_WORK, ShipOut("anna", "anna.east", (some(3),), AT)).when(cancel("anna", 3)).then(
         CancellationTooLate(order_id="anna", cancellation_id="c-1", lines=(some(3),))
     )
 
@@ -954,11 +977,11 @@ def to_route_again(n: int, cause: Any = "short-pick", answers: str | None = None
 
 
 def missing(n: int, reason: str = "short-pick") -> StockAdjusted:
-    return StockAdjusted(sku="TEAPOT", location="east", delta=-n, reason=reason, reference="anna.east")
+    return StockAdjusted(sku="TEAPOT", location="east", delta=-n, reason=reason, reference="anna.east", happened_at=AT)
 
 
 def short(n: int) -> TakeBackShortPicked:
-    return TakeBackShortPicked("anna", "anna.east", (some(n),))
+    return TakeBackShortPicked("anna", "anna.east", (some(n),), AT)
 
 
 def in_time(n: int, cancellation_id: str = "c-1") -> LetGoRecalled:
@@ -979,7 +1002,7 @@ def test_units_short_picked_under_recall_are_let_go_by_the_cancellation_and_not_
 
 def test_units_rejected_under_recall_are_let_go_and_only_the_others_routed_again() -> None:
     Given(*AT_WORK, cancel("anna", 2)).when(
-        TakeBackRejected("anna", "anna.east", RejectReason.NO_CAPACITY, (some(3),))
+        TakeBackRejected("anna", "anna.east", RejectReason.NO_CAPACITY, (some(3),), AT)
     ).then(
         claim(StockLetGo, "anna", 2, was="allocated", location="east"),
         claim(StockDeallocated, "anna", 1, location="east"),
@@ -987,7 +1010,7 @@ def test_units_rejected_under_recall_are_let_go_and_only_the_others_routed_again
         to_route_again(1, "rejected"),
     )
     Given(*AT_WORK, cancel("anna", 3)).when(
-        TakeBackRejected("anna", "anna.east", RejectReason.OUT_OF_STOCK, (some(3),))
+        TakeBackRejected("anna", "anna.east", RejectReason.OUT_OF_STOCK, (some(3),), AT)
     ).then(
         claim(StockLetGo, "anna", 3, was="allocated", location="east"),
         missing(3, "rejected: out of stock"),
@@ -1059,7 +1082,7 @@ def test_units_put_back_that_a_count_missed_may_give_way_and_are_answered_for_on
 
 def test_of_units_under_recall_that_ship_the_oldest_recall_keeps_its_claim_on_the_rest() -> None:
     before = (*AT_WORK, cancel("anna", 1, "c-2"), cancel("anna", 2, "c-1"))
-    history = Given(*before, ShipOut("anna", "anna.east", (some(2),)))
+    history = Given(*before, ShipOut("anna", "anna.east", (some(2),), AT))
     assert history.check() == []
     history.when(short(1)).then(
         claim(StockLetGo, "anna", 1, was="allocated", location="east"), missing(1), given_back(1, "c-2")
@@ -1142,7 +1165,7 @@ def test_a_cancellation_that_comes_while_units_are_asked_back_is_served_first() 
     [
         ((), reroute(fulfillment_id="other"), "no units of order anna were ever allocated to it"),
         ((cancel("anna", 3),), reroute(), "all its units have left it, or are being canceled"),
-        ((ShipOut("anna", "anna.east", (some(3),)),), reroute(), "all its units have left it"),
+        ((ShipOut("anna", "anna.east", (some(3),), AT),), reroute(), "all its units have left it"),
         ((reroute(),), reroute("r-2"), "east was asked for them already"),
     ],
 )
@@ -1166,11 +1189,11 @@ def test_returned_goods_are_for_sale_again_written_off_or_missing() -> None:
         inspected(1, Disposition.WRITE_OFF, "chipped"),
         inspected(4, Disposition.MISSING),
     )
-    command = TakeInReturn("return-1", "inspection-1", "west", lines)
+    command = TakeInReturn("return-1", "inspection-1", "west", lines, AT)
     waiting = (received(1), reserve("zoe", teapots(1)), reserve("anna", teapots(2), may_wait=True))
     ids = {"return_id": "return-1", "reference": "inspection-1"}
     Given(*waiting).when(command).then(
-        StockRestocked(sku="TEAPOT", location="west", quantity=3, **ids),
+        StockRestocked(sku="TEAPOT", location="west", quantity=3, **ids, happened_at=AT),
         StockWrittenOff(sku="TEAPOT", location="west", quantity=1, reason="chipped", **ids),
         claim(BackorderFilled, "anna", 2),
         order_filled("anna", teapots(2)),
@@ -1195,7 +1218,7 @@ def test_availability_is_what_a_new_order_may_claim() -> None:
 
 
 def test_summaries_hold_every_number_for_the_views() -> None:
-    history = Given(*AT_WORK, ShipOut("anna", "anna.east", (some(1),)))
+    history = Given(*AT_WORK, ShipOut("anna", "anna.east", (some(1),), AT))
     assert stock_summary(history.stock()) == {
         "known": True,
         "on_hand": 4,
@@ -1240,7 +1263,7 @@ def test_summaries_hold_every_number_for_the_views() -> None:
 
 
 def test_a_stock_that_does_not_add_up_is_named() -> None:
-    lost = STOCK.fold([claim(StockShippedOut, "anna", 2, location="east")])
+    lost = STOCK.fold([claim(StockShippedOut, "anna", 2, location="east", happened_at=AT)])
     assert check_stock(lost) == [
         "on hand at east: -2, less than nothing",
         "claim anna/1: units (0, 0, -2) are negative or none",
@@ -1268,7 +1291,7 @@ def test_the_auditor_counts_a_claim_that_gave_way_alike_on_both_sides() -> None:
     """A unit that is not found goes back to waiting: the SKU lets the claim go, the order's stream says it waits."""
     book = InventoryBook()
     states = States()
-    short = TakeBackShortPicked("anna", "anna.east", (some(1),))
+    short = TakeBackShortPicked("anna", "anna.east", (some(1),), AT)
     for command in (received(2), reserve("anna", teapots(2), may_wait=True), from_east("anna", 2), short):
         for seq, (stream, event) in enumerate(decide(states, command), 1):
             states[stream] = (STOCK if stream.startswith("stock-") else RESERVATION).evolve(states[stream], event)

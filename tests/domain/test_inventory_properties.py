@@ -79,6 +79,7 @@ from tests.spec import through_json
 SKUS = ("CUP", "SAUCER", "TEAPOT")
 LOCATIONS = ("east", "shop", "west")
 KNOWN = frozenset(LOCATIONS)
+AT = datetime(2026, 11, 2, 9, tzinfo=UTC)
 ORDERS = tuple(f"order-{n}" for n in range(9))
 BACKORDER_CAP = 12
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -436,15 +437,17 @@ def to_command(world: World, step: Any, number: int) -> Any:
     reference = f"ref-{number}"
     match step:
         case "receive", sku, location, n:
-            return ReceiveStock(sku, location, n, reference, KNOWN, location in world.shipping[sku])
+            return ReceiveStock(sku, location, n, reference, AT, KNOWN, location in world.shipping[sku])
         case "correct", sku, location, n:
-            return CorrectStock(sku, location, n, "found or lost", reference, KNOWN, location in world.shipping[sku])
+            return CorrectStock(
+                sku, location, n, "found or lost", reference, AT, KNOWN, location in world.shipping[sku]
+            )
         case "count", sku, location, n:
-            return CountStock(sku, location, n, reference, KNOWN, location in world.shipping[sku])
+            return CountStock(sku, location, n, reference, AT, KNOWN, location in world.shipping[sku])
         case "network", sku, shipping:
             return HeedNetwork(sku, shipping)
         case "feed from nowhere", sku:
-            return CountStock(sku, "atlantis", 1000, reference, KNOWN)
+            return CountStock(sku, "atlantis", 1000, reference, AT, KNOWN)
         case "reserve", order_id, wanted, may_wait:
             lines = tuple(
                 ReleasedLine(line_id=str(place), sku=sku, title=sku.title(), quantity=n, weight_g=100)
@@ -460,7 +463,9 @@ def to_command(world: World, step: Any, number: int) -> Any:
             return order_id and planned(order_id, f"plan-{number}", plan)
         case "return", sku, location, n, disposition:
             line = InspectedLine(line_id="1", sku=sku, quantity=n, disposition=disposition)
-            return TakeInReturn(f"return-{number}", reference, location, (line, line), location in world.shipping[sku])
+            return TakeInReturn(
+                f"return-{number}", reference, location, (line, line), AT, location in world.shipping[sku]
+            )
         case "cancel", at, cause, parts:
             order_id = nth(world.decided(), at)
             lines = tuple(world.line(order_id, i, n) for i, n in parts) if order_id else ()
@@ -476,13 +481,13 @@ def to_command(world: World, step: Any, number: int) -> Any:
     if order_id is None:
         return None
     if rest[-1] is None:
-        return ShipOut(order_id, fulfillment_id, world.held_lines(order_id, fulfillment_id))
+        return ShipOut(order_id, fulfillment_id, world.held_lines(order_id, fulfillment_id), AT)
     lines = tuple(world.line(order_id, i, n) for i, n in rest[-1])
     if kind == "ship":
-        return ShipOut(order_id, fulfillment_id, lines)
+        return ShipOut(order_id, fulfillment_id, lines, AT)
     if kind == "short-pick":
-        return TakeBackShortPicked(order_id, fulfillment_id, lines)
-    return TakeBackRejected(order_id, fulfillment_id, rest[0], lines)
+        return TakeBackShortPicked(order_id, fulfillment_id, lines, AT)
+    return TakeBackRejected(order_id, fulfillment_id, rest[0], lines, AT)
 
 
 def nth(things: list[Any], at: int) -> Any:
@@ -521,8 +526,8 @@ def route_well(world: World, order_id: str, plan_id: str) -> AllocatePlan | None
 def played(script: list[Any]) -> World:
     world = World()
     for sku in SKUS:
-        world.run(ReceiveStock(sku, "east", 5, "opening", KNOWN))
-        world.run(ReceiveStock(sku, "west", 2, "opening", KNOWN))
+        world.run(ReceiveStock(sku, "east", 5, "opening", AT, KNOWN))
+        world.run(ReceiveStock(sku, "west", 2, "opening", AT, KNOWN))
     for number, step in enumerate(script):
         command = to_command(world, step, number)
         if command is None:
@@ -571,7 +576,7 @@ def test_in_the_end_every_claim_is_settled_exactly_once(script: list[Any]) -> No
     world = played(script)
     for sku in SKUS:
         world.run(HeedNetwork(sku, KNOWN))
-        world.run(ReceiveStock(sku, "west", 500, "plenty", KNOWN))
+        world.run(ReceiveStock(sku, "west", 500, "plenty", AT, KNOWN))
     for order_id in ORDERS:
         plan = route_well(world, order_id, "last-plan")
         if plan is not None:
@@ -579,8 +584,8 @@ def test_in_the_end_every_claim_is_settled_exactly_once(script: list[Any]) -> No
         for fulfillment_id in sorted(world.reservation(order_id).held):
             lines = world.held_lines(order_id, fulfillment_id)
             if lines:
-                world.run(ShipOut(order_id, fulfillment_id, lines))
-                assert world.run(ShipOut(order_id, fulfillment_id, lines)) == []
+                world.run(ShipOut(order_id, fulfillment_id, lines, AT))
+                assert world.run(ShipOut(order_id, fulfillment_id, lines, AT)) == []
         for claim in world.reservation(order_id).lines.values():
             assert claim.shipped + claim.let_go == claim.line.quantity
     for sku in SKUS:
@@ -635,16 +640,16 @@ class Location:
         elif self.packed:
             return
         elif what == "short-pick" and (lines := self.lines(dict.fromkeys(list(self.left)[: n % 3 + 1], n))):
-            self.said.append(TakeBackShortPicked(order_id, fulfillment_id, lines))
+            self.said.append(TakeBackShortPicked(order_id, fulfillment_id, lines, AT))
         elif what == "reject" and (lines := self.lines(self.all())):
             reason = RejectReason.OUT_OF_STOCK if n % 2 else RejectReason.CLOSED
-            self.said.append(TakeBackRejected(order_id, fulfillment_id, reason, lines))
+            self.said.append(TakeBackRejected(order_id, fulfillment_id, reason, lines, AT))
 
     def finish(self) -> None:
         self.packed = True
         if lines := self.lines(self.all()):
             self.shipped = sum(line.quantity for line in lines)
-            self.said.append(ShipOut(self.order_id, self.fulfillment_id, lines))
+            self.said.append(ShipOut(self.order_id, self.fulfillment_id, lines, AT))
         while self.said:
             self.do("be heard", 0)
 
@@ -677,7 +682,7 @@ def test_whenever_a_location_hears_of_recalls_every_unit_is_let_go_shipped_or_ro
 ) -> None:
     world = World()
     for sku in SKUS:
-        world.run(ReceiveStock(sku, "east", 9, "opening", KNOWN))
+        world.run(ReceiveStock(sku, "east", 9, "opening", AT, KNOWN))
     lines = tuple(
         ReleasedLine(line_id=str(place), sku=SKUS[place % 2], quantity=n) for place, n in enumerate(wanted, start=1)
     )

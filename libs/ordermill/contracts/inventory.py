@@ -47,37 +47,43 @@ class StockFact(Fact):
     sku: Sku
 
 
-class StockReceived(StockFact):
+class MovementFact(StockFact):
+    """A fact that changes what is on hand at a location."""
+
+    location: LocationId
+    happened_at: Instant | None = None
+    """When it was so at the location, which is not when it was heard: a count speaks of its own time. Older facts have
+    none."""
+
+
+class StockReceived(MovementFact):
     """Goods came in at a location."""
 
     type: ClassVar[str] = "oms.inventory.stock-received.v1"
-    location: LocationId
     quantity: Quantity
     reference: ExternalId
 
 
-class StockAdjusted(StockFact):
+class StockAdjusted(MovementFact):
     """Units were found or lost, and why."""
 
     type: ClassVar[str] = "oms.inventory.stock-adjusted.v1"
-    location: LocationId
     delta: Delta
     reason: Text
     reference: ExternalId
 
 
-class StockCountRecorded(StockFact):
-    """A count, and what it changed: `delta` = counted - what we thought was on hand."""
+class StockCountRecorded(MovementFact):
+    """A count, and what it changed: `delta` = counted - what we thought was on hand when it was taken."""
 
     type: ClassVar[str] = "oms.inventory.stock-counted.v1"
-    location: LocationId
     counted: Count
     delta: Delta
     reference: ExternalId
 
 
 class StockRejected(StockFact):
-    """A feed's line that makes no sense: it would leave less than nothing, or names no location of ours."""
+    """A feed's line that is not taken: it would leave less than nothing, names no location of ours, or is too old."""
 
     type: ClassVar[str] = "oms.inventory.stock-rejected.v1"
     location: Annotated[str, Field(max_length=40)]
@@ -135,18 +141,16 @@ class StockLetGo(ClaimFact):
     location: LocationId | None = None
 
 
-class StockShippedOut(ClaimFact):
+class StockShippedOut(ClaimFact, MovementFact):
     """Allocated units left the building."""
 
     type: ClassVar[str] = "oms.inventory.stock-shipped-out.v1"
-    location: LocationId
 
 
-class StockRestocked(StockFact):
+class StockRestocked(MovementFact):
     """Returned units are for sale again."""
 
     type: ClassVar[str] = "oms.inventory.stock-restocked.v1"
-    location: LocationId
     quantity: Quantity
     return_id: Id
     reference: ExternalId

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from ordermill.contracts.capture import OrderReleased
@@ -16,13 +17,15 @@ from ordermill.contracts.routing import PlannedShipment
 class ReceiveStock:
     """Goods came in. `locations` are all that we know; word from another is rejected.
 
-    `ships`: whether this one does. Here and below it counts for a shelf that is new.
+    `ships`: whether this one does. Here and below it counts for a shelf that is new. `at`: when it was so at the
+    location, which may be long before it is heard.
     """
 
     sku: str
     location: str
     quantity: int
     reference: str
+    at: datetime
     locations: frozenset[str]
     ships: bool = True
 
@@ -36,18 +39,20 @@ class CorrectStock:
     delta: int
     reason: str
     reference: str
+    at: datetime
     locations: frozenset[str]
     ships: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class CountStock:
-    """All units in the building were counted, those of open fulfillment orders included."""
+    """All units in the building were counted at that time, those of open fulfillment orders included."""
 
     sku: str
     location: str
     counted: int
     reference: str
+    at: datetime
     locations: frozenset[str]
     ships: bool = True
 
@@ -85,6 +90,7 @@ class TakeBackRejected:
     fulfillment_id: str
     reason: RejectReason
     lines: tuple[LineQuantity, ...]
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,7 @@ class TakeBackShortPicked:
     order_id: str
     fulfillment_id: str
     lines: tuple[LineQuantity, ...]
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,7 @@ class ShipOut:
     order_id: str
     fulfillment_id: str
     lines: tuple[LineQuantity, ...]
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +151,7 @@ class TakeInReturn:
     reference: str
     location: str
     lines: tuple[InspectedLine, ...]
+    at: datetime
     ships: bool = True
 
 

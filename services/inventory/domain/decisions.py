@@ -8,12 +8,16 @@ Four rules hold after every decision:
 
 Whoever takes units back from a location to have them routed again recalls them like a cancellation, and as that
 may be too late; a cancellation that comes meanwhile is served first.
+
+What is on hand follows the times at the location, in whatever order they are heard: a count speaks of the moment in
+which it was taken, what has moved since has moved, and what moved before is known to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, assert_never
 
 from ordermill.contracts.capture import ReleasedLine
@@ -71,7 +75,7 @@ from .commands import (
     TakeInReturn,
 )
 from .reservation import RESERVATION, Held, answer_mark, cancellation_mark, plan_mark
-from .stock import STOCK, claim_key, rejected_mark, taken_mark
+from .stock import MOVES_KEPT, STOCK, Shelf, claim_key, rejected_mark, taken_mark
 from .work import ByLine, Events, Work, part_of, units_of
 
 MOST_ON_HAND = 1_000_000_000
@@ -156,27 +160,66 @@ def _feed(work: Work, command: StockCommand) -> None:
     sku, location, reference = command.sku, command.location, command.reference
     if taken_mark(location, reference) in stock.references:
         return
-    on_hand, is_new = stock.shelf(location).on_hand, location not in stock.shelves
+    shelf, is_new = stock.shelf(location), location not in stock.shelves
     if location not in command.locations:
         return _reject(work, command, "no location of ours")
-    match command:
-        case CorrectStock(delta=added) | ReceiveStock(quantity=added):
-            if on_hand + added < 0:
-                return _reject(work, command, f"{added:+} would leave less than nothing: {on_hand} on hand")
-            if on_hand + added > MOST_ON_HAND:
-                told = f"{added:+} would leave more than can be counted: {on_hand} on hand, at most {MOST_ON_HAND}"
-                return _reject(work, command, told)
-    if isinstance(command, ReceiveStock):
-        work.record(StockReceived(sku=sku, location=location, quantity=command.quantity, reference=reference))
-    elif isinstance(command, CountStock):
-        counted, delta = command.counted, command.counted - on_hand
-        work.record(StockCountRecorded(sku=sku, location=location, counted=counted, delta=delta, reference=reference))
+    about: Any = {"sku": sku, "location": location, "reference": reference, "happened_at": command.at}
+    if isinstance(command, CountStock):
+        if too_late := _too_late(shelf, command.at):
+            return _reject(work, command, too_late)
+        work.record(StockCountRecorded(counted=command.counted, delta=_put_right(shelf, command), **about))
     else:
-        delta, reason = command.delta, command.reason
-        work.record(StockAdjusted(sku=sku, location=location, delta=delta, reason=reason, reference=reference))
+        added = command.quantity if isinstance(command, ReceiveStock) else command.delta
+        if not shelf.counted_since(command.at):
+            if shelf.on_hand + added < 0:
+                return _reject(work, command, f"{added:+} would leave less than nothing: {shelf.on_hand} on hand")
+            if shelf.on_hand + added > MOST_ON_HAND:
+                told = f"{shelf.on_hand} on hand, at most {MOST_ON_HAND}"
+                return _reject(work, command, f"{added:+} would leave more than can be counted: {told}")
+        if isinstance(command, ReceiveStock):
+            work.record(StockReceived(quantity=added, **about))
+        else:
+            work.record(StockAdjusted(delta=added, reason=command.reason, **about))
+        _as_counted_since(work, sku, location, added, reference, command.at)
     if is_new:
         set_aside(work, sku, location, command.ships)
     balance(work, [sku]).tell(work)
+
+
+def _too_late(shelf: Shelf, at: datetime) -> str:
+    """Why nothing follows from a count of that time, if so."""
+    if shelf.counted_since(at):
+        return f"counted at {_told(at)}, and again at {_told(shelf.counted_at)}: the later count stands"
+    if shelf.moved_since(at) is None:
+        return f"counted at {_told(at)}, and moved {MOVES_KEPT} times since; count again"
+    return ""
+
+
+def _put_right(shelf: Shelf, command: CountStock) -> int:
+    """What a count changes: it speaks of its own time, and what has moved since has moved."""
+    on_hand = command.counted + (shelf.moved_since(command.at) or 0)
+    return max(0, min(on_hand, MOST_ON_HAND)) - shelf.on_hand
+
+
+def _as_counted_since(work: Work, sku: str, location: str, units: int, reference: str, at: datetime) -> None:
+    """Units that came (or left, if negative) are heard of only now, and a later count knew of them: it stands."""
+    shelf = work.stock(sku).shelf(location)
+    if units and shelf.counted_since(at):
+        work.record(
+            StockAdjusted(
+                sku=sku,
+                location=location,
+                delta=-units,
+                reason=f"the count of {_told(shelf.counted_at)} knew of what is heard only now",
+                reference=reference,
+                happened_at=at,
+            )
+        )
+
+
+def _told(at: datetime | None) -> str:
+    assert at is not None
+    return f"{at:%Y-%m-%d %H:%M:%S}Z"
 
 
 def _reject(work: Work, command: StockCommand, reason: str) -> None:
@@ -208,8 +251,16 @@ def _take_in_return(work: Work, command: TakeInReturn) -> None:
     new = [sku for sku in sorted({*fit, *unfit}) if location not in work.stock(sku).shelves]
     for sku, units in fit.items():
         work.record(
-            StockRestocked(sku=sku, location=location, quantity=units, return_id=return_id, reference=reference)
+            StockRestocked(
+                sku=sku,
+                location=location,
+                quantity=units,
+                return_id=return_id,
+                reference=reference,
+                happened_at=command.at,
+            )
         )
+        _as_counted_since(work, sku, location, units, reference, command.at)
     for sku, units in unfit.items():
         work.record(
             StockWrittenOff(
@@ -384,6 +435,7 @@ def _ship_out(work: Work, command: ShipOut) -> None:
     if not shipped:
         return
     for part in shipped:
+        _as_counted_since(work, part.sku, held.location, -part.quantity, fulfillment_id, command.at)
         missing = part.quantity - work.stock(part.sku).shelf(held.location).on_hand
         if missing > 0:
             # A count had said that they are not there; now they have left, so they were.
@@ -394,6 +446,7 @@ def _ship_out(work: Work, command: ShipOut) -> None:
                     delta=missing,
                     reason="shipped although not on hand by our count",
                     reference=fulfillment_id,
+                    happened_at=command.at,
                 )
             )
         work.record(
@@ -403,6 +456,7 @@ def _ship_out(work: Work, command: ShipOut) -> None:
                 line_id=part.line_id,
                 quantity=part.quantity,
                 location=held.location,
+                happened_at=command.at,
             )
         )
     work.record(OrderShippedOut(order_id=order_id, fulfillment_id=fulfillment_id, lines=tuple(shipped)))
@@ -417,7 +471,8 @@ def _take_back(
 ) -> None:
     """Units go from a location back to the network. If they were not there either, `lost_as` says why."""
     held = _held(work, command.order_id, command.fulfillment_id)
-    _give_back(work, command, held, _called_off(held, _cut(command.lines, held.units)), cause, lost_as=lost_as)
+    back = _called_off(held, _cut(command.lines, held.units))
+    _give_back(work, command, held, back, cause, lost=(lost_as, command.at) if lost_as else None)
 
 
 def _reroute(work: Work, command: RerouteUnits) -> None:
@@ -495,13 +550,14 @@ def _give_back(
     back: _Back,
     cause: DeallocationCause,
     *,
-    lost_as: str | None = None,
+    lost: tuple[str, datetime] | None = None,
     answers: str | None = None,
     avoid: bool = True,
 ) -> None:
     """What cancellations have called off is let go under them, the others are reserved again.
 
-    If units are missing, these others give way before any other order; OrderDeallocated covers only what is kept.
+    If units are `lost` (why, when), these others give way before any other order; OrderDeallocated covers only what is
+    kept.
     """
     order_id, fulfillment_id = command.order_id, command.fulfillment_id
     claims = work.reservation(order_id).lines
@@ -514,17 +570,18 @@ def _give_back(
             work.record(
                 StockDeallocated(sku=sku, order_id=order_id, line_id=line_id, quantity=again, location=held.location)
             )
-        if lost_as is not None:
+        if lost and not shelf.counted_since(lost[1]):
             # Units allocated beyond those on hand were known to be missing: a count has booked them off.
-            lost = min(units - max(-shelf.unallocated, 0), shelf.on_hand)
-            if lost > 0:
+            missing = min(units - max(-shelf.unallocated, 0), shelf.on_hand)
+            if missing > 0:
                 work.record(
                     StockAdjusted(
                         sku=sku,
                         location=held.location,
-                        delta=-lost,
-                        reason=lost_as,
+                        delta=-missing,
+                        reason=lost[0],
                         reference=fulfillment_id,
+                        happened_at=lost[1],
                     )
                 )
     for cancellation_id, by_line in back.canceled.items():
@@ -538,7 +595,7 @@ def _give_back(
                 answers=answers,
             )
         )
-    first = {claim_key(order_id, line_id): units for line_id, units in back.others.items()} if lost_as else {}
+    first = {claim_key(order_id, line_id): units for line_id, units in back.others.items()} if lost else {}
     outcome = balance(work, sorted({claims[line_id].line.sku for line_id in back.all}), first)
     # An answer is told whole, so that it counts as given; what of it gives way is told as of any order.
     gave_way = outcome.gave_way.get(order_id, {}) if answers is None else {}

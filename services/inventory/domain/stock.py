@@ -10,6 +10,7 @@ not ship.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, assert_never
 
 from immutables import Map
@@ -44,6 +45,10 @@ REFERENCES_KEPT = 256
 """So many of a SKU's newest feed references are remembered; one repeated later than that counts again."""
 
 
+MOVES_KEPT = 32
+"""So many movements at a location are remembered; a count from before them comes too late."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shelf:
     """The SKU at one location. A count below what is allocated leaves `unallocated` negative for now."""
@@ -52,6 +57,34 @@ class Shelf:
     allocated: int = 0
     set_aside: int = 0
     ships: bool = True
+    counted_at: datetime | None = None
+    moves: tuple[tuple[datetime, int], ...] = ()
+    """The newest, by their time, which is not the order in which they were heard."""
+
+    def moved(self, units: int, at: datetime | None, allocated: int = 0) -> Shelf:
+        """After `units` came or left at that time."""
+        moves = self.moves
+        if at is not None and units:
+            in_turn = not moves or at >= moves[-1][0]
+            moves = (*moves, (at, units)) if in_turn else tuple(sorted((*moves, (at, units)), key=_time))
+            moves = moves[-MOVES_KEPT:]
+        return Shelf(
+            self.on_hand + units, self.allocated + allocated, self.set_aside, self.ships, self.counted_at, moves
+        )
+
+    def counted(self, delta: int, at: datetime | None) -> Shelf:
+        """After a count of that time changed what is on hand by `delta`."""
+        return Shelf(self.on_hand + delta, self.allocated, self.set_aside, self.ships, at, self.moves)
+
+    def counted_since(self, at: datetime) -> bool:
+        """Whether a later count knew what became of the units of that time."""
+        return self.counted_at is not None and at < self.counted_at
+
+    def moved_since(self, at: datetime) -> int | None:
+        """Units that came since, less those that left; None if that is not known any more."""
+        if len(self.moves) == MOVES_KEPT and at < self.moves[0][0]:
+            return None
+        return sum(units for moved_at, units in self.moves if moved_at > at)
 
     @property
     def unallocated(self) -> int:
@@ -175,6 +208,10 @@ class Stock:
 _EMPTY = Shelf()
 
 
+def _time(move: tuple[datetime, int]) -> datetime:
+    return move[0]
+
+
 def claim_key(order_id: str, line_id: str) -> str:
     return f"{order_id}/{line_id}"
 
@@ -196,7 +233,8 @@ def evolve(stock: Stock, event: StockEvent) -> Stock:
         case StockAllocated(quantity=units):
             return _claimed(stock, event, reserved=-units, allocated=units, location=event.location)
         case StockShippedOut(quantity=units):
-            return _claimed(stock, event, allocated=-units, location=event.location, shipped=units)
+            location, at = event.location, event.happened_at
+            return _claimed(stock, event, allocated=-units, location=location, shipped=units, shipped_at=at)
         case StockBackordered():
             return _claimed(stock, event, backordered=event.quantity)
         case BackorderFilled(quantity=units):
@@ -210,16 +248,22 @@ def evolve(stock: Stock, event: StockEvent) -> Stock:
         case StockLetGo():
             return _claimed(stock, event, allocated=-event.quantity, location=event.location or "")
         case StockReceived(quantity=units):
-            return _came(stock, event.location, event.reference, received=units)
-        case StockAdjusted(delta=units) | StockCountRecorded(delta=units):
-            return _came(stock, event.location, event.reference, adjusted=units)
+            shelf = stock.shelf(event.location).moved(units, event.happened_at)
+            return _came(stock, event, shelf, received=units)
+        case StockAdjusted(delta=units):
+            shelf = stock.shelf(event.location).moved(units, event.happened_at)
+            return _came(stock, event, shelf, adjusted=units)
+        case StockCountRecorded(delta=units):
+            shelf = stock.shelf(event.location).counted(units, event.happened_at)
+            return _came(stock, event, shelf, adjusted=units)
         case StockRestocked(quantity=units):
-            return _came(stock, event.location, event.reference, restocked=units)
+            shelf = stock.shelf(event.location).moved(units, event.happened_at)
+            return _came(stock, event, shelf, restocked=units)
         case StockWrittenOff(quantity=units):
-            return _came(stock, event.location, event.reference, written_off=units)
+            return _came(stock, event, stock.shelf(event.location), written_off=units)
         case StockSetAside(location=location, delta=units):
             shelf = stock.shelf(location)
-            shelf = Shelf(shelf.on_hand, shelf.allocated, shelf.set_aside + units, event.ships)
+            shelf = replace(shelf, set_aside=shelf.set_aside + units, ships=event.ships)
             return replace(stock, shelves=stock.shelves.set(location, shelf), set_aside=stock.set_aside + units)
         case StockRejected():
             references = stock.references.add(rejected_mark(event.location, event.reference))
@@ -248,15 +292,14 @@ def _claimed(
     allocated: int = 0,
     location: str | None = None,
     shipped: int = 0,
+    shipped_at: datetime | None = None,
 ) -> Stock:
     """`stock` after units of one claim changed their state."""
     claim = stock.claims.get(claim_key(event.order_id, event.line_id)) or Claim(event.order_id, event.line_id)
     places, shelves, flows = claim.allocated, stock.shelves, stock.flows
     if location is not None:
         places = _placed(places, location, allocated)
-        shelf = stock.shelf(location)
-        shelf = Shelf(shelf.on_hand - shipped, shelf.allocated + allocated, shelf.set_aside, shelf.ships)
-        shelves = shelves.set(location, shelf)
+        shelves = shelves.set(location, stock.shelf(location).moved(-shipped, shipped_at, allocated))
     if shipped:
         flows = Flows(flows.received, flows.adjusted, flows.restocked, flows.shipped_out + shipped, flows.written_off)
     after = Claim(claim.order_id, claim.line_id, claim.reserved + reserved, claim.backordered + backordered, places)
@@ -282,8 +325,8 @@ def _placed(places: tuple[tuple[str, int], ...], location: str, units: int) -> t
 
 def _came(
     stock: Stock,
-    location: str,
-    reference: str,
+    event: StockReceived | StockAdjusted | StockCountRecorded | StockRestocked | StockWrittenOff,
+    shelf: Shelf,
     *,
     received: int = 0,
     adjusted: int = 0,
@@ -291,14 +334,14 @@ def _came(
     written_off: int = 0,
 ) -> Stock:
     """`stock` after units came to a location or were found missing there, without a claim being touched."""
-    units, shelf, flows = received + adjusted + restocked, stock.shelf(location), stock.flows
+    units, flows = received + adjusted + restocked, stock.flows
     return Stock(
         True,
         stock.on_hand + units,
         stock.reserved,
         stock.allocated,
         stock.backordered,
-        stock.shelves.set(location, Shelf(shelf.on_hand + units, shelf.allocated, shelf.set_aside, shelf.ships)),
+        stock.shelves.set(event.location, shelf),
         stock.claims,
         Flows(
             flows.received + received,
@@ -307,7 +350,7 @@ def _came(
             flows.shipped_out,
             flows.written_off + written_off,
         ),
-        stock.references.add(taken_mark(location, reference)),
+        stock.references.add(taken_mark(event.location, event.reference)),
         stock.set_aside,
     )
 
