@@ -11,6 +11,13 @@ class Hold(Answer):
     note: str
 
 
+class RefusedChange(Answer):
+    """A change by the channel that was refused, the newest of those for this reason, with which no person has dealt."""
+
+    change_id: str
+    reason: str
+
+
 class Line(Answer):
     """What was bought, and what became of it; units."""
 
@@ -35,6 +42,7 @@ class OrderDocument(Document):
     holds: list[Hold]
     reasons: list[str]
     """Why it was rejected."""
+    refused_changes: list[RefusedChange]
     revision: int
     lines: list[Line]
     total: Money | None

@@ -31,7 +31,7 @@ from ordermill.service.settings import PlatformSettings
 from . import handlers
 from .adapters import verify_shopify_hmac
 from .answers import OrderDocument
-from .domain import CancelOrder, ForgetCustomer, HoldOrder, ReleaseHold, RetryRefund, orders
+from .domain import CancelOrder, ForgetCustomer, HoldOrder, ReleaseHold, RetryRefund, SettleChange, orders
 from .effects import forgetting, refunds
 from .errors import KeyUsed
 from .handlers import Intake, order_decision
@@ -87,6 +87,11 @@ class Accepted(BaseModel):
 
 class HoldRequest(Part):
     reason: HoldReason = HoldReason.MANUAL
+    note: Text = ""
+
+
+class SettleRequest(Part):
+    change_id: ExternalId
     note: Text = ""
 
 
@@ -157,6 +162,12 @@ def routes(intake: Intake, payloads: Payloads, shopify_secret: SecretStr | None)
     async def retry_refund(order_id: Key, refund_id: Key, service: Running, actor: Actor) -> Response:
         """Asked again under its own id, so that it is paid once, whatever the provider did the first time."""
         await service.execute([order_decision(RetryRefund(order_id, refund_id))], actor)
+        return shown(await document_or_404(service, ORDERS, order_id))
+
+    @router.post("/orders/{order_id}/settle", summary="A refused change was dealt with", response_model=OrderDocument)
+    async def settle(order_id: Key, request: SettleRequest, service: Running, actor: Actor) -> Response:
+        """No more than a mark: what the channel wants was done otherwise, or need not be. It waits for nobody then."""
+        await service.execute([order_decision(SettleChange(order_id, request.change_id, request.note))], actor)
         return shown(await document_or_404(service, ORDERS, order_id))
 
     @router.post("/orders/{order_id}/forget", summary="Forget who bought it", response_model=OrderDocument)

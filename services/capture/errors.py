@@ -73,6 +73,18 @@ class OrderEnded(Refused):
         super().__init__(f"order {order_id}: expected an order still to be released, found it {stage}. Nothing to do.")
 
 
+class ChangeNotRefused(NotFound):
+    """A change was to be settled that was never refused."""
+
+    code = "capture.change-not-refused"
+
+    def __init__(self, order_id: str, change_id: str, waiting: list[str]) -> None:
+        told = ", ".join(waiting[:5]) or "none"
+        super().__init__(
+            f"order {order_id}: no change {change_id} of it was refused; those still to be dealt with: {told}"
+        )
+
+
 class StillToShip(Refused):
     """A customer was to be forgotten whose order is not all shipped or canceled."""
 

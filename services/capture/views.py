@@ -6,4 +6,6 @@ from ordermill.eventlog.views import View
 
 from .domain import orders, summary
 
-ORDERS = View("orders", orders.category, summary, indexed=("status", "channel", "external_id", "customer_id"))
+ORDERS = View(
+    "orders", orders.category, summary, indexed=("status", "channel", "external_id", "customer_id"), version=2
+)

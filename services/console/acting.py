@@ -50,7 +50,7 @@ async def ask(request: Request, me: Me, this: This, order_id: OrderId, do: Do, o
     openapi_extra=form(
         "seen",
         seen={"type": "string", "format": "date-time", "description": "Up to when the page's sender knew the order."},
-        of="Which hold, fulfillment order, package or refund is meant.",
+        of="Which hold, refused change, fulfillment order, package or refund is meant.",
         note="Kept with what is done.",
         elsewhere="`no`: the same location may be chosen again.",
         reason="Why goods come back.",
@@ -104,6 +104,8 @@ async def perform(this: Console, me: Session, order: Order, wanted: Action, form
         case "cancel":
             units = {line.line_id: number(form[f"units-{line.line_id}"]) for line in order.lines}
             return await cancel(this, me, order, units, form["note"], form.form_id)
+        case "settle":
+            return await settle(this, me, order, wanted.of, form["note"])
         case "reroute":
             return await reroute(this, me, order, wanted.of, form["elsewhere"] != "no", form.form_id)
         case "return":
@@ -142,6 +144,12 @@ async def release(this: Console, me: Session, order: Order, reason: str, note: s
     if len(order.holds) > 1:
         return "that hold is released; another still stands"
     return "the hold is released; stock is claimed for the order now"
+
+
+async def settle(this: Console, me: Session, order: Order, change_id: str, note: str) -> str:
+    body = {"change_id": change_id, "note": _text(note)}
+    await this.doors.post("capture", f"/orders/{order.order_id}/settle", body, me)
+    return "the refused change was dealt with; the order waits for nobody because of it"
 
 
 class NothingChosen(Refused):

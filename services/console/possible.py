@@ -12,6 +12,7 @@ from ordermill.contracts.capture import (
     CancellationRequested,
     CustomerForgetRequested,
     HoldReleased,
+    OrderChangeSettled,
     OrderHeld,
     OrderLinesCanceled,
 )
@@ -22,11 +23,12 @@ from ordermill.contracts.returns import RefundRequested, ReturnRequested
 from .pictures.order import Order, Work
 from .sentences import hold
 
-Do = Literal["hold", "release", "cancel", "reroute", "make-up", "return", "label", "refund", "forget"]
+Do = Literal["hold", "release", "cancel", "settle", "reroute", "make-up", "return", "label", "refund", "forget"]
 TITLES: Mapping[Do, str] = {
     "hold": "Hold",
     "release": "Release",
     "cancel": "Cancel units",
+    "settle": "Deal with a refused change",
     "reroute": "Route again",
     "make-up": "Make up for what never arrived",
     "return": "Start a return",
@@ -59,6 +61,7 @@ def actions(order: Order) -> list[Action]:
     found = [
         _hold(order),
         *_release(order),
+        *_settle(order),
         *_reroute(order),
         *_labels(order),
         *_refunds(order),
@@ -85,6 +88,8 @@ def did(do: Do, of: str, fact: Message | None) -> bool:
             return True
         case "release", HoldReleased(reason=reason):
             return of in (reason.value, "")
+        case "settle", OrderChangeSettled(change_id=key):
+            return of in (key, "")
         case "reroute", AllocationRecalled(fulfillment_id=key):
             return of in (key, "")
         case "label", LabelRequested(fulfillment_id=key, package=number):
@@ -128,6 +133,20 @@ def _release(order: Order) -> list[Action]:
             does = f"The order stays on hold for {' and '.join(others)}."
         found.append(Action("release", f"Release: {hold(held)}", does, _over(order), held))
     return found
+
+
+def _settle(order: Order) -> list[Action]:
+    return [
+        Action(
+            "settle",
+            "Done with the refused change",
+            f"It was refused: {reason.rstrip('.')}. The order does not wait for a person because of it any more, and "
+            "nothing else happens: do first what the channel wants, or tell the customer that it can't be done.",
+            "",
+            change_id,
+        )
+        for reason, change_id in sorted(order.refused_changes.items())
+    ]
 
 
 def _reroute(order: Order) -> list[Action]:

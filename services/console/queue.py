@@ -29,6 +29,7 @@ WHAT_NEEDS = {
     "rejected": "a channel sent an order that makes no sense",
     "held": "a person or a rule stopped the order",
     "refused": "the stock is not there",
+    "change-refused": "the channel changed or canceled something, and it was too late or made no sense",
     "unroutable": "no location may or can ship it",
     "short-pick": "a picker found less than there should be",
     "late": "the promised day is over",

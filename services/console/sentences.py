@@ -91,6 +91,7 @@ SENTENCES: dict[type[Message], Callable[[Any, Day], str]] = {
     capture.OrderChangeParked: lambda f, day: "A change came before its order and waits for it",
     capture.OrderRevised: lambda f, day: f"The channel changed the order: now {units(f.lines)} for {f.total}",
     capture.OrderChangeRefused: lambda f, day: f"A change was refused: {f.reason}",
+    capture.OrderChangeSettled: lambda f, day: f"Dealt with the change that was refused{_note(f.note)}: {f.reason}",
     capture.OrderHeld: lambda f, day: f"Put on hold, {hold(f.reason)}{_note(f.note)}",
     capture.HoldReleased: lambda f, day: f"Hold released, {hold(f.reason)}{_note(f.note)}",
     capture.OrderReleased: lambda f, day: "Nothing holds the order: stock is claimed for it",

@@ -85,6 +85,20 @@ def test_an_order_without_a_failed_refund_has_none_to_ask_for_again() -> None:
         orders.retry_refunds(client({f"GET capture/orders/{ORDER_ID}": {**ORDER, "refunds": []}}), [ORDER_ID])
 
 
+def test_refused_changes_that_were_dealt_with_are_settled_one_or_all() -> None:
+    waiting = [{"change_id": name, "reason": "too late"} for name in ("revision:2", "c/1")]
+    settled = f"POST capture/orders/{ORDER_ID}/settle"
+    seen: list[tuple[str, Any]] = []
+    answers = {f"GET capture/orders/{ORDER_ID}": {**ORDER, "refused_changes": waiting}, settled: ORDER}
+    assert orders.settle_changes(client(answers, seen), [ORDER_ID], note="they keep it") == ORDER
+    assert orders.settle_changes(client(answers, seen), [ORDER_ID], "c/1") == ORDER
+    assert [(body["change_id"], body["note"]) for _, body in seen] == [
+        ("revision:2", "they keep it"), ("c/1", "they keep it"), ("c/1", ""),
+    ]  # fmt: skip
+    with pytest.raises(TurnedDown, match="no refused change of it waits"):
+        orders.settle_changes(client({f"GET capture/orders/{ORDER_ID}": {**ORDER, "refused_changes": []}}), [ORDER_ID])
+
+
 def test_pages_are_read_to_the_end_or_the_limit() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         first = int(request.url.params.get("after") or 0)

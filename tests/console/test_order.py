@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import httpx
 import pytest
 from playwright.async_api import Page, expect
 
+from ordermill.contracts.channel import LineChange, OrderChanged
 from ordermill.contracts.personal import Person
 from ordermill.contracts.tracking import Milestone
 from ordermill.keyring import Keyring, PostgresKeyStore
 from services.tracking.adapters import milestone_of
 from tests.console.conftest import DESKTOP, PHONE
 from tests.console.stand import Placed, Stand, eventually
-from tests.console.test_queue import on_hold, shown, visitor
+from tests.console.test_queue import on_hold, row, shown, visitor
 
 
 async def at_work(stand: Stand, places: tuple[str, ...] = ("edison", "sparks"), units: int = 2) -> Placed:
@@ -121,6 +123,30 @@ async def test_a_hold_and_its_release_are_told_in_the_name_of_the_person(open_pa
     await stand.fulfillments(placed, "created")
     found = await acts(stand, placed, "order")
     assert found["oms.capture.order-held.v1"] == found["oms.capture.hold-released.v1"] == "user:Hanna"
+
+
+async def test_a_change_that_came_too_late_waits_in_the_queue_for_a_person(open_page, stand: Stand) -> None:
+    placed = await at_work(stand)
+    revision = OrderChanged(
+        channel=placed.channel,
+        external_id=placed.external_id,
+        revision=1,
+        changed_at=datetime.now(UTC),
+        lines=(LineChange(line_id="2", quantity=1),),
+    )
+    await stand.publish(revision, placed.order_id)
+    page = await open_page("/?need=change-refused", name="Cleo")
+    await expect(row(page, placed)).to_contain_text("the order has no line 2")
+    await page.get_by_role("link", name=placed.external_id).click()
+    await page.get_by_role("link", name="Done with the refused change…").click()
+    await expect(page.locator("form.act")).to_contain_text("It was refused: the order has no line 2.")
+    await page.get_by_label("Note").fill("sent from the shop")
+    await page.locator("main").get_by_role("button", name="Done with the refused change").click()
+    await expect(page.get_by_text("the order waits for nobody because of it")).to_be_visible()
+    await expect(page.locator(".timeline li.person").first).to_contain_text("sent from the shop")
+    await page.goto(stand.url("console", "/?need=change-refused"))
+    await expect(row(page, placed)).to_have_count(0)
+    assert (await acts(stand, placed, "order"))["oms.capture.order-change-settled.v1"] == "user:Cleo"
 
 
 async def test_units_are_canceled_and_their_share_goes_back(open_page, stand: Stand) -> None:

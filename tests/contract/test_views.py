@@ -16,7 +16,7 @@ from ordermill.schemas.surfaces import declared
 from .history import recorded
 
 KNOWN: dict[str, tuple[int, str]] = {
-    "capture orders": (1, "cf819bea567a894f"),
+    "capture orders": (2, "71b8f98d48ddba3a"),
     "capture dead_letters": (1, "992068b1710bddca"),
     "inventory stock": (1, "c81ee6a2c8f4b3dd"),
     "inventory reservations": (1, "6b7ed17b941f84e0"),

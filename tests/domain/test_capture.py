@@ -27,6 +27,7 @@ from ordermill.contracts.capture import (
     OrderCaptured,
     OrderChangeParked,
     OrderChangeRefused,
+    OrderChangeSettled,
     OrderHeld,
     OrderLine,
     OrderLinesCanceled,
@@ -60,6 +61,7 @@ from services.capture.domain import (
     RecordUnroutable,
     ReleaseHold,
     RetryRefund,
+    SettleChange,
     Stage,
     address_faults,
     decide,
@@ -69,6 +71,7 @@ from services.capture.domain import (
 )
 from services.capture.errors import (
     AlreadyReleased,
+    ChangeNotRefused,
     OrderEnded,
     OrderUnknown,
     RefundPaidAlready,
@@ -423,6 +426,41 @@ class TestParking:
         full = history(*(change(revision) for revision in range(1, MAX_PARKED + 1)))
         given(*full).when(change(MAX_PARKED + 1)).then_raises(TooManyParked, "50 changes")
         given(*full).when(change(7)).then()
+
+
+class TestRefusedChanges:
+    """They wait for a person until one says that nothing is left to be done."""
+
+    TOO_MANY = change(1, changed("1", 9))
+    MORE = "line 1: 9 wanted, 3 ordered; no more can be had after release"
+    PAST = (*RELEASED, *history(PLACED, TOO_MANY)[len(RELEASED) :])
+
+    def waiting(self, *events: Fact) -> list[dict[str, str]]:
+        return summary(orders.fold((*self.PAST, *events)))["refused_changes"]
+
+    def test_one_that_was_dealt_with_waits_no_longer(self) -> None:
+        assert self.waiting() == [{"change_id": "revision:1", "reason": self.MORE}]
+        done = OrderChangeSettled(order_id=ORDER, change_id="revision:1", reason=self.MORE, note="sent by hand")
+        given(*self.PAST).when(SettleChange(ORDER, "revision:1", "sent by hand")).then(done)
+        given(*self.PAST, done).when(SettleChange(ORDER, "revision:1")).then()
+        assert self.waiting(done) == []
+
+    def test_what_the_channel_says_again_is_one_with_what_it_said(self) -> None:
+        again = refused("revision:4", self.MORE)
+        assert self.waiting(again) == [{"change_id": "revision:4", "reason": self.MORE}]
+        (done,) = decide(orders.fold((*self.PAST, again)), SettleChange(ORDER, "revision:1"))
+        assert self.waiting(again, done) == self.waiting(done, again) == []
+
+    def test_what_was_called_off_here_before_waits_for_nobody(self) -> None:
+        theirs = replace(cancel("theirs", changed("1", 1)), by_channel=True)
+        off = history(PLACED, cancel("ours", changed("1", 1)), theirs)
+        assert isinstance(off[-1], OrderChangeRefused)
+        assert summary(orders.fold(off))["refused_changes"] == []
+
+    def test_only_what_was_refused_is_settled(self) -> None:
+        given(*self.PAST).when(SettleChange(ORDER, "revision:9")).then_raises(
+            ChangeNotRefused, "no change revision:9 of it was refused; those still to be dealt with: revision:1"
+        )
 
 
 class TestChanges:
@@ -1121,6 +1159,7 @@ class TestSummary:
                 },
             ],
             "total": {"minor": 4340, "currency": "USD"},
+            "refused_changes": [],
             "payment": "paid",
             "charged": {"minor": 4340, "currency": "USD"},
             "unpaid": {"minor": 0, "currency": "USD"},

@@ -39,6 +39,7 @@ from services.capture.domain import (
     RecordCancellationDeclined,
     RecordLetGo,
     RecordUnroutable,
+    SettleChange,
     decide,
     evolve,
     summary,
@@ -397,6 +398,22 @@ async def test_a_cancellation_that_another_overtook_waits_for_no_answer() -> Non
     happens(RecordCancellationDeclined(order_id, "e-3", "unroutable:p-2", one))
     assert summary(captured)["lines"][0]["cancel_requested"] == 0
     assert drawn_so_far.called_off("1") == 0
+
+
+async def test_a_change_that_came_too_late_needs_a_person_until_one_has_dealt_with_it() -> None:
+    life = await at_work()
+    order_id = (await only_order(life)).order_id
+    more = LineChange(line_id="1", quantity=9)
+    for revision in (1, 2):
+        await life.do("capture", order_decision(ChangeOrder(order_id, revision, life.now, (more,))))
+    order = await only_order(life)
+    why = "line 1: 9 wanted, 2 ordered; no more can be had after release"
+    assert order.needs() == [("change-refused", why)]
+    (done,) = (each for each in actions(order) if each.do == "settle")
+    assert (done.of, done.possible) == ("revision:2", True)
+    await life.do("capture", order_decision(SettleChange(order_id, done.of, "told the customer")))
+    await life.do("capture", order_decision(ChangeOrder(order_id, 3, life.now, (more,))))
+    assert (await only_order(life)).needs() == [], "the channel says it once more, and it was dealt with"
 
 
 async def packed(life: Life) -> str:

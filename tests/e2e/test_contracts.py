@@ -31,6 +31,7 @@ BY_CHANCE = {
     "oms.capture.forget-requested.v1",
     "oms.capture.cancellation-declined.v1",  # a cancellation that comes while the location packs
     "oms.capture.order-revised.v1",
+    "oms.capture.order-change-settled.v1",  # a person who has dealt with a refused change
     "oms.capture.refund-failed.v1",  # the simulated provider refuses nothing
     "oms.fulfillment.cancellation-declined.v1",
     "oms.fulfillment.label-failed.v1",

@@ -236,6 +236,7 @@ def print_order(page: dict[str, Any]) -> None:
             ("status", order["status"] + (f"; the customer reads: {status['status']}" if status else "")),
             ("held for", [f"{hold['reason']} ({hold['note']})".replace(" ()", "") for hold in order["holds"]]),
             ("rejected for", order["reasons"]),
+            ("refused changes", [f"{one['change_id']}: {one['reason']}" for one in order["refused_changes"]]),
             ("goes to", " ".join(filter(None, (to.get("postal_code"), to.get("region"), to.get("country"))))),
             ("service", order["service_level"]),
             ("promised by", instant(status.get("promised_by"))),
@@ -436,6 +437,20 @@ def retry_refund(
 
 
 @app.command()
+def settle(
+    order: OrderArgument,
+    change: Annotated[str, typer.Option(help="Its id; all that wait if not given.")] = "",
+    note: Annotated[str, typer.Option(help="What was done, for those who look at it later.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Say that changes by the channel that were refused have been dealt with, so that they wait for nobody any more.
+
+    Exit status: 0 done, 1 none waits.
+    """
+    _print_one(settle_changes(connect(), order, change, note), as_json)
+
+
+@app.command()
 def forget(
     order: OrderArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Do it. It can't be undone.")] = False,
@@ -451,6 +466,17 @@ def forget(
     if not yes:
         raise typer.BadParameter(f"forgets for good who bought order {found['order_id']}; say --yes to do it")
     _print_one(client.post("capture", f"/orders/{found['order_id']}/forget", {}), as_json)
+
+
+def settle_changes(client: Client, named: list[str], change: str = "", note: str = "") -> dict[str, Any]:
+    """Settle one refused change, or all that wait; the order after it. Raises TurnedDown if there is none."""
+    found = find_order(client, named)
+    wanted = [change] if change else [each["change_id"] for each in found["refused_changes"]]
+    if not wanted:
+        raise TurnedDown(f"order {found['order_id']}: no refused change of it waits for a person")
+    for change_id in wanted:
+        found = client.post("capture", f"/orders/{found['order_id']}/settle", {"change_id": change_id, "note": note})
+    return found
 
 
 def retry_refunds(client: Client, named: list[str], refund: str = "") -> dict[str, Any]:

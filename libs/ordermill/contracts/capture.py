@@ -148,6 +148,18 @@ class OrderChangeRefused(Fact):
     called_off_at: Instant | None = None
 
 
+class OrderChangeSettled(Fact):
+    """A person has dealt with a change that was refused: nothing of it is left to be done."""
+
+    type: ClassVar[str] = "oms.capture.order-change-settled.v1"
+
+    order_id: Id
+    change_id: ExternalId
+    reason: Text
+    """Why it was refused. What the channel tells once more, and is refused for the same, is settled, too."""
+    note: Text = ""
+
+
 class OrderHeld(Fact):
     """The order may not go on, for this reason."""
 
@@ -338,6 +350,7 @@ Event = (
     | OrderChangeParked
     | OrderRevised
     | OrderChangeRefused
+    | OrderChangeSettled
     | OrderHeld
     | HoldReleased
     | OrderReleased

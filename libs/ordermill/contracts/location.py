@@ -38,7 +38,7 @@ class StockCorrected(StockMessage):
 
 
 class StockCounted(StockMessage):
-    """A person counted what is there at `happened_at`. What has moved since has moved; what moved before was counted."""
+    """A person counted what was there at `happened_at`. What has moved since has moved."""
 
     type: ClassVar[str] = "oms.location.stock-counted.v1"
     topic: ClassVar[str] = TOPIC

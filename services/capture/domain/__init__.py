@@ -23,6 +23,7 @@ from .commands import (
     RecordUnroutable,
     ReleaseHold,
     RetryRefund,
+    SettleChange,
 )
 from .decisions import MAX_PARKED, decide
 from .intake import MAX_UNITS, address_faults
@@ -51,6 +52,7 @@ __all__ = [
     "RecordUnroutable",
     "ReleaseHold",
     "RetryRefund",
+    "SettleChange",
     "Stage",
     "address_faults",
     "decide",

@@ -172,6 +172,15 @@ class RetryRefund:
 
 
 @dataclass(frozen=True, slots=True)
+class SettleChange:
+    """A person has dealt with a change that was refused."""
+
+    order_id: str
+    change_id: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetCustomer:
     """A person wants whoever bought this to be forgotten, with all their orders."""
 
@@ -206,6 +215,7 @@ Command = (
     | RecordRefunded
     | RecordRefundFailed
     | RetryRefund
+    | SettleChange
     | ForgetCustomer
     | RecordForgotten
     | RecordForgetFailed

@@ -20,6 +20,7 @@ from ordermill.contracts.capture import (
     HoldReleased,
     OrderChangeParked,
     OrderChangeRefused,
+    OrderChangeSettled,
     OrderHeld,
     OrderLine,
     OrderLinesCanceled,
@@ -35,7 +36,15 @@ from ordermill.ids import derived_id
 from ordermill.money import RefundStage, first_units, goods_of, range_of_units, total_of
 from ordermill.replacing import replace
 
-from ..errors import AlreadyReleased, OrderEnded, OrderUnknown, RefundPaidAlready, RefundUnknown, TooManyParked
+from ..errors import (
+    AlreadyReleased,
+    ChangeNotRefused,
+    OrderEnded,
+    OrderUnknown,
+    RefundPaidAlready,
+    RefundUnknown,
+    TooManyParked,
+)
 from .commands import (
     CancelOrder,
     CaptureExchange,
@@ -55,6 +64,7 @@ from .commands import (
     RecordUnroutable,
     ReleaseHold,
     RetryRefund,
+    SettleChange,
 )
 from .forgetting import decide_forgetting
 from .funds import draws, held_in, shares
@@ -74,7 +84,7 @@ _PARKABLE: dict[str, TypeAdapter[ChangeOrder | CancelOrder]] = {
 def decide(order: Order, command: Command) -> list[Event]:
     """The events that `command` causes; `[]` if it is already so.
 
-    Raises OrderUnknown, AlreadyReleased, OrderEnded, TooManyParked, RefundUnknown, RefundPaidAlready,
+    Raises OrderUnknown, AlreadyReleased, OrderEnded, TooManyParked, RefundUnknown, RefundPaidAlready, ChangeNotRefused,
     StillToShip.
     """
     match command:
@@ -110,6 +120,8 @@ def decide(order: Order, command: Command) -> list[Event]:
             return _settle_refund(order, command)
         case RetryRefund():
             return _retry_refund(order, command)
+        case SettleChange():
+            return _settle_change(order, command)
         case ForgetCustomer() | RecordForgotten() | RecordForgetFailed():
             return decide_forgetting(order, command)
         case _:
@@ -664,6 +676,15 @@ def _retry_refund(order: Order, command: RetryRefund) -> list[Event]:
             amount=Money(minor=refund.minor, currency=order.total.currency),
         )
     ]
+
+
+def _settle_change(order: Order, command: SettleChange) -> list[Event]:
+    reason = order.refused.get(command.change_id)
+    if reason is None:
+        raise ChangeNotRefused(command.order_id, command.change_id, sorted(order.to_settle.values()))
+    if reason in order.settled:
+        return []
+    return [OrderChangeSettled(order_id=order.order_id, change_id=command.change_id, reason=reason, note=command.note)]
 
 
 def _released_if_free(order: Order, events: list[Event]) -> list[Event]:

@@ -32,6 +32,7 @@ from ordermill.contracts.capture import (
     OrderCaptured,
     OrderChangeParked,
     OrderChangeRefused,
+    OrderChangeSettled,
     OrderHeld,
     OrderLine,
     OrderLinesCanceled,
@@ -124,7 +125,12 @@ class Order:
     """Why it was rejected."""
     revision: int = 0
     parked: tuple[Parked, ...] = ()
-    refused: PMap[str, bool] = field(default_factory=Map)
+    refused: PMap[str, str] = field(default_factory=Map)
+    """Why, by change."""
+    to_settle: PMap[str, str] = field(default_factory=Map)
+    """The newest change that was refused for a reason and that no person has dealt with, by reason."""
+    settled: PMap[str, bool] = field(default_factory=Map)
+    """Reasons with which a person has dealt."""
     wanted: PMap[str, int] = field(default_factory=Map)
     """By line, the units that the channel last said it wants. It need not know what was called off here."""
     called_off: PMap[str, tuple[tuple[datetime, int], ...]] = field(default_factory=Map)
@@ -260,6 +266,9 @@ def summary(order: Order) -> dict[str, Any]:
         "status": status_of(order),
         "holds": [{"reason": hold.reason.value, "note": hold.note} for hold in order.holds],
         "reasons": list(order.reasons),
+        "refused_changes": [
+            {"change_id": change_id, "reason": reason} for reason, change_id in sorted(order.to_settle.items())
+        ],
         "revision": order.revision,
         "lines": [
             {
@@ -351,7 +360,13 @@ def evolve(order: Order, event: Event) -> Order:
             return _with_revision(order, event)
         case OrderChangeRefused():
             order = _called_off(order, event.called_off_at, event.off_before)
-            return replace(order, refused=order.refused.set(event.change_id, True))
+            order = replace(order, refused=order.refused.set(event.change_id, event.reason))
+            if event.off_before or event.reason in order.settled:  # what it wants was done, here or by a person
+                return order
+            return replace(order, to_settle=order.to_settle.set(event.reason, event.change_id))
+        case OrderChangeSettled(reason=reason):
+            left = order.to_settle.delete(reason) if reason in order.to_settle else order.to_settle
+            return replace(order, to_settle=left, settled=order.settled.set(reason, True))
         case OrderHeld():
             return replace(order, holds=(*order.holds, Hold(event.reason, event.note)))
         case HoldReleased():

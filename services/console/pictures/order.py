@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
@@ -15,10 +15,11 @@ from ordermill.contracts.tracking import Milestone, ParcelStatus
 from ordermill.money import first_units, goods_of
 from services.console.picture import Document
 
-Need = Literal["rejected", "held", "refused", "unroutable", "short-pick", "late", "lost", "came-back", "failed-effect"]
-NEEDS: tuple[Need, ...] = (
-    "rejected", "held", "refused", "unroutable", "short-pick", "late", "lost", "came-back", "failed-effect",
-)  # fmt: skip
+Need = Literal[
+    "rejected", "held", "refused", "change-refused", "unroutable", "short-pick", "late", "lost", "came-back",
+    "failed-effect",
+]  # fmt: skip
+NEEDS: tuple[Need, ...] = get_args(Need)
 """What a person should look at first, most pressing first."""
 ENDED = frozenset({"delivered", "canceled", "returned"})
 _BEFORE_PACKING = frozenset({"asked", "accepted", "picked"})
@@ -212,6 +213,10 @@ class Order(Document):
     rejected: tuple[str, ...] = ()
     shortages: tuple[ShortageOf, ...] = ()
     """Why inventory refused it."""
+    refused_changes: dict[str, str] = Field(default_factory=dict)
+    """The newest change of the channel that was refused and with which no person has dealt, by reason."""
+    settled: list[str] = Field(default_factory=list)
+    """Reasons of refused changes with which a person has dealt."""
     canceled: dict[str, int] = Field(default_factory=dict)
     calls_off: dict[str, dict[str, int]] = Field(default_factory=dict)
     """Cancellations that wait for an answer: units by line."""
@@ -388,6 +393,8 @@ class Order(Document):
                 reasons["refused"] = ", ".join(
                     f"{s.sku}: {s.wanted} wanted, {s.available} there" for s in self.shortages
                 )
+            if self.refused_changes and not self.rejected:
+                reasons["change-refused"] = "; ".join(sorted(self.refused_changes))
             if self.plan == "unroutable" and any(units.reserved for units in self.units.values()):
                 reasons["unroutable"] = self.plan_reason
             if any(part.short for part in self.work.values()) and not self._all_gone():

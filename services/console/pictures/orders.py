@@ -19,6 +19,8 @@ from ordermill.contracts.capture import (
     CustomerForgotten,
     HoldReleased,
     OrderCaptured,
+    OrderChangeRefused,
+    OrderChangeSettled,
     OrderHeld,
     OrderLine,
     OrderLinesCanceled,
@@ -109,6 +111,7 @@ def draw(order: Order, key: str, item: Told) -> None:
                 order.promises = (*order.promises, told)
         case _:
             _capture(order, fact)
+            _refused_changes(order, fact)
             _inventory(order, fact)
             _routing(order, fact)
             _fulfillment(order, fact)
@@ -166,6 +169,16 @@ def _capture(order: Order, fact: Message | None) -> None:
             order.customer = "forgotten"
         case CustomerForgetFailed():
             order.customer, order.not_forgotten = "kept", fact.reason
+
+
+def _refused_changes(order: Order, fact: Message | None) -> None:
+    match fact:
+        case OrderChangeRefused():
+            if not fact.off_before and fact.reason not in order.settled:
+                order.refused_changes[fact.reason] = fact.change_id
+        case OrderChangeSettled():
+            order.refused_changes.pop(fact.reason, None)
+            order.settled.append(fact.reason)
 
 
 def _answered(order: Order, cancellation_id: str, lines: Iterable[LineQuantity]) -> None:
@@ -449,7 +462,7 @@ def _skus(lines: Sequence[OrderLine]) -> Iterable[tuple[str, str]]:
 
 MESSAGES: frozenset[type[Message]] = frozenset({
     OrderCaptured, OrderRejected, OrderRevised, OrderHeld, HoldReleased, OrderReleased, OrderLinesCanceled,
-    CancellationRequested, CancellationDeclined, ChannelRefunded,
+    CancellationRequested, CancellationDeclined, ChannelRefunded, OrderChangeRefused, OrderChangeSettled,
     CancellationRefundRequested, CancellationRefunded, CancellationRefundFailed,
     CustomerForgetRequested, CustomerForgotten, CustomerForgetFailed,
     OrderReserved, OrderBackordered, OrderBackorderFilled, OrderRefused, OrderAllocated, OrderDeallocated, OrderLetGo,
