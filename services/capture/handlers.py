@@ -86,6 +86,7 @@ class Intake:
                     service_level=message.service_level,
                     allow_backorder=message.allow_backorder,
                     risk=message.risk,
+                    hold=message.hold,
                     address_faults=address_faults(message.ship_to),
                 )
             case OrderChanged():

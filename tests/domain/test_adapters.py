@@ -162,6 +162,7 @@ def orders(draw: st.DrawFn, external: st.SearchStrategy[str] = external_ids) -> 
         service_level=draw(st.sampled_from(ServiceLevel)),
         allow_backorder=draw(st.booleans()),
         risk=draw(st.sampled_from(["low", "medium", "high"])),
+        hold=draw(words),
     )
     return with_total(order) if draw(st.integers(0, 3)) else order
 
@@ -426,6 +427,12 @@ def shopify(topic: str | None = "orders/create", drop: tuple[str, ...] = (), **f
     for name in drop:
         del document[name]
     return adapt("shopify", json.dumps(document).encode(), AdapterContext("sample", MONDAY, topic=topic))
+
+
+def test_a_test_of_the_shop_is_taken_and_held() -> None:
+    adapted = shopify(test=True)
+    assert codes(adapted.notes) == ["test-order"]
+    assert placed(adapted) == placed(shopify()).model_copy(update={"hold": "marked as a test by the shop"})
 
 
 def test_ids_above_two_to_the_fifty_third_keep_every_digit() -> None:
@@ -828,10 +835,11 @@ def test_a_country_has_two_letters_or_three(told: str, country: str) -> None:
     assert order.ship_to.country == country
 
 
-def test_a_test_interchange_is_noted_and_taken() -> None:
+def test_the_order_of_a_test_interchange_is_taken_and_held() -> None:
     adapted = edi(*SHIP_TO, ONE_MUG, usage="T")
     assert codes(adapted.notes) == ["test-order"]
-    assert placed(adapted) == placed(edi(*SHIP_TO, ONE_MUG))
+    held = placed(edi(*SHIP_TO, ONE_MUG)).model_copy(update={"hold": "marked as a test by ISA15 T"})
+    assert placed(adapted) == held
 
 
 def test_a_header_allowance_is_shared_and_charges_go_to_the_shipping() -> None:

@@ -246,6 +246,11 @@ class TestCapture:
     def test_a_sound_paid_order_is_released_at_once(self) -> None:
         given().when(PLACED).then(captured(PLACED), released())
 
+    def test_a_channel_may_want_a_person_to_look_at_an_order_first(self) -> None:
+        given().when(replace(PLACED, hold="a test")).then(
+            captured(replace(PLACED, hold="a test")), held(HoldReason.MANUAL, "a test")
+        )
+
     def test_an_order_is_held_for_every_reason_there_is(self) -> None:
         doubtful = replace(UNPAID, risk="high", address_faults=("no street", "no city"))
         given().when(doubtful).then(

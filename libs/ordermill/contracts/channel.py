@@ -100,6 +100,7 @@ class OrderPlaced(ChannelMessage):
     service_level: ServiceLevel = ServiceLevel.STANDARD
     allow_backorder: Flag = False
     risk: Literal["low", "medium", "high"] = "low"
+    hold: Text = Field("", description="Why a person has to look at it before it goes on; empty: nobody has to.")
 
 
 class LineChange(Part):

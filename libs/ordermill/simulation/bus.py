@@ -9,6 +9,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from zlib import crc32
 
@@ -240,7 +241,7 @@ class BusPublisher:
 
     async def memories(self, service: str) -> dict[str, str]:
         cluster = await self.cluster()
-        return {topic: f"{cluster} {topic}" for topic in topics_told_by(service)}
+        return {topic: f"{cluster} {topic}" for topic in _told_by(service)}
 
     async def send_events(self, service: str, rows: Sequence[SequencedRow], known: Mapping[str, int] = NOTHING) -> None:
         for sequenced in rows:
@@ -256,6 +257,10 @@ class BusPublisher:
         if self._cluster not in (None, self._bus.cluster):
             raise NotTaken(f"{self._bus.cluster} answers, {self._cluster} was expected")
         self._bus.append(topic, key.encode(), value, headers, int(self._clock().timestamp() * 1_000))
+
+
+_told_by = cache(topics_told_by)
+"""No type is declared while a simulation runs, and relays ask at each turn."""
 
 
 def header(record: Any, name: str) -> str:

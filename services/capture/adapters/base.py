@@ -225,6 +225,12 @@ def note_wrong_total(found: Findings, order: OrderPlaced, where: str) -> None:
         )
 
 
+def as_test(order: OrderPlaced, found: Findings, where: str, who: str) -> OrderPlaced:
+    """An order that is said to be a test: taken, so that the way can be tried, and held, so that nothing ships."""
+    found.note("test-order", where, f"marked as a test by {who}: it is held until a person releases it")
+    return order.model_copy(update={"hold": order.hold or f"marked as a test by {who}"})
+
+
 def one_currency(name: str, order: OrderPlaced) -> str:
     """The order's only currency. Raises CannotRender for several: a vendor's document has one."""
     amounts: list[Money] = [order.shipping, order.shipping_tax, order.total]

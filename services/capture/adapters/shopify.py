@@ -59,6 +59,7 @@ from .base import (
     AdapterContext,
     Findings,
     Unfit,
+    as_test,
     check_size,
     note_wrong_total,
 )
@@ -260,7 +261,7 @@ class _Order:
         if self._context.honors_extension and (lost := _attribute(order)) is not None:
             placed = restore(placed, lost)
         if order.get("test") is True:
-            self._found.note("test-order", self._where, "marked as a test by the shop, and taken like any other")
+            placed = as_test(placed, self._found, self._where, "the shop")
         note_wrong_total(self._found, placed, self._where)
         return placed
 

@@ -52,6 +52,7 @@ from .base import (
     AdapterContext,
     Findings,
     Unfit,
+    as_test,
     check_size,
     note_wrong_total,
 )
@@ -177,13 +178,16 @@ class X12Adapter:
                         raise Unfit(
                             "control-number-reused", "its ISA13 was used before for other content. Send it anew"
                         )
-                    if isa[15].strip() == "T":
-                        found.note("test-order", where, "marked as a test (ISA15 T), and taken like any other")
                     for transaction in _transactions(isa, segments, where, found):
                         inner = f"{where}, transaction {transaction.number}"
                         with found.item(inner) as messages:
                             _check_whole(transaction)
-                            messages.extend(_messages(transaction, context, found, inner))
+                            test = isa[15].strip() == "T"
+                            for told in _messages(transaction, context, found, inner):
+                                if test and isinstance(told, OrderPlaced):
+                                    messages.append(as_test(told, found, inner, "ISA15 T"))
+                                else:
+                                    messages.append(told)
             if not (found.messages or found.rejections or found.notes):
                 raise Unfit("empty", "the interchange holds no transaction. Send it with its orders")
         return found.result()

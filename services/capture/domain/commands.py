@@ -32,6 +32,7 @@ class CaptureOrder:
     service_level: ServiceLevel = ServiceLevel.STANDARD
     allow_backorder: bool = False
     risk: Literal["low", "medium", "high"] = "low"
+    hold: str = ""
     address_faults: tuple[str, ...] = ()
     funds: tuple[PaymentShare, ...] = ()
     """What is paid by several payments."""

@@ -175,6 +175,8 @@ def _holds_at_capture(command: CaptureOrder) -> list[Event]:
         holds.append(OrderHeld(order_id=order_id, reason=HoldReason.FRAUD_RISK, note="the channel rates the risk high"))
     if command.address_faults:
         holds.append(_address_hold(order_id, command.address_faults))
+    if command.hold:
+        holds.append(OrderHeld(order_id=order_id, reason=HoldReason.MANUAL, note=command.hold))
     return holds
 
 
