@@ -16,6 +16,9 @@ from ordermill.ids import derived_id
 from ..errors import TrackerUnreadable
 from .codes import CodeTable
 
+_TO_SENDER = "delivered_to_sender"
+"""Ours, for `delivered` of a parcel that was on its way back."""
+
 EASYPOST = CodeTable(
     "easypost",
     {
@@ -27,6 +30,7 @@ EASYPOST = CodeTable(
         "failure": Milestone.ATTEMPT_FAILED,
         "error": Milestone.EXCEPTION,
         "return_to_sender": Milestone.RETURNING,
+        _TO_SENDER: Milestone.RETURNED,
         "cancelled": Milestone.UNKNOWN,  # their tracker ended; the parcel may well go on
         "unknown": Milestone.UNKNOWN,
     },
@@ -75,8 +79,11 @@ def scans_of(tracker: Any) -> list[ParcelScanned]:
 def _scans_of(tracker: _Tracker) -> list[ParcelScanned]:
     carrier = re.sub(r"[^a-z0-9]+", "-", (tracker.carrier or "").lower()).strip("-") or "easypost"
     number = re.sub(r"[^A-Z0-9]", "", tracker.tracking_code.upper())
+    details = tracker.tracking_details or ()
+    back_since = min((_moment(one.datetime) for one in details if one.status == "return_to_sender"), default=None)
     scans: list[ParcelScanned] = []
-    for detail in tracker.tracking_details or ():
+    for detail in details:
+        at = _moment(detail.datetime)
         status, words = detail.status, detail.message or ""
         signed = status == "delivered" and bool(tracker.signed_by)
         proof: Literal["signature", "unknown"] = "signature" if signed else "unknown"
@@ -86,8 +93,8 @@ def _scans_of(tracker: _Tracker) -> list[ParcelScanned]:
                 carrier=carrier,
                 tracking_number=number,
                 scan_id=derived_id("easypost", carrier, number, detail.datetime, status, words),
-                code=status,
-                scanned_at=_moment(detail.datetime),
+                code=_TO_SENDER if status == "delivered" and back_since is not None and at >= back_since else status,
+                scanned_at=at,
                 place=", ".join(part for part in (where.city, where.state, where.country) if part),
                 proof=proof,
             )
@@ -97,6 +104,9 @@ def _scans_of(tracker: _Tracker) -> list[ParcelScanned]:
 
 def _moment(text: str) -> datetime:
     try:
-        return datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
-        raise TrackerUnreadable(f"datetime: {text[:40]!r} is not an ISO 8601 time") from None
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise TrackerUnreadable(f"datetime: {text[:40]!r} is not an ISO 8601 time with its zone")
+    return moment
