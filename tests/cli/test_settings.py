@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ordermill.cli import app
+from ordermill.doctor.machine import settings
 from ordermill.names import CONSOLE, SERVICES
 from ordermill.wrong_settings import check_settings
 
@@ -135,3 +136,11 @@ def test_the_whole_stack_does_not_start_with_a_wrong_setting(
     assert done.returncode == 3
     assert variable in done.stderr and complaint in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_doctor_shows_no_secret_wherever_it_stands(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("OMS_OTLP_ENDPOINT", f"https://team:{SECRET}@collector.example:4318")
+    told = "\n".join(finding.text for finding in settings(show_all=True))
+    assert "OMS_OTLP_ENDPOINT=https://***@collector.example:4318" in told
+    assert "OMS_KAFKA=127.0.0.1:1" in told
+    assert SECRET not in told

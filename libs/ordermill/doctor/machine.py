@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -41,6 +42,9 @@ def versions() -> Iterator[Finding]:
         yield Finding("bad", "packages", f"not installed: {', '.join(gone)}", "pip install ordermill")
 
 
+_WHO = re.compile(r"//[^/@\s]*@")
+
+
 def settings(show_all: bool) -> Iterator[Finding]:
     """Each variable as it is set, secrets masked; each one that is missing, wrong, or no setting at all."""
     from pydantic import ValidationError
@@ -61,10 +65,11 @@ def settings(show_all: bool) -> Iterator[Finding]:
         for name, field in model.model_fields.items():
             variable = f"{prefix}{name.upper()}"
             if variable in os.environ or show_all:
-                # A secret of ours prints as asterisks, whatever it holds.
+                # A secret of ours prints as asterisks, whatever it holds; and so does who a URL is asked as.
+                value = _WHO.sub("//***@", str(getattr(values, name)))
                 by_default = "" if variable in os.environ else " (by default)"
                 about = (field.description or "").rstrip(".")
-                yield Finding("ok", "setting", f"{variable}={getattr(values, name)}{by_default}  {about}")
+                yield Finding("ok", "setting", f"{variable}={value}{by_default}  {about}")
     yield from unknown_settings()
 
 
