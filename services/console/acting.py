@@ -40,6 +40,7 @@ async def ask(request: Request, me: Me, this: This, order_id: OrderId, do: Do, o
         seen=seen.isoformat() if seen else "",
         reasons=[reason.value for reason in ReturnReason if reason is not ReturnReason.NOT_DELIVERED],
         lost=any(parcel.lost for parcel in order.parcels),
+        same_carrier=_refused_a_label(order, of),
         carriers=[(carrier.id, service.id) for carrier in this.network.carriers for service in carrier.services],
     )
 
@@ -74,6 +75,12 @@ async def act(request: Request, me: Me, this: This, order_id: OrderId, do: Do, f
             return answer(request, Notice("same", f"you did that a moment ago: {mine.text}"), back)
         return answer(request, Notice("refused", f"{possible.title}: {possible.reason}"), back)
     return answer(request, Notice("done", await perform(this, me, order, possible, form)), back)
+
+
+def _refused_a_label(order: Order, of: str) -> bool:
+    """Whether the carrier of this box has answered, so that it may be asked again."""
+    fulfillment_id, _, number = of.rpartition("/")
+    return fulfillment_id in order.work and number in map(str, order.work[fulfillment_id].refused)
 
 
 def _time(text: str) -> datetime:

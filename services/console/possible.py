@@ -177,7 +177,19 @@ def _reroute_part(order: Order, fulfillment_id: str, part: Work) -> Action:
 
 
 def _labels(order: Order) -> list[Action]:
-    return [
+    waiting = [
+        Action(
+            "label",
+            f"Ask another carrier for the label: {part.location}, box {number}",
+            f"{package.carrier or part.carrier} has not answered yet and is asked no more. Should it have sold a label "
+            "unheard, its invoice shows it.",
+            "",
+            f"{fulfillment_id}/{number}",
+        )
+        for fulfillment_id, part in order.work.items()
+        for number, package in sorted(part.waiting.items())
+    ]
+    return waiting + [
         Action(
             "label",
             f"Ask for the label again: {part.location}, box {number}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from ordermill.contracts.fulfillment import LabelRequested
+from ordermill.contracts.fulfillment import LabelFailed, LabelRequested
 from ordermill.contracts.personal import Person
 from ordermill.decider import Decision
 from ordermill.keyring import Keyring
@@ -67,6 +67,7 @@ def labels(carriers: Mapping[str, Carrier], network: Network, keyring: Keyring) 
         perform,
         give_up,
         lane=lambda event: event.carrier,
+        ended_by=LabelFailed,
         prepare=fetch_keys,
     )
 

@@ -216,19 +216,20 @@ async def test_a_report_whose_answer_was_lost_is_sent_again_and_told_as_done(ope
     assert [line for line in await steps(page) if line.startswith("accepted")] == ["accepted Ann"]
 
 
-async def packed_in_vain(stand: Stand) -> tuple[Placed, str, str]:
+async def packed_in_vain(stand: Stand, fault: str = "refused") -> tuple[Placed, str, str]:
     """An order, packed, for which its carrier sells no label just now: the path of its work and the carrier."""
     placed, path, mug, _ = await asked(stand, 1)
     work = (await stand.fulfillments(placed))[0]
     key, carrier = work["key"], work["carrier"]
-    await stand.behave(carrier, refused=1.0)
+    await stand.behave(carrier, **{fault: 1.0})
     line = [{"line_id": "1", "sku": mug, "quantity": 1}]
     await stand.work(
         {"do": "accept", "fulfillment_id": key},
         {"do": "pick", "fulfillment_id": key, "lines": line},
         {"do": "pack", "fulfillment_id": key, "packages": [{"package": 1, "weight_g": 900, "lines": line}]},
     )
-    await no_label(stand, placed)
+    if fault == "refused":
+        await no_label(stand, placed)
     return placed, path, carrier
 
 
@@ -280,6 +281,21 @@ async def test_a_label_the_carrier_refuses_is_bought_another_way(open_page, stan
         await stand.behave(carrier)
     assert (await stand.fulfillments(placed, "labeled"))[0]["packages"][0]["carrier"] == other.partition("/")[0]
     assert f"label requested Ann: box 1: {other.replace('/', ' ')}" in await steps(page)
+
+
+async def test_while_a_carrier_is_silent_the_label_is_bought_from_another(open_page, stand: Stand) -> None:
+    placed, path, carrier = await packed_in_vain(stand, "silent")
+    other = "swift/ground" if carrier == "cedar" else "cedar/ground"
+    try:
+        page = await open_page(path, size=PHONE)
+        await expect(page.get_by_text("label is being bought")).to_be_visible()
+        await page.get_by_text("It takes too long").click()
+        await page.get_by_label("Send it by").select_option(other)
+        await page.get_by_role("button", name="Ask for a label").click()
+        await expect(page.get_by_text("label bought")).to_be_visible()
+    finally:
+        await stand.behave(carrier)
+    assert (await stand.fulfillments(placed, "labeled"))[0]["packages"][0]["carrier"] == other.partition("/")[0]
 
 
 async def test_a_report_that_somebody_else_overtook_is_told_and_stays_visible(open_page, stand: Stand) -> None:

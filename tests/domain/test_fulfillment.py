@@ -417,10 +417,25 @@ def test_every_attempt_has_its_own_label_id() -> None:
 
 def test_asking_again_while_the_carrier_is_asked_changes_nothing() -> None:
     FULFILL.given(*TO_PACKED).when(RetryLabel("F1", 1)).then()
-    FULFILL.given(*TO_PACKED).when(RetryLabel("F1", 1, service="express")).then_raises(
-        LabelNotWanted, match="cedar ground has not answered yet"
-    )
     FULFILL.given(*TO_PACKED, LABELED[0]).when(RetryLabel("F1", 1)).then_raises(LabelNotWanted, match="CP1111")
+
+
+def test_another_carrier_may_be_asked_before_the_first_has_answered_which_may_have_sold_one_unheard() -> None:
+    given_up = LabelFailed(
+        **IDS,
+        label_id="F1.1",
+        package=1,
+        reason="given up for cedar express before cedar ground had answered",
+        answered=False,
+    )
+    another = requested(1, "F1.1.2", service="express")
+    FULFILL.given(*TO_PACKED).when(RetryLabel("F1", 1, service="express")).then(given_up, another)
+    past = (*TO_PACKED, given_up, another)
+    FULFILL.given(*past).when(RetryLabel("F1", 1, service="express")).then()
+    FULFILL.given(*past).when(RecordLabelFailure("F1", 1, "F1.1", "cedar is silent", answered=False)).then()
+    FULFILL.given(*past).when(bought(1, "F1.1", "CP1111")).then_raises(
+        LabelNotWanted, match="cedar sold CP1111 as F1.1, but it waits for F1.1.2. Have the carrier void the label"
+    )
 
 
 def test_labels_are_for_packages_that_exist() -> None:

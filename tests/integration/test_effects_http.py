@@ -40,7 +40,7 @@ from services.capture.domain import CancelOrder, CaptureOrder, RetryRefund
 from services.capture.handlers import order_decision
 from services.fulfillment.adapters.base import Carrier
 from services.fulfillment.adapters.http import HttpCarrier
-from services.fulfillment.domain import Accept, CreateFulfillment, Pack, Pick
+from services.fulfillment.domain import Accept, CreateFulfillment, Pack, Pick, RetryLabel
 from services.fulfillment.handlers import work_decision
 from tests.conftest import LogDatabase
 from tests.domain.test_carriers import CarrierConformance
@@ -448,6 +448,31 @@ async def test_a_slow_carrier_holds_up_no_other_carrier_s_labels(
     assert Counter(fact.carrier for fact in labeled) == {"swift": 5}
     assert await store.facts(LabelFailed) == []
     simulator.behave("cedar")
+
+
+async def test_a_carrier_that_is_away_is_asked_no_more_once_another_sold_the_label(
+    shop: Open, simulator: SimulatorProcess, addressee: str
+) -> None:
+    store = await shop("fulfillment", tries=1)
+    simulator.behave("cedar", Fault.UNAVAILABLE)
+    names = [f"switch-{n}" for n in range(3)]
+    await store.do(*(step for name in names for step in packed(name, "cedar", addressee)))
+    service = next(each.services[0].id for each in NETWORK.carriers if each.id == "swift")
+    loop = asyncio.create_task(store.running.effects_loop())
+    try:
+        await eventually(lambda: store.running.metrics.effect_attempts.labels("failed")._value.get() >= len(names))
+        await store.do(*(work_decision(RetryLabel(name, 1, "swift", service)) for name in names))
+        await store.has(len(names), PackageLabeled)
+        assert await store.query("SELECT count(*) FROM effects") == [(0,)]
+        simulator.behave("cedar")
+        await store.do(*packed("neighbor", "cedar", addressee))
+        await store.has(1 + len(names), PackageLabeled)
+    finally:
+        loop.cancel()
+    assert Counter(fact.carrier for fact in await store.facts(PackageLabeled)) == {"swift": 3, "cedar": 1}
+    assert {fact.answered for fact in await store.facts(LabelFailed)} == {False}
+    ledger = simulator.ledger()
+    assert [f"{name}.1" for name in names if f"{name}.1" in ledger and ledger[f"{name}.1"].acted] == []
 
 
 async def test_a_carrier_s_circuit_opens_and_closes_while_its_neighbor_goes_on(

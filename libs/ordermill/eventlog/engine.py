@@ -81,6 +81,8 @@ class Rules:
     """Timers an event sets (`Timer`) or clears ((stream, name))."""
     effects: Mapping[type[Fact], Callable[[Any], str]] = field(default_factory=dict)
     """Events that ask for an effect, and the id under which it is done once."""
+    ends: Mapping[type[Fact], Callable[[Any], str]] = field(default_factory=dict)
+    """Events after which an effect is asked for no longer, though it has no answer, and its id."""
     lanes: Mapping[type[Fact], Callable[[Any], str]] = field(default_factory=dict)
     """Who is asked for it, where that is not one for all."""
     contended: frozenset[str] = frozenset()
@@ -381,6 +383,8 @@ class _Batch:
                     changes.timers[timer.stream, timer.name] = replace(timer, trace=row.trace)
                 else:
                     changes.timers[timer] = None
+            if (ended := rules.ends.get(type(event))) is not None:
+                changes.done_effects.append(ended(event))
             effect = rules.effects.get(type(event))
             if effect is not None:
                 lane = rules.lanes.get(type(event), lambda _: "")(event)

@@ -68,7 +68,8 @@ class EffectOf:
     """Something done outside, once, because of an event.
 
     `perform` does it under `key(event)` and says what to decide of the answer, a refusal included; it raises Transient
-    to be tried again under the same key, later each time. After `attempts` tries `give_up` says what to decide.
+    to be tried again under the same key, later each time. After `attempts` tries `give_up` says what to decide. A fact
+    `ended_by` of the same key ends it sooner; a try that is under way then may still act.
     """
 
     event: type[Fact]
@@ -79,6 +80,7 @@ class EffectOf:
     """The last comes about seven minutes after the first; what did not even leave the house is no try."""
     lane: Callable[[Any], str] = lambda event: ""
     """Who is asked: effects of one lane never wait for those of another."""
+    ended_by: type[Fact] | None = None
     prepare: Callable[[Sequence[Any]], Coroutine[Any, Any, None]] = _nothing_to_prepare
     """Once for all that are due together: fetch what they need (keys of customers)."""
 
@@ -140,6 +142,7 @@ class Service:
             published=self.published,
             timers=self.set_timers,
             effects={effect.event: effect.key for effect in self.effects},
+            ends={effect.ended_by: effect.key for effect in self.effects if effect.ended_by},
             lanes={effect.event: effect.lane for effect in self.effects},
             contended=self.contended,
         )

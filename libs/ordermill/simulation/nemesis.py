@@ -80,6 +80,8 @@ class Fault(StrEnum):
     """Somebody has a dead letter handled after all, or drops it."""
     FORGET = "forget"
     """A customer wants to be forgotten; what can't reach them any more is canceled."""
+    SWITCH = "switch"
+    """Somebody wants a label from another carrier, since the first has not answered yet."""
 
 
 ODDS: dict[Fault, float] = {
@@ -116,6 +118,7 @@ ODDS: dict[Fault, float] = {
     Fault.PLACED_AGAIN: 0.05,
     Fault.LETTERS: 0.1,
     Fault.FORGET: 0.05,
+    Fault.SWITCH: 0.3,
 }
 """How often a fault strikes where it can: the chance at one opportunity, in a run that knows this kind at all."""
 

@@ -21,6 +21,7 @@ from ordermill.contracts.fulfillment import (
     FulfillmentCreated,
     FulfillmentLinesCanceled,
     LabelFailed,
+    LabelRequested,
     PackageLabeled,
 )
 from ordermill.contracts.inventory import StockReceived
@@ -30,6 +31,7 @@ from ordermill.contracts.service import DLQ_TOPIC, DeadLettered, LetterDropped, 
 from ordermill.demo.baskets import Basket
 from ordermill.errors import OrdermillError
 from ordermill.names import SERVICES
+from ordermill.network import default_network_text, read_network
 from ordermill.replacing import replace
 
 from .bus import Bus, Follower, header
@@ -40,10 +42,17 @@ from .providers import NO
 FORGOTTEN = "was forgotten"
 """Why nobody can buy a label."""
 _FOLLOWED: tuple[type[Message], ...] = (
-    OrderCaptured, FulfillmentCreated, StockReceived, ReturnAuthorized, LabelFailed, PackageLabeled, RefundFailed,
-    RefundPaid, CancellationRefundFailed, CancellationRefunded, FulfillmentLinesCanceled, DeadLettered, LetterRedriven,
-    LetterDropped,
+    OrderCaptured, FulfillmentCreated, StockReceived, ReturnAuthorized, LabelRequested, LabelFailed, PackageLabeled,
+    RefundFailed, RefundPaid, CancellationRefundFailed, CancellationRefunded, FulfillmentLinesCanceled, DeadLettered,
+    LetterRedriven, LetterDropped,
 )  # fmt: skip
+
+
+_WAYS = [
+    (carrier.id, service.id)
+    for carrier in read_network(default_network_text()).carriers
+    for service in carrier.services
+]
 
 
 class People:
@@ -71,6 +80,8 @@ class People:
         self._orders: dict[str, OrderCaptured] = {}
         self._work: dict[str, FulfillmentCreated] = {}
         self._shelves: dict[tuple[str, str], None] = {}
+        self._labels: dict[str, LabelRequested] = {}
+        """Those for which carriers are asked."""
         self._returns: dict[str, ReturnAuthorized] = {}
         self._refused: dict[str, tuple[str, Any]] = {}
         """What a provider said no to, and at which door it is asked for again."""
@@ -93,6 +104,7 @@ class People:
             Fault.PLACED_AGAIN: self._place_again,
             Fault.LETTERS: self._settle_letter,
             Fault.FORGET: self._forget,
+            Fault.SWITCH: self._switch,
         }
 
     @property
@@ -143,6 +155,8 @@ class People:
                 self._shelves[fact.sku, fact.location] = None
             case ReturnAuthorized():
                 self._returns[fact.return_id] = fact
+            case LabelRequested():
+                self._labels[fact.label_id] = fact
             case LabelFailed() if FORGOTTEN in fact.reason:
                 off = f"/orders/{fact.order_id}/cancel", FORGOTTEN
                 self._refused[f"label {fact.fulfillment_id} {fact.package}"] = "capture", off
@@ -206,6 +220,14 @@ class People:
         """Refused while something of the order is to be shipped; of other orders of the customer it may be."""
         if order := self._sold():
             await self._doors.go("capture", [(f"/orders/{order.order_id}/forget", None)])
+
+    async def _switch(self) -> None:
+        """One that has its label by now is left as it is."""
+        if self._labels:
+            _, asked = self._labels.popitem()
+            by = self._random.choice([way for way in _WAYS if way != (asked.carrier, asked.service)])
+            about = {"fulfillment_id": asked.fulfillment_id, "package": asked.package}
+            await self._doors.go("work", [{"do": "retry-label", **about, "carrier": by[0], "service": by[1]}])
 
     async def _call_off(self) -> None:
         if order := self._sold():

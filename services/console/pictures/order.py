@@ -84,14 +84,19 @@ class Work(Document):
     def gives_back(self) -> bool:
         """Whether its units can still be called off: until they are packed, and then if a box gets no label."""
         stuck = any(package.failure for package in self.packages.values())
-        waits = any(not package.failure and not package.tracking_number for package in self.packages.values())
-        return self.state in _BEFORE_PACKING or (self.state == "packed" and stuck and not waits)
+        return self.state in _BEFORE_PACKING or (self.state == "packed" and stuck and not self.waiting)
 
     @property
     def refused(self) -> dict[int, Package]:
         """Boxes that got no label and are to leave."""
         found = self.packages.items() if self.state != "canceled" else ()
         return {number: package for number, package in found if package.failure}
+
+    @property
+    def waiting(self) -> dict[int, Package]:
+        """Boxes for which a carrier is asked for a label."""
+        found = self.packages.items() if self.state == "packed" else ()
+        return {number: box for number, box in found if not box.failure and not box.tracking_number}
 
     @property
     def asked_back(self) -> bool:

@@ -304,8 +304,17 @@ def _retry_label(state: FulfillmentOrder, created: FulfillmentCreated, command: 
         case LabelState.REQUESTED if same_way:
             return []
         case LabelState.REQUESTED:
-            now = f"{package.carrier} {package.service} has not answered yet"
-            raise LabelNotWanted(created.fulfillment_id, command.package, asked, now, "Wait for its answer.")
+            # It may have sold one unheard, and is asked no more.
+            given_up = LabelFailed(
+                fulfillment_id=created.fulfillment_id,
+                order_id=created.order_id,
+                label_id=package.label_id,
+                package=command.package,
+                reason=f"given up for {carrier} {service} before {package.carrier} {package.service} had answered",
+                answered=False,
+            )
+            fresh = f"{created.fulfillment_id}.{command.package}.{package.attempt + 1}"
+            return [given_up, _request_label(created, package.packed, fresh, carrier, service)]
         case LabelState.FAILED:
             # A carrier answers the same key the same way. That is what is wanted where it may have sold the label
             # unheard, and not where it refused.
