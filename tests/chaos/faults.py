@@ -20,6 +20,7 @@ from aiokafka.errors import IncompatibleBrokerVersion
 from asyncpg.exceptions import PostgresError
 
 from ordermill.embedded.ports import choose_ports
+from ordermill.eventlog.relay import CLUSTER_CHECK_S
 from ordermill.names import CONSOLE, SERVICES, SIMULATOR
 from ordermill.service.topics import all_topics
 
@@ -153,7 +154,8 @@ def zombie(at: Installation, chance: random.Random) -> str:
 
 def two_relays(at: Installation, chance: random.Random) -> str:
     """Two at once that believe to lead: one is stopped in the midst of a step and its lock's session ended, another
-    leads and publishes. Then the first goes on with what it has in hand, which is older than what is on the topics.
+    leads and publishes. Then the first goes on with what it has in hand, which is older than what is on the topics, and
+    has to see before it publishes any of it that it stood still for too long to lead still.
     """
     service = "inventory"
     topics = (f"oms.{service}.events", "oms.inventory.stock", "oms.inventory.availability")
@@ -166,6 +168,7 @@ def two_relays(at: Installation, chance: random.Random) -> str:
             if not at.end_leader(service):
                 raise NotSettled(f"nobody of {service} led")
             at.route_one()
+            time.sleep(CLUSTER_CHECK_S)
             told = at.records(*topics)
         time.sleep(3)
         places = {(each.topic, each.partition, each.offset) for each in told}
@@ -173,11 +176,11 @@ def two_relays(at: Installation, chance: random.Random) -> str:
         late = [e for e in at.records(*topics) if (e.topic, e.partition, e.offset) not in places]
         told_again.append(sum(id_of(each) in ids for each in late))
         first, second = second, first
-    if not any(told_again):  # one that stood still for a minute is told by its client that the database is away
-        raise NotSettled(f"a relay that was replaced said nothing more: {told_again}, so nothing was shown")
+    if any(told_again):
+        raise NotSettled(f"relays that were replaced went on to publish what was on the topics already: {told_again}")
     return (
-        f"two of {service}; {len(told_again)} × the leader stopped in the midst of a step, replaced, and continued: "
-        f"beside the new one it published {', '.join(map(str, told_again))} messages that were on the topics already"
+        f"two of {service}; {len(told_again)} × the leader stopped in the midst of a step, with a page in hand, "
+        "replaced, and continued: it published nothing of it"
     )
 
 
