@@ -194,8 +194,18 @@ def held_back(at: Installation, database: str, table: str, query: str) -> Iterat
     with asyncio.Runner() as loop:
         gate = loop.run(at.connect(database))
         try:
-            loop.run(gate.execute(f"BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
-            at.until(lambda: at.sql(waiting, database), f"{query} waits for {table}", patience_s=15)
+
+            def waits() -> bool:
+                """Who was just about to do something else with the table waits with that."""
+                loop.run(gate.execute(f"BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+                for _ in range(20):
+                    if at.sql(waiting, database):
+                        return True
+                    time.sleep(0.1)
+                loop.run(gate.execute("ROLLBACK"))
+                return False
+
+            at.until(waits, f"{query} waits for {table}", patience_s=30)
             yield lambda: loop.run(gate.execute("ROLLBACK"))
         finally:
             loop.run(gate.close())
