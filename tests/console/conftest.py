@@ -101,12 +101,3 @@ def accessible() -> Callable[[Page], Awaitable[None]]:
         assert found.violations_count == 0, found.generate_report()
 
     return check
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A browser, a broker, PostgreSQL and eight services share the machine with whatever else it does: what took longer
-    than a page is given is tried again, twice at most, and shown as R.
-    """
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.flaky(reruns=2))

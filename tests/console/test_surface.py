@@ -89,7 +89,6 @@ SETTINGS = {
 """Who is not logged in is sent to log in, whatever they ask for."""
 
 
-@pytest.mark.flaky(reruns=0)
 @pytest.mark.parametrize("who", SETTINGS)
 async def test_the_console_does_what_its_document_says(stand: Stand, tmp_path: Path, who: str) -> None:
     async with httpx.AsyncClient(base_url=stand.url("console")) as client:

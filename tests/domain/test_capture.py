@@ -185,8 +185,8 @@ def held(reason: HoldReason, note: str) -> OrderHeld:
     return OrderHeld(order_id=ORDER, reason=reason, note=note)
 
 
-def refused(change_id: str, reason: str) -> OrderChangeRefused:
-    return OrderChangeRefused(order_id=ORDER, change_id=change_id, reason=reason)
+def refused(change_id: str, reason: str, **about: Any) -> OrderChangeRefused:
+    return OrderChangeRefused(order_id=ORDER, change_id=change_id, reason=reason, **about)
 
 
 def canceled(
@@ -461,6 +461,15 @@ class TestRefusedChanges:
         off = history(PLACED, cancel("ours", changed("1", 1)), theirs)
         assert isinstance(off[-1], OrderChangeRefused)
         assert summary(orders.fold(off))["refused_changes"] == []
+
+    def test_what_a_person_asked_for_was_told_to_them(self) -> None:
+        past = (*RELEASED, RecordShipped(ORDER, "e-1", "f-1", (units("1", 3),)))
+        gone = history(PLACED, past[-1])
+        for by_channel, waiting in ((False, 0), (True, 1)):
+            late = replace(cancel("c1", changed("1", 1)), by_channel=by_channel)
+            (no,) = decide(orders.fold(gone), late)
+            assert isinstance(no, OrderChangeRefused)
+            assert len(summary(orders.fold((*gone, no)))["refused_changes"]) == waiting
 
     def test_only_what_was_refused_is_settled(self) -> None:
         given(*self.PAST).when(SettleChange(ORDER, "revision:9")).then_raises(
@@ -738,7 +747,9 @@ class TestCancellations:
         assert events[0] == canceled("c1", (units("1", 2),), 1934 + 167)
 
     def test_a_line_the_order_has_not_is_refused(self) -> None:
-        given(*HELD).when(cancel("c1", changed("9", 1))).then(refused("c1", "the order has no line 9"))
+        given(*HELD).when(cancel("c1", changed("9", 1))).then(
+            refused("c1", "the order has no line 9", by_channel=False)
+        )
 
     def test_no_unit_named_cancels_none(self) -> None:
         given(*HELD).when(cancel("c1", changed("1", 0))).then()
@@ -854,7 +865,7 @@ class TestCancellations:
         given(*RELEASED, gone).when(ship).then()
         given(*RELEASED, gone).when(cancel("c1")).then(requested("c1", units("2", 1)))
         given(*RELEASED, gone).when(cancel("c1", changed("1", 1))).then(
-            refused("c1", "these units have shipped; they can be returned")
+            refused("c1", "these units have shipped; they can be returned", by_channel=False)
         )
         given(*RELEASED, gone).when(cancel("c1", changed("1", 0))).then()
 

@@ -61,9 +61,9 @@ async def test_goods_that_were_never_at_a_location_before_are_not_for_sale_eithe
     at = {"location": "edison", "reference": "r", "happened_at": MONDAY}
     await life.do(
         "inventory",
-        decision(feeds.receive(StockArrived(sku="MUG", quantity=2, **at))),
-        decision(feeds.correct(StockCorrected(sku="CUP", delta=2, reason="found", **at))),
-        decision(feeds.count(StockCounted(sku="POT", counted=2, **at))),
+        decision(feeds.receive(StockArrived(sku="MUG", quantity=2, **at), life.now)),
+        decision(feeds.correct(StockCorrected(sku="CUP", delta=2, reason="found", **at), life.now)),
+        decision(feeds.count(StockCounted(sku="POT", counted=2, **at), life.now)),
     )
     stocks = dict(await life.services["inventory"].engine.store.documents("stock"))
     assert {sku: (stock["on_hand"], stock["available"]) for sku, stock in stocks.items()} == {

@@ -11,6 +11,7 @@ from .fields import (
     ChannelId,
     Destination,
     ExternalId,
+    Flag,
     Grams,
     Id,
     Instant,
@@ -136,7 +137,7 @@ class OrderRevised(Fact):
 
 
 class OrderChangeRefused(Fact):
-    """A change by the channel came too late or makes no sense; the order stands as it was."""
+    """A change came too late or makes no sense; the order stands as it was."""
 
     type: ClassVar[str] = "oms.capture.order-change-refused.v1"
 
@@ -146,6 +147,8 @@ class OrderChangeRefused(Fact):
     off_before: tuple[LineChange, ...] = ()
     """As in CancellationRequested, as is the next."""
     called_off_at: Instant | None = None
+    by_channel: Flag = True
+    """False where a person asked for it, and was told."""
 
 
 class OrderChangeSettled(Fact):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import assert_never
+from typing import Any, assert_never
 
 from pydantic import TypeAdapter
 
@@ -254,13 +254,8 @@ def _is_news(order: Order, command: ChangeOrder) -> bool:
     return bool(command.lines) or command.destination is not None or not paid
 
 
-def _refused(
-    order: Order, change_id: str, reason: str, off_before: tuple[LineChange, ...] = (), at: datetime | None = None
-) -> OrderChangeRefused:
-    """`at`: when the channel called units off."""
-    return OrderChangeRefused(
-        order_id=order.order_id, change_id=change_id, reason=reason[:500], off_before=off_before, called_off_at=at
-    )
+def _refused(order: Order, change_id: str, reason: str, **about: Any) -> OrderChangeRefused:
+    return OrderChangeRefused(order_id=order.order_id, change_id=change_id, reason=reason[:500], **about)
 
 
 def _change_released(order: Order, command: ChangeOrder, wanted: dict[str, int]) -> list[Event]:
@@ -464,7 +459,8 @@ def _cancel(order: Order, command: CancelOrder) -> list[Event]:
     if order.stage in (Stage.REJECTED, Stage.CANCELED):
         return []
     if unknown := sorted({change.line_id for change in command.lines if change.line_id not in order.places}):
-        return [_refused(order, cancellation_id, f"the order has no line {', '.join(unknown)}")]
+        why = f"the order has no line {', '.join(unknown)}"
+        return [_refused(order, cancellation_id, why, by_channel=command.by_channel)]
     wanted = _units_of(command.lines) if command.lines else dict(_all_lines(order))
     off_before, at = None, None
     if command.by_channel:
@@ -473,13 +469,15 @@ def _cancel(order: Order, command: CancelOrder) -> list[Event]:
         for line in off_before:
             wanted[line.line_id] -= line.quantity
         if off_before and not any(wanted.values()):
-            return [_refused(order, cancellation_id, "these units were called off here before", off_before, at)]
+            why = "these units were called off here before"
+            return [_refused(order, cancellation_id, why, off_before=off_before, called_off_at=at)]
     if order.stage is Stage.HELD:
         lines = _clip(order, wanted.items(), order.here_of)
         return _cancel_now(order, cancellation_id, lines, command.reason, off_before=off_before, at=at)
     events = _request(order, cancellation_id, wanted.items(), command.reason, off_before=off_before, at=at)
     if not events and any(units and order.shipped.get(line_id, 0) for line_id, units in wanted.items()):
-        return [_refused(order, cancellation_id, "these units have shipped; they can be returned")]
+        why = "these units have shipped; they can be returned"
+        return [_refused(order, cancellation_id, why, by_channel=command.by_channel)]
     return events
 
 
