@@ -13,11 +13,11 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-from tests.console.stand import Stand
+from tests.console.stand import PATIENCE_S, Stand
 
 DESKTOP = {"width": 1400, "height": 900}
 PHONE = {"width": 390, "height": 844}
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=PATIENCE_S * 1_000)
 _FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
@@ -71,7 +71,7 @@ async def open_page(stand: Stand, browser: Browser) -> AsyncIterator[Open]:
         )  # fmt: skip
         contexts.append(context)
         page = await context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(PATIENCE_S * 1_000)
         page.on("pageerror", lambda error: faults.append(str(error)))
 
         def heard(said: Any) -> None:

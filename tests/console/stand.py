@@ -27,7 +27,11 @@ SERVICES_AND_CONSOLE = ("capture", "inventory", "routing", "fulfillment", "track
 _numbers = count(1)
 
 
-async def eventually(condition: Callable[[], Awaitable[Any]], timeout_s: float = 30.0) -> Any:
+PATIENCE_S = 90.0
+"""A browser, a broker, PostgreSQL and eight services share the machine with whatever else it does."""
+
+
+async def eventually(condition: Callable[[], Awaitable[Any]], timeout_s: float = PATIENCE_S) -> Any:
     """What `condition` answers once that is true."""
     until = asyncio.get_running_loop().time() + timeout_s
     while not (answer := await condition()):
@@ -69,7 +73,7 @@ class Stand:
         self.environment = json.loads(known.read_text())
         headers = {"Authorization": f"Bearer {self.environment['OMS_API_TOKEN']}", "X-Actor": "a-test"}
         limits = httpx.Limits(keepalive_expiry=2.0)
-        self.http = httpx.AsyncClient(headers=headers, timeout=20, trust_env=False, limits=limits)
+        self.http = httpx.AsyncClient(headers=headers, timeout=PATIENCE_S, trust_env=False, limits=limits)
         self._producer = AIOKafkaProducer(bootstrap_servers=self.environment["OMS_KAFKA"], acks="all")
         await eventually(self._ready, 60)
         await self._producer.start()
