@@ -259,6 +259,22 @@ def test_one_order_that_is_refused_stops_no_other() -> None:
     ]
 
 
+def test_what_is_booked_is_dated_by_the_installations_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A demo's runs ahead: a count by another clock would be older than what has moved."""
+    monkeypatch.setenv("OMS_CLOCK_ORIGIN", "2031-05-01T00:00:00+00:00")
+    monkeypatch.setenv("OMS_CLOCK_STARTED", (datetime.now(UTC) - timedelta(seconds=10)).isoformat())
+    monkeypatch.setenv("OMS_CLOCK_SPEED", "3600")
+    seen: list[tuple[str, Any]] = []
+    answers = {
+        "POST inventory/stock/count": [{"code": None, "detail": None, "events": ["stock-counted"]}],
+        "GET inventory/stock/TEA": {"key": "TEA"},
+    }
+    stock.book(client(answers, seen), "count", "sparks", "TEA", {"counted": 1})
+    ((_, (line,)),) = seen
+    booked_at = datetime.fromisoformat(line["happened_at"])
+    assert timedelta(hours=10) <= booked_at - datetime(2031, 5, 1, tzinfo=UTC) < timedelta(hours=40)
+
+
 def test_stock_that_is_refused_says_why() -> None:
     refusal = {"events": [], "code": "oms.inventory.stock-rejected.v1", "detail": "no location of ours"}
     answers = {"POST inventory/stock/receive": [refusal]}

@@ -10,12 +10,14 @@ import json
 import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import typer
 
+from ordermill.clock import scaled_clock, system_clock
 from ordermill.errors import Transient
 from ordermill.names import SERVICES
 from ordermill.wrong_settings import SettingsWrong, checked
@@ -52,6 +54,15 @@ def variable(name: str, what: str) -> str:
     if not found:
         raise SettingsWrong(f"{name} is not set: expected {what}. Set it, or name a running installation with OMS_HOME")
     return found
+
+
+def now() -> datetime:
+    """The installation's time: a demo's runs faster than this machine's."""
+    origin, started = os.environ.get("OMS_CLOCK_ORIGIN"), os.environ.get("OMS_CLOCK_STARTED")
+    if not origin or not started:
+        return system_clock()
+    speed = float(os.environ.get("OMS_CLOCK_SPEED") or 1)
+    return scaled_clock(datetime.fromisoformat(origin), datetime.fromisoformat(started), speed)()
 
 
 def known_service(name: str) -> str:

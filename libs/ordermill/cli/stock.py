@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
 
 from .client import Client, NotThere, TurnedDown, connect, part
+from .place import now
 from .terminal import DONE, WRONG, JsonOption, heading, print_json, print_pairs, print_table, say
 
 app = typer.Typer(help="Stock: look at, receive, adjust, count.", no_args_is_help=True)
@@ -147,7 +147,7 @@ def book(
         "location": location,
         "sku": sku,
         "reference": reference or f"cli-{uuid4().hex[:16]}",
-        "happened_at": datetime.now(UTC).isoformat(),
+        "happened_at": now().isoformat(),
         **what,
     }
     done = client.post("inventory", f"/stock/{how}", [line])[0]
