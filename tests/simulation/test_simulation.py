@@ -35,6 +35,11 @@ def test_everything_holds_under_faults(seed: int) -> None:
     assert simulate(seed).findings == ()
 
 
+def test_an_answer_that_is_committed_once_more_ends_nothing_that_was_asked_for_anew_since() -> None:
+    """A refund failed, nobody knew whether that was committed, and a person had it tried again in between."""
+    assert simulate(51110).findings == ()
+
+
 def test_a_seed_is_one_run_to_the_byte_whatever_the_process() -> None:
     runs = [oms("--seed", "5", "--seeds", "7", "--json", PYTHONHASHSEED=hashing).stdout for hashing in ("0", "1")]
     assert runs[0] == runs[1]

@@ -177,14 +177,14 @@ class EffectWorker:
 
     async def _record(self, effect: Effect, answer: Decision, span: Span) -> None:
         """Commit what was decided together with the effect's end, however long the database is away."""
-        pause = 0.1
+        pause, again = 0.1, False
         while True:
-            task = Task(self._cause(effect), (answer,), effect_id=effect.effect_id, span=span)
+            task = Task(self._cause(effect), (answer,), effect_id=effect.effect_id, again=again, span=span)
             outcome = await self._submit(task)
             if not isinstance(outcome.error, LogUnavailable):
                 break
             await asyncio.sleep(pause)
-            pause = min(pause * 2, 2.0)
+            pause, again = min(pause * 2, 2.0), True
         if outcome.error is not None:
             logger.error("an effect's answer failed", effect_id=effect.effect_id, error=str(outcome.error))
             pause_s = pause_after(effect.attempts, outcome.error, self._chance)
