@@ -139,7 +139,7 @@ def test_the_whole_stack_does_not_start_with_a_wrong_setting(
 
 
 def test_the_doctor_shows_no_secret_wherever_it_stands(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("OMS_OTLP_ENDPOINT", f"https://team:{SECRET}@collector.example:4318")
+    environment.setenv("OMS_OTLP_ENDPOINT", f"https://te@m:{SECRET}@collector.example:4318")
     told = "\n".join(finding.text for finding in settings(show_all=True))
     assert "OMS_OTLP_ENDPOINT=https://***@collector.example:4318" in told
     assert "OMS_KAFKA=127.0.0.1:1" in told

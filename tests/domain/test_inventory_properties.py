@@ -318,8 +318,13 @@ class World:
     def check_turns(self, command: Command, events: list[Fact]) -> None:
         """First come, first served; last come, first to give way. The order whose units are missing goes before."""
         own = getattr(command, "order_id", None)
+        moved_nothing = (StockRejected, StockWrittenOff)
         touched = {
-            e.sku for e in events if isinstance(e, StockFact) and not isinstance(e, StockRejected | StockWrittenOff)
+            e.sku
+            for e in events
+            if isinstance(e, StockFact)
+            and not isinstance(e, moved_nothing)
+            and not (isinstance(e, StockSetAside) and not e.delta)  # only learned that nothing ships from there
         }
         for sku, tally in self.tallies.items():
             if sku in touched:

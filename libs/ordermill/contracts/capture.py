@@ -150,6 +150,11 @@ class OrderChangeRefused(Fact):
     by_channel: Flag = True
     """False where a person asked for it, and was told."""
 
+    @property
+    def waits_for_a_person(self) -> bool:
+        """Nobody has been told, and nothing has been done here before of what it wants."""
+        return self.by_channel and not self.off_before
+
 
 class OrderChangeSettled(Fact):
     """A person has dealt with a change that was refused: nothing of it is left to be done."""

@@ -42,7 +42,7 @@ def versions() -> Iterator[Finding]:
         yield Finding("bad", "packages", f"not installed: {', '.join(gone)}", "pip install ordermill")
 
 
-_WHO = re.compile(r"//[^/@\s]*@")
+_WHO = re.compile(r"//[^/\s]*@")
 
 
 def settings(show_all: bool) -> Iterator[Finding]:

@@ -81,7 +81,7 @@ class People:
         self._work: dict[str, FulfillmentCreated] = {}
         self._shelves: dict[tuple[str, str], None] = {}
         self._labels: dict[str, LabelRequested] = {}
-        """Those for which carriers are asked."""
+        """That carriers were asked for."""
         self._returns: dict[str, ReturnAuthorized] = {}
         self._refused: dict[str, tuple[str, Any]] = {}
         """What a provider said no to, and at which door it is asked for again."""

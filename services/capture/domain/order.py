@@ -361,7 +361,7 @@ def evolve(order: Order, event: Event) -> Order:
         case OrderChangeRefused():
             order = _called_off(order, event.called_off_at, event.off_before)
             order = replace(order, refused=order.refused.set(event.change_id, event.reason))
-            if event.off_before or not event.by_channel or event.reason in order.settled:  # it is done, or was told
+            if not event.waits_for_a_person or event.reason in order.settled:
                 return order
             return replace(order, to_settle=order.to_settle.set(event.reason, event.change_id))
         case OrderChangeSettled(reason=reason):

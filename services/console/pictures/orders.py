@@ -174,7 +174,7 @@ def _capture(order: Order, fact: Message | None) -> None:
 def _refused_changes(order: Order, fact: Message | None) -> None:
     match fact:
         case OrderChangeRefused():
-            if fact.by_channel and not fact.off_before and fact.reason not in order.settled:
+            if fact.waits_for_a_person and fact.reason not in order.settled:
                 order.refused_changes[fact.reason] = fact.change_id
         case OrderChangeSettled():
             order.refused_changes.pop(fact.reason, None)

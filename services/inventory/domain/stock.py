@@ -66,7 +66,7 @@ class Shelf:
         moves = self.moves
         if at is not None and units:
             in_turn = not moves or at >= moves[-1][0]
-            moves = (*moves, (at, units)) if in_turn else tuple(sorted((*moves, (at, units)), key=_time))
+            moves = (*moves, (at, units)) if in_turn else tuple(sorted((*moves, (at, units))))
             moves = moves[-MOVES_KEPT:]
         return Shelf(
             self.on_hand + units, self.allocated + allocated, self.set_aside, self.ships, self.counted_at, moves
@@ -208,10 +208,6 @@ class Stock:
 _EMPTY = Shelf()
 
 
-def _time(move: tuple[datetime, int]) -> datetime:
-    return move[0]
-
-
 def claim_key(order_id: str, line_id: str) -> str:
     return f"{order_id}/{line_id}"
 
@@ -248,19 +244,13 @@ def evolve(stock: Stock, event: StockEvent) -> Stock:
         case StockLetGo():
             return _claimed(stock, event, allocated=-event.quantity, location=event.location or "")
         case StockReceived(quantity=units):
-            shelf = stock.shelf(event.location).moved(units, event.happened_at)
-            return _came(stock, event, shelf, received=units)
-        case StockAdjusted(delta=units):
-            shelf = stock.shelf(event.location).moved(units, event.happened_at)
-            return _came(stock, event, shelf, adjusted=units)
-        case StockCountRecorded(delta=units):
-            shelf = stock.shelf(event.location).counted(units, event.happened_at)
-            return _came(stock, event, shelf, adjusted=units)
+            return _came(stock, event, received=units)
+        case StockAdjusted(delta=units) | StockCountRecorded(delta=units):
+            return _came(stock, event, adjusted=units)
         case StockRestocked(quantity=units):
-            shelf = stock.shelf(event.location).moved(units, event.happened_at)
-            return _came(stock, event, shelf, restocked=units)
+            return _came(stock, event, restocked=units)
         case StockWrittenOff(quantity=units):
-            return _came(stock, event, stock.shelf(event.location), written_off=units)
+            return _came(stock, event, written_off=units)
         case StockSetAside(location=location, delta=units):
             shelf = stock.shelf(location)
             shelf = replace(shelf, set_aside=shelf.set_aside + units, ships=event.ships)
@@ -326,7 +316,6 @@ def _placed(places: tuple[tuple[str, int], ...], location: str, units: int) -> t
 def _came(
     stock: Stock,
     event: StockReceived | StockAdjusted | StockCountRecorded | StockRestocked | StockWrittenOff,
-    shelf: Shelf,
     *,
     received: int = 0,
     adjusted: int = 0,
@@ -334,7 +323,12 @@ def _came(
     written_off: int = 0,
 ) -> Stock:
     """`stock` after units came to a location or were found missing there, without a claim being touched."""
-    units, flows = received + adjusted + restocked, stock.flows
+    units, flows, shelf = received + adjusted + restocked, stock.flows, stock.shelf(event.location)
+    match event:
+        case StockCountRecorded():
+            shelf = shelf.counted(units, event.happened_at)
+        case StockReceived() | StockAdjusted() | StockRestocked():
+            shelf = shelf.moved(units, event.happened_at)
     return Stock(
         True,
         stock.on_hand + units,
