@@ -19,6 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock, Mock
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -233,7 +234,7 @@ class Away(MemoryStore):
     async def head(self) -> int:
         raise LogUnavailable("away")
 
-    async def postpone_effect(self, effect_id: str, until: datetime, counts: bool = True) -> None:
+    async def postpone_effect(self, effect: Effect, until: datetime, counts: bool = True) -> None:
         raise LogUnavailable("away")
 
 
@@ -676,6 +677,32 @@ async def test_two_workers_do_an_effect_once(shelf_log: Log, instance: Open) -> 
     assert Counter(await shelf_log.references()) == {"found": 20, "answer-found": 20}
 
 
+async def test_an_answer_of_who_was_too_slow_says_nothing_of_what_was_asked_for_anew_since(
+    shelf_log: Log, instance: Open
+) -> None:
+    class Slow(Shelves):
+        at_it, go_on = asyncio.Event(), asyncio.Event()
+
+        async def tell(self, event: StockAdjusted, key: str, now: datetime) -> Decision:
+            self.at_it.set()
+            await self.go_on.wait()
+            return await super().tell(event, key, now)
+
+    slow, quick = Slow(), Shelves()
+    one, two = await instance(slow), await instance(quick, wall=in_a_minute)
+    asked = one.shelves.corrected(correct("pot", "found"), None)  # type: ignore[arg-type]
+    await one.running.execute(asked, "user:test")
+    trying = asyncio.create_task(one.running.effects.perform())
+    await slow.at_it.wait()
+    assert await two.running.effects.perform() == 1  # the claim has run out, says its clock
+    await two.running.execute(asked, "user:test")  # anew, under the same id
+    slow.go_on.set()
+    await trying
+    assert await shelf_log.references() == ["found", "answer-found", "found"]
+    assert await two.running.effects.perform() == 1
+    assert await shelf_log.references() == ["found", "answer-found", "found", "answer-found"]
+
+
 async def test_an_effect_that_fails_too_often_is_given_up_and_told(shelf_log: Log, instance: Open) -> None:
     hours = iter(range(100))
     one = await instance(wall=lambda: system_clock() + timedelta(hours=next(hours)))
@@ -728,7 +755,7 @@ async def test_an_effect_of_another_release_stops_no_other_effect(kind: str) -> 
     await one.running.execute(one.shelves.corrected(correct("pot", "found"), None), "user:test")  # type: ignore[arg-type]
     async with one.store.transaction() as transaction:
         data = received(1).to_json()
-        await transaction.commit(Changes(effects=[Effect("of-another", "shelf-pot", kind, data, "c-1")]))
+        await transaction.commit(Changes(effects=[Effect("of-another", "shelf-pot", kind, data, "c-1", uuid4())]))
     assert await one.running.effects.perform() == 1
     assert one.shelves.acted == ["tell-pot-found"]
     assert (await one.store.counts())["effects"] == 1  # for the release that knows it

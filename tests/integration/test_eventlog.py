@@ -133,7 +133,7 @@ class TestEvents:
                 *rows_of("shelf-a", received(9)),
                 inbox=[message],
                 timers={("shelf-b", "count"): Timer("shelf-b", "count", MONDAY)},
-                effects=[Effect("tell", "shelf-b", "t", b"{}", "c")],
+                effects=[Effect("tell", "shelf-b", "t", b"{}", "c", uuid4())],
                 documents={"shelves": {"b": {"units": 1}}},
                 publications={("topic", "shelf-b"): ("t", b"{}")},
                 blobs={b"digest": b"body"},
@@ -223,7 +223,7 @@ class TestEvents:
         await store.sequence()
         with pytest.raises(VersionConflict):
             await commit(store, rows[0])
-        await commit(store, rows[1], effects=[Effect("tell", "shelf-a", "t", b"{}", "c")])
+        await commit(store, rows[1], effects=[Effect("tell", "shelf-a", "t", b"{}", "c", uuid4())])
         counts = await store.counts()
         assert {name: counts[name] for name in ("events", "sequenced", "timers", "effects")} == {
             "events": 2, "sequenced": 1, "timers": 1, "effects": 1,
@@ -317,7 +317,7 @@ class TestTimers:
 
 
 class TestEffects:
-    EFFECT = Effect("tell-walk", "shelf-a", "oms.inventory.stock-adjusted.v1", b"{}", "order-1")
+    EFFECT = Effect("tell-walk", "shelf-a", "oms.inventory.stock-adjusted.v1", b"{}", "order-1", uuid4())
 
     async def test_an_effect_is_claimed_once_until_its_lease_ends(self, store: Store) -> None:
         await commit(store, effects=[self.EFFECT])
@@ -337,18 +337,25 @@ class TestEffects:
         assert [effect.effect_id for effect in await store.due_effects(MONDAY, 10, LATER)] == ["tell-other"]
 
     async def test_one_that_is_done_may_be_asked_for_anew_with_the_same_commit(self, store: Store) -> None:
-        anew = replace(self.EFFECT, data=b'{"second":true}')
+        anew = replace(self.EFFECT, data=b'{"second":true}', asked_by=uuid4())
         await commit(store, effects=[self.EFFECT])
-        await store.postpone_effect("tell-walk", LATER)
+        await store.postpone_effect(self.EFFECT, LATER)
         await commit(store, done_effects=["tell-walk"], effects=[anew])
         assert await store.due_effects(MONDAY, 10, LATER) == [anew]
 
     async def test_postponing_counts_the_attempt_and_waits(self, store: Store) -> None:
         await commit(store, effects=[self.EFFECT])
         await store.due_effects(MONDAY, 10, MUCH_LATER)
-        await store.postpone_effect("tell-walk", LATER)
+        await store.postpone_effect(self.EFFECT, LATER)
         assert await store.due_effects(MONDAY, 10, LATER) == []
         assert await store.due_effects(LATER, 10, MUCH_LATER) == [replace(self.EFFECT, attempts=1)]
+
+    async def test_whoever_was_asked_before_does_not_postpone_what_was_asked_for_anew(self, store: Store) -> None:
+        anew = replace(self.EFFECT, asked_by=uuid4())
+        await commit(store, effects=[self.EFFECT])
+        await commit(store, done_effects=["tell-walk"], effects=[anew])
+        await store.postpone_effect(self.EFFECT, LATER)
+        assert await store.due_effects(MONDAY, 10, LATER) == [anew]
 
     async def test_no_more_are_claimed_than_asked(self, store: Store) -> None:
         await commit(store, effects=[replace(self.EFFECT, effect_id=f"tell-{n}") for n in range(5)])

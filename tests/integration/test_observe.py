@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -59,14 +61,15 @@ async def test_a_log_knows_what_waits_longer_than_it_should(store: Store) -> Non
     assert await store.backlog(MONDAY) == Backlog()
     timers = {("a", n): Timer("a", n, MONDAY + timedelta(hours=h)) for n, h in (("past", -2), ("now", 0), ("later", 1))}
     letters = {"1": {"status": "waiting"}, "2": {"status": "dropped"}}
+    stubborn = Effect("stubborn", "a", "t", b"{}", "c", uuid4())
     await commit(
         store,
         timers=timers,
-        effects=[Effect("fresh", "a", "t", b"{}", "c"), Effect("stubborn", "a", "t", b"{}", "c")],
+        effects=[replace(stubborn, effect_id="fresh"), stubborn],
         documents={"dead_letters": letters},
         publications={("topic", "a"): ("t", b"{}")},
     )
-    await store.postpone_effect("stubborn", MONDAY)
+    await store.postpone_effect(stubborn, MONDAY)
     found = await store.backlog(MONDAY)
     assert (found.timers_overdue, found.timers_overdue_s) == (2, 7_200)
     assert (found.effects_failing, found.unpublished_states, found.dead_letters) == (1, 1, 1)

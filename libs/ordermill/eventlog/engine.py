@@ -56,9 +56,6 @@ class Task:
     """Tasks of one key keep their order: after one that must be tried again, the rest of its key waits too."""
     timer: Timer | None = None
     effect_id: str | None = None
-    again: bool = False
-    """Whether it may have been committed before. If nothing is decided then, it was, and ends no effect any more: that
-    may have been asked for anew since."""
     blobs: Mapping[bytes, bytes] = field(default_factory=dict)
     span: Span = NO_SPAN
     """What it is a part of: its events, timers and effects go on with that trace."""
@@ -374,7 +371,7 @@ class _Batch:
             changes.inbox.append(cause.message)
         if task.timer is not None:
             changes.fired.append(task.timer)
-        if task.effect_id is not None and (outcome.events or not task.again):
+        if task.effect_id is not None:
             changes.done_effects.append(task.effect_id)
         changes.blobs.update(task.blobs)
         rules = self.engine.rules
@@ -391,10 +388,8 @@ class _Batch:
             effect = rules.effects.get(type(event))
             if effect is not None:
                 lane = rules.lanes.get(type(event), lambda _: "")(event)
-                asked = Effect(
-                    effect(event), stream, event.type, row.data, cause.correlation_id, lane=lane, trace=row.trace
-                )
-                changes.effects.append(asked)
+                asked = (effect(event), stream, event.type, row.data, cause.correlation_id, row.event_id)
+                changes.effects.append(Effect(*asked, lane=lane, trace=row.trace))
 
     def _row(self, stream: str, event: Fact, cause: Cause, trace: str | None) -> Row:
         known = self._touched.get(stream)

@@ -128,10 +128,10 @@ class MemoryStore:
                 due.append(effect)
         return due
 
-    async def postpone_effect(self, effect_id: str, until: datetime, counts: bool = True) -> None:
-        if effect_id in self._effects:
-            effect, _ = self._effects[effect_id]
-            self._effects[effect_id] = (replace(effect, attempts=effect.attempts + counts), until)
+    async def postpone_effect(self, effect: Effect, until: datetime, counts: bool = True) -> None:
+        now, _ = self._effects.get(effect.effect_id, (None, None))
+        if now is not None and now.asked_by == effect.asked_by:
+            self._effects[effect.effect_id] = (replace(now, attempts=now.attempts + counts), until)
 
     async def document(self, view: str, key: str) -> dict[str, Any] | None:
         found = self._documents.get(view, {}).get(key)

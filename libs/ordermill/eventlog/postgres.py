@@ -283,7 +283,8 @@ class PostgresStore:
                            ORDER BY next_at LIMIT greatest($2 - coalesce(in_hand.count, 0), 0)
                            FOR UPDATE SKIP LOCKED) AS found)
                    UPDATE effects e SET next_at = $3 FROM due WHERE e.effect_id = due.effect_id
-                   RETURNING e.effect_id, e.stream, e.type, e.data, e.correlation_id, e.attempts, e.lane, e.trace""",
+                   RETURNING e.effect_id, e.stream, e.type, e.data, e.correlation_id, e.asked_by, e.attempts, e.lane,
+                             e.trace""",
                 now,
                 limit,
                 lease_until,
@@ -292,11 +293,13 @@ class PostgresStore:
             )
         return [Effect(*row) for row in rows]
 
-    async def postpone_effect(self, effect_id: str, until: datetime, counts: bool = True) -> None:
+    async def postpone_effect(self, effect: Effect, until: datetime, counts: bool = True) -> None:
         async with self._connection(fast=True) as connection:
             await connection.execute(
-                "UPDATE effects SET attempts = attempts + $3::int, next_at = $2 WHERE effect_id = $1",
-                effect_id,
+                """UPDATE effects SET attempts = attempts + $4::int, next_at = $3
+                   WHERE effect_id = $1 AND asked_by = $2""",
+                effect.effect_id,
+                effect.asked_by,
                 until,
                 int(counts),
             )

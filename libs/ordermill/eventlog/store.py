@@ -66,6 +66,8 @@ class Effect:
     type: str
     data: bytes
     correlation_id: str
+    asked_by: UUID
+    """The id of that event: what was asked for anew has the same effect id, and another of these."""
     attempts: int = 0
     lane: str = ""
     """Who is asked: effects of one lane never wait for those of another."""
@@ -218,8 +220,8 @@ class Store(Protocol):
         """Claim effects that are due, of each lane up to `limit` less what is `in_hand` of it already."""
         ...
 
-    async def postpone_effect(self, effect_id: str, until: datetime, counts: bool = True) -> None:
-        """Try no sooner than `until`, and count a failed attempt if it `counts`."""
+    async def postpone_effect(self, effect: Effect, until: datetime, counts: bool = True) -> None:
+        """Try no sooner than `until`, and count a failed attempt if it `counts`; not if it was asked for anew since."""
         ...
 
     async def document(self, view: str, key: str) -> dict[str, Any] | None: ...

@@ -55,8 +55,9 @@ _INSERTS: dict[str, str] = {
         SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[])
         ON CONFLICT (stream, name) DO UPDATE
             SET due_at = EXCLUDED.due_at, trace = EXCLUDED.trace, leased_until = '-infinity'""",
-    "effects": """INSERT INTO effects (effect_id, stream, type, data, correlation_id, lane, trace)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::text[])
+    "effects": """INSERT INTO effects (effect_id, stream, type, data, correlation_id, asked_by, lane, trace)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::uuid[], $7::text[],
+                             $8::text[])
         ON CONFLICT (effect_id) DO NOTHING""",
     "snapshots": """INSERT INTO snapshots (stream, version, code, state, hash)
         SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::bytea[], $5::bytea[])
@@ -221,6 +222,7 @@ def _inserts(changes: Changes) -> Iterator[tuple[str, list[list[Any]]]]:
                 [e.type for e in effects],
                 [e.data for e in effects],
                 [e.correlation_id for e in effects],
+                [e.asked_by for e in effects],
                 [e.lane for e in effects],
                 [e.trace for e in effects],
             ],

@@ -27,6 +27,7 @@ from ordermill.tracing import Span, within
 
 from . import spans
 from .declare import EffectOf, Service
+from .messages import inbox_key
 
 logger = structlog.get_logger(__name__)
 
@@ -137,7 +138,7 @@ class EffectWorker:
         await asyncio.gather(*(task for _, task in left), return_exceptions=True)
         with suppress(LogUnavailable):  # then their claims run out
             for effect, _ in left:
-                await self._engine.store.postpone_effect(effect.effect_id, self._wall(), counts=False)
+                await self._engine.store.postpone_effect(effect, self._wall(), counts=False)
 
     async def _do(self, declared: EffectOf, effect: Effect, event: Message, prepared: asyncio.Future[None]) -> None:
         span = spans.of_effect(effect)
@@ -177,14 +178,14 @@ class EffectWorker:
 
     async def _record(self, effect: Effect, answer: Decision, span: Span) -> None:
         """Commit what was decided together with the effect's end, however long the database is away."""
-        pause, again = 0.1, False
+        pause = 0.1
         while True:
-            task = Task(self._cause(effect), (answer,), effect_id=effect.effect_id, again=again, span=span)
+            task = Task(self._cause(effect), (answer,), effect_id=effect.effect_id, span=span)
             outcome = await self._submit(task)
             if not isinstance(outcome.error, LogUnavailable):
                 break
             await asyncio.sleep(pause)
-            pause, again = min(pause * 2, 2.0), True
+            pause = min(pause * 2, 2.0)
         if outcome.error is not None:
             logger.error("an effect's answer failed", effect_id=effect.effect_id, error=str(outcome.error))
             pause_s = pause_after(effect.attempts, outcome.error, self._chance)
@@ -192,12 +193,15 @@ class EffectWorker:
 
     async def _postpone(self, effect: Effect, pause_s: float, counts: bool) -> None:
         until = self._wall() + timedelta(seconds=pause_s)
-        await self._engine.store.postpone_effect(effect.effect_id, until, counts)
+        await self._engine.store.postpone_effect(effect, until, counts)
 
     def _cause(self, effect: Effect) -> Cause:
+        """One answer a request: what comes again, or late and from another instance, counts as handled."""
+        actor = f"effect:{self._service.name}"
         return Cause(
             f"effect:{effect.effect_id}",
             effect.correlation_id,
-            f"effect:{self._service.name}",
+            actor,
             self._engine.clock(),
+            inbox_key(actor, str(effect.asked_by)),
         )

@@ -126,8 +126,8 @@ class FaultyStore:
     ) -> list[Effect]:
         return await self.write_to("claim effects", lambda: self.log.due_effects(now, limit, lease_until, in_hand))
 
-    async def postpone_effect(self, effect_id: str, until: datetime, counts: bool = True) -> None:
-        await self.write_to("postpone an effect", lambda: self.log.postpone_effect(effect_id, until, counts))
+    async def postpone_effect(self, effect: Effect, until: datetime, counts: bool = True) -> None:
+        await self.write_to("postpone an effect", lambda: self.log.postpone_effect(effect, until, counts))
 
     async def document(self, view: str, key: str) -> dict[str, Any] | None:
         return await self.read_from("read a document", lambda: self.log.document(view, key))
