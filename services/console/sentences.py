@@ -193,6 +193,9 @@ SENTENCES: dict[type[Message], Callable[[Any, Day], str]] = {
     tracking.ShipmentFellLate: lambda f, day: f"{_parcel(f)} is late: not delivered by {day(f.due_at)}",
     tracking.ShipmentLost: lambda f, day: f"{_parcel(f)} counts as lost: not scanned for too long",
     tracking.ShipmentCameBack: lambda f, day: f"{_parcel(f)} came back without having reached the customer",
+    tracking.TrackingNumberReused: lambda f, day: (
+        f"The carrier uses the number of {_parcel(f)} again, for {f.reused_by}"
+    ),
     tracking.OrderProgressed: _progress,
     # Returns
     returns.PurchaseRecorded: lambda f, day: "Returns knows what was bought",

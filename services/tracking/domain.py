@@ -30,16 +30,23 @@ from ordermill.contracts.tracking import (
     ShipmentLost,
     ShipmentScanned,
     Step,
+    TrackingNumberReused,
 )
 from ordermill.decider import Decider, Decision, Folded
 from ordermill.pmap import PMap
 from ordermill.replacing import replace
 
-from .errors import ParcelNameTooLong, ScanAhead, TrackingNumberTaken
+from .errors import ParcelNameTooLong, ScanAhead
 from .status import STATUS, RecordStep, Status, units_in
 from .status import decide as decide_status
 
-LONGEST_ID = 120
+LONGEST_ID = 116
+"""That of other ids, less what a number that is used again adds."""
+_USED_AGAIN_AFTER = timedelta(days=60)
+"""Silence after a parcel's arrival, by which a scan of its number is another parcel's. Carriers use no number again
+before, and say no more of the old parcel."""
+_BEFORE_HANDOVER = timedelta(days=14)
+"""So long before its handover a carrier may have scanned a parcel, or its label."""
 _AHEAD = timedelta(days=1)
 """So far clocks may be apart, and times that a feed takes for another zone's."""
 
@@ -114,6 +121,9 @@ class Shipment:
     """When it was first seen back at its sender."""
     fell_late: bool = False
     lost: bool = False
+    reused_by: str = ""
+    """The parcel that has its number now, if another has; since when: `reused_since`."""
+    reused_since: datetime | None = None
     scans: PMap[str, bool] = field(default_factory=Map)
 
     @property
@@ -156,7 +166,9 @@ def moves(shipment: Shipment, milestone: Milestone, scanned_at: datetime) -> boo
 
 
 def decide(shipment: Shipment, command: Command) -> list[ShipmentEvent]:
-    """The events that `command` causes; `[]` if it is already so. Raises TrackingNumberTaken."""
+    """The events that `command`, which is this parcel's (see `next_under_its_number`), causes; `[]` if it is already
+    so.
+    """
     match command:
         case AnnounceShipment():
             return _announce(shipment, command)
@@ -178,9 +190,7 @@ def decide(shipment: Shipment, command: Command) -> list[ShipmentEvent]:
 
 def _announce(shipment: Shipment, command: AnnounceShipment) -> list[ShipmentEvent]:
     if shipment.order_id:
-        if shipment.fulfillment_id == command.fulfillment_id:
-            return []
-        raise TrackingNumberTaken(command.shipment_id, shipment.fulfillment_id, command.fulfillment_id)
+        return []
     events: list[ShipmentEvent] = [
         ShipmentAnnounced(
             shipment_id=command.shipment_id,
@@ -233,6 +243,38 @@ def _scan(shipment: Shipment, command: RecordScan) -> list[ShipmentEvent]:
     return events
 
 
+def next_under_its_number(shipment: Shipment, command: Command) -> TrackingNumberReused | None:
+    """Which parcel `command` is about, if not about this one but a later one under its number, and since when.
+
+    Carriers use numbers again, months later. Another fulfillment order's parcel is another parcel, and so is what is
+    scanned long after this one had arrived.
+    """
+    match command:
+        case AnnounceShipment():
+            if shipment.fulfillment_id in ("", command.fulfillment_id):
+                return None
+            early = command.shipped_at - _BEFORE_HANDOVER
+            quiet = shipment.heard_of is None or shipment.heard_of < early
+            since = early if quiet else command.shipped_at
+        case RecordScan(scanned_at=at):
+            if shipment.reused_since is not None:
+                if at < shipment.reused_since:
+                    return None
+            elif (
+                shipment.milestone not in ARRIVED
+                or shipment.heard_of is None
+                or at < shipment.heard_of + _USED_AGAIN_AFTER
+            ):
+                return None
+            since = at - _BEFORE_HANDOVER
+        case _:
+            return None
+    this, _, count = command.shipment_id.partition(":")
+    return TrackingNumberReused(
+        shipment_id=command.shipment_id, reused_by=f"{this}:{int(count or 1) + 1}", since=shipment.reused_since or since
+    )
+
+
 def evolve(shipment: Shipment, event: ShipmentEvent) -> Shipment:
     """Fold one event in. Never refuses: it happened, whatever today's rules say."""
     match event:
@@ -264,6 +306,8 @@ def evolve(shipment: Shipment, event: ShipmentEvent) -> Shipment:
             return replace(shipment, lost=True)
         case ShipmentCameBack():
             return shipment  # the scan before it says when
+        case TrackingNumberReused():
+            return replace(shipment, reused_by=event.reused_by, reused_since=event.since)
         case _:
             assert_never(event)
 
@@ -292,16 +336,26 @@ SHIPMENT = Decider("shipment", Shipment(), evolve)
 def follow(states: Mapping[str, Any], command: Command) -> Folded:
     """What `command` means for its parcel and, once the parcel's order is known, for that order's status.
 
-    `states` holds the parcel's stream; the order's `status-…` stream is looked up when it turns out which it is.
+    `states` holds the stream of the first parcel under its number; those of later ones, and the order's `status-…`
+    stream, are looked up when it turns out which they are.
     """
+    told: list[tuple[str, Fact]] = []
+    come_to: dict[str, Any] = {}
     stream = SHIPMENT.stream(command.shipment_id)
     before: Shipment = states[stream]
+    while (reused := next_under_its_number(before, command)) is not None:
+        if not before.reused_by:
+            told.append((stream, reused))
+            come_to[stream] = evolve(before, reused)
+        command = replace(command, shipment_id=reused.reused_by)
+        stream = SHIPMENT.stream(command.shipment_id)
+        before = states[stream]
     events = decide(before, command)
     if not events:
         return Folded([], {})
     after = SHIPMENT.fold(events, before)
-    told: list[tuple[str, Fact]] = [(stream, event) for event in events]
-    come_to: dict[str, Any] = {stream: after}
+    told += [(stream, event) for event in events]
+    come_to[stream] = after
     if after.order_id:
         status_stream = STATUS.stream(after.order_id)
         status: Status = states[status_stream]
@@ -388,7 +442,7 @@ def parcel_status(shipment: Shipment) -> ParcelStatus:
 
 
 def shipment_id_of(carrier: str, tracking_number: str) -> str:
-    """The one id that a carrier's parcel can have. Raises ParcelNameTooLong."""
+    """The id of a carrier's first parcel under a number; a later one's has `:2` and so on. Raises ParcelNameTooLong."""
     if len(carrier) + 1 + len(tracking_number) > LONGEST_ID:
         raise ParcelNameTooLong(carrier, tracking_number)
     return f"{carrier}-{tracking_number}"

@@ -7,19 +7,6 @@ from datetime import datetime
 from ordermill.errors import NotFound, Poison
 
 
-class TrackingNumberTaken(Poison):
-    """Two parcels claim to be the same one: a carrier used a number again, or a label was printed twice."""
-
-    code = "tracking.tracking-number-taken"
-
-    def __init__(self, shipment_id: str, has: str, wants: str) -> None:
-        self.shipment_id = shipment_id
-        super().__init__(
-            f"{shipment_id}: announced for fulfillment order {has}, now again for {wants}. The first stands. Buy "
-            f"{wants} a label with another number, then: oms dlq drop tracking --code {self.code}"
-        )
-
-
 class ParcelNameTooLong(Poison):
     """Carrier and tracking number together are longer than an id may be."""
 
@@ -27,7 +14,7 @@ class ParcelNameTooLong(Poison):
 
     def __init__(self, carrier: str, tracking_number: str) -> None:
         super().__init__(
-            f"{carrier[:40]}… {tracking_number}: carrier and number have more than 119 characters together. "
+            f"{carrier[:40]}… {tracking_number}: carrier and number have more than 115 characters together. "
             "Let the carrier's feed use a shorter name for itself."
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -50,6 +51,7 @@ from ordermill.contracts.tracking import (
     ShipmentLost,
     ShipmentScanned,
     Step,
+    TrackingNumberReused,
 )
 from ordermill.customer import customer_token, in_words, order_of_token
 from ordermill.eventlog.store import Timer
@@ -70,7 +72,7 @@ from services.tracking.domain import (
     shipment_id_of,
     shipment_summary,
 )
-from services.tracking.errors import OrderNotTracked, ParcelNameTooLong, ScanAhead, TrackingNumberTaken
+from services.tracking.errors import OrderNotTracked, ParcelNameTooLong, ScanAhead
 from services.tracking.handlers import Deadlines, record_scan
 from services.tracking.status import (
     STATUS,
@@ -147,11 +149,6 @@ LATE = ShipmentFellLate(shipment_id=PARCEL, due_at=FRIDAY)
 def test_a_parcel_is_announced_once() -> None:
     parcel.given().when(ANNOUNCE).then(ANNOUNCED)
     parcel.given(ANNOUNCED).when(ANNOUNCE).then()
-
-
-def test_a_number_used_again_for_other_goods_is_not_taken_for_the_same_parcel() -> None:
-    again = AnnounceShipment(PARCEL, "o-2", "f-2", "cedar", "TEAPOT1", FRIDAY, FRIDAY, (TEAPOTS,))
-    parcel.given(ANNOUNCED).when(again).then_raises(TrackingNumberTaken, match="f-1, now again for f-2")
 
 
 def test_a_scan_of_a_parcel_nobody_announced_yet_is_recorded_all_the_same() -> None:
@@ -338,7 +335,7 @@ def test_a_carriers_message_becomes_a_scan_of_the_parcel_it_names() -> None:
         proof="photo",
     )
     assert scan_of(message, Milestone.IN_TRANSIT, MONDAY) == scan(1, Milestone.IN_TRANSIT, MONDAY)
-    with pytest.raises(ParcelNameTooLong, match="more than 119 characters"):
+    with pytest.raises(ParcelNameTooLong, match="more than 115 characters"):
         shipment_id_of("c" * 80, "N" * 40)
 
 
@@ -430,6 +427,103 @@ def test_late_lost_and_delivered_are_told_to_the_order() -> None:
     assert streams.steps(scan(9, Milestone.DELIVERED, arrived)) == [
         step(Step.DELIVERED, arrived, "s9", units=2, **found)
     ]
+
+
+# A carrier's number that is used again
+
+SECOND = f"{PARCEL}:2"
+LATER = MONDAY + 200 * DAY
+AGAIN = AnnounceShipment(PARCEL, "o-2", "f-2", "cedar", "TEAPOT1", LATER, LATER + 4 * DAY, (TEAPOTS,))
+
+
+def delivered_long_ago() -> Streams:
+    streams = Streams()
+    for command in (ANNOUNCE, scan(1, Milestone.IN_TRANSIT, MONDAY + HOUR), scan(2, Milestone.DELIVERED, FRIDAY)):
+        streams.do(command)
+    return streams
+
+
+def test_a_number_that_is_used_again_is_another_parcel() -> None:
+    streams = delivered_long_ago()
+    first = streams["status-o-1"]
+    reused = TrackingNumberReused(shipment_id=PARCEL, reused_by=SECOND, since=LATER - 14 * DAY)
+    announced = ANNOUNCED.model_copy(
+        update={
+            "shipment_id": SECOND,
+            "order_id": "o-2",
+            "fulfillment_id": "f-2",
+            "shipped_at": LATER,
+            "promised_by": LATER + 4 * DAY,
+        }
+    )
+    told = streams.do(AGAIN)
+    assert told[:2] == [(f"shipment-{PARCEL}", reused), (f"shipment-{SECOND}", announced)]
+    assert streams.do(AGAIN) == []
+    streams.do(scan(3, Milestone.DELIVERED, LATER + DAY))
+    assert order_status(streams["status-o-2"], 1).delivered == 2
+    assert streams["status-o-1"] == first
+    assert streams[f"shipment-{SECOND}"].delivered_at == LATER + DAY
+
+
+def test_what_was_scanned_before_a_number_was_used_again_is_the_first_parcels() -> None:
+    streams = delivered_long_ago()
+    streams.do(AGAIN)
+    ((stream, _),) = streams.do(scan(3, Milestone.OUT_FOR_DELIVERY, FRIDAY - HOUR))
+    assert stream == f"shipment-{PARCEL}"
+
+
+def test_a_number_may_be_used_a_third_time() -> None:
+    streams = delivered_long_ago()
+    streams.do(AGAIN)
+    streams.do(scan(3, Milestone.DELIVERED, LATER + DAY))
+    much_later = LATER + 200 * DAY
+    streams.do(AnnounceShipment(PARCEL, "o-3", "f-3", "cedar", "TEAPOT1", much_later, much_later + DAY, (TEAPOTS,)))
+    streams.do(scan(4, Milestone.DELIVERED, much_later + HOUR))
+    delivered = {life: streams[f"shipment-{life}"].delivered_at for life in (PARCEL, SECOND, f"{PARCEL}:3")}
+    assert delivered == {PARCEL: FRIDAY, SECOND: LATER + DAY, f"{PARCEL}:3": much_later + HOUR}
+
+
+def test_a_parcel_that_nobody_has_seen_for_long_is_still_the_same_unless_it_had_arrived() -> None:
+    streams = Streams()
+    streams.do(ANNOUNCE)
+    streams.do(CheckLost(PARCEL, MONDAY + 10 * DAY, after=10 * DAY))
+    assert [each.step for each in streams.steps(scan(1, Milestone.DELIVERED, LATER))] == [Step.DELIVERED, Step.LATE]
+
+
+def test_of_two_parcels_under_one_number_at_once_the_newer_has_what_is_scanned_from_its_handover_on() -> None:
+    streams = Streams()
+    streams.do(ANNOUNCE)
+    streams.do(replace(AGAIN, shipped_at=MONDAY + DAY, promised_by=FRIDAY))
+    streams.do(scan(1, Milestone.IN_TRANSIT, MONDAY + HOUR))
+    streams.do(scan(2, Milestone.DELIVERED, FRIDAY))
+    assert streams[f"shipment-{PARCEL}"].milestone is Milestone.IN_TRANSIT
+    assert streams[f"shipment-{SECOND}"].milestone is Milestone.DELIVERED
+
+
+SECOND_LIFE = (
+    AGAIN,
+    scan(11, Milestone.LABEL_CREATED, LATER - DAY),
+    scan(12, Milestone.IN_TRANSIT, LATER + HOUR),
+    scan(13, Milestone.OUT_FOR_DELIVERY, LATER + DAY),
+    scan(14, Milestone.DELIVERED, LATER + DAY + HOUR),
+)
+
+
+@over(st.permutations(SECOND_LIFE), st.lists(st.sampled_from(SECOND_LIFE), max_size=4))
+def test_whatever_is_heard_first_of_a_number_used_again_the_two_parcels_stay_apart(
+    order: list[Command], again: list[Command]
+) -> None:
+    streams = delivered_long_ago()
+    first = streams[f"shipment-{PARCEL}"]
+    for command in (*order, *again):
+        streams.do(command)
+    now = streams[f"shipment-{PARCEL}"]
+    assert replace(now, reused_by="", reused_since=None) == first
+    assert now.reused_by == SECOND
+    second = streams[f"shipment-{SECOND}"]
+    assert (second.order_id, len(second.scans), second.delivered_at) == ("o-2", 4, LATER + DAY + HOUR)
+    assert order_status(streams["status-o-2"], 1).delivered == 2
+    assert order_status(streams["status-o-1"], 1).delivered == 2
 
 
 # Orders

@@ -55,6 +55,7 @@ BY_CHANCE = {
     "oms.service.letter-redriven.v1",  # what was wrong must be mended first
     "oms.tracking.shipment-came-back.v1",  # one parcel in dozens
     "oms.tracking.shipment-lost.v1",  # one parcel in hundreds
+    "oms.tracking.tracking-number-reused.v1",  # after months
 }
 """Types that a short run need not bring about."""
 

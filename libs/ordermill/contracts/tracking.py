@@ -100,6 +100,17 @@ class ShipmentCameBack(ShipmentFact):
     came_back_at: Instant
 
 
+class TrackingNumberReused(ShipmentFact):
+    """The carrier has given this parcel's number to another one. What it scans under the number from `since` on is that
+    parcel's; what was scanned before stays this one's.
+    """
+
+    type: ClassVar[str] = "oms.tracking.tracking-number-reused.v1"
+    reused_by: Id
+    """The other parcel's id."""
+    since: Instant
+
+
 class Step(StrEnum):
     """What moved an order on, as a customer would tell it."""
 
@@ -189,4 +200,5 @@ class OrderStatus(Message):
 
 ShipmentEvent = (
     ShipmentAnnounced | ShipmentScanned | ShipmentDelivered | ShipmentFellLate | ShipmentLost | ShipmentCameBack
-)
+    | TrackingNumberReused
+)  # fmt: skip
