@@ -822,6 +822,23 @@ def test_releases_of_one_blanket_order_are_orders_of_their_own() -> None:
     assert canceled.external_id == "ACME:PO1:02"
 
 
+def test_cancellations_differ_where_all_their_control_numbers_are_the_same() -> None:
+    """There are senders who number everything 1."""
+
+    def cancellation(text: str) -> str:
+        (message,) = adapt("x12-850", text.encode(), CONTEXT).messages
+        assert isinstance(message, OrderCanceled)
+        return message.cancellation_id
+
+    mug, jug = (
+        edi_text(f"PO1*{line}*1*EA*8.75**VP*{sku}", beg="BEG*01*SA*PO1**20260302")
+        for line, sku in ((1, "MUG"), (2, "JUG"))
+    )
+    later = mug.replace("*20260302*0930*1*X", "*20260303*0930*1*X")
+    assert len({cancellation(text) for text in (mug, jug, later)}) == 3
+    assert cancellation(mug) == cancellation(mug.replace("~", "~\n"))
+
+
 @pytest.mark.parametrize("kind", ["BE", "BK", "BQ"])
 @pytest.mark.parametrize("purpose", ["00", "04"])
 def test_a_blanket_order_itself_ships_nothing(kind: str, purpose: str) -> None:

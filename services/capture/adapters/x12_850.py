@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
+from hashlib import blake2b
 from zoneinfo import ZoneInfo
 
 from ordermill.contracts.channel import (
@@ -476,11 +477,18 @@ class _Order:
         return OrderCanceled(
             channel=self._context.channel,
             external_id=self.external_id,
-            cancellation_id=f"850-{self._transaction.group_control}-{self._transaction.number}"[:120],
+            cancellation_id=self._cancellation_id(),
             canceled_at=self._sent_at(),
             lines=self._changes(),
             reason="canceled by 850, BEG01 01",
         )
+
+    def _cancellation_id(self) -> str:
+        """By its numbers and by what it says and when, for there are senders whose numbers are always the same."""
+        sent = self._transaction
+        said = repr((sent.group_at, sent.segments))
+        content = blake2b(said.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+        return f"850-{sent.group_control[:40]}-{sent.number[:40]}-{content}"
 
     def _changes(self) -> tuple[LineChange, ...]:
         ids = self._line_ids()
