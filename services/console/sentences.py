@@ -132,6 +132,9 @@ SENTENCES: dict[type[Message], Callable[[Any, Day], str]] = {
         f"{units(f.lines)} called off at a location"
         + {None: "", "elsewhere": ", to be shipped from elsewhere", "anywhere": ", to be routed anew"}[f.reroute]
     ),
+    inventory.RecallDeclined: lambda f, day: (
+        f"{units(f.lines)} that were called off are packed, and stay with the location"
+    ),
     inventory.OrderLetGo: lambda f, day: f"Claim on {units(f.lines)} given up: {f.cause}",
     inventory.CancellationTooLate: lambda f, day: _declined(f, "Too late to call off"),
     inventory.OrderShippedOut: lambda f, day: f"{units(f.lines)} left the building",
@@ -207,7 +210,8 @@ SENTENCES: dict[type[Message], Callable[[Any, Day], str]] = {
     returns.UnitsClaimed: lambda f, day: f"{units(f.lines)} are spoken for by a return",
     returns.UnitsGivenBack: lambda f, day: f"{units(f.lines)} may be returned again",
     returns.UnitsTakenBack: lambda f, day: (
-        f"{units(f.lines)} are credited" + (f"; {f.set_off} of it was never paid" if f.set_off else "")
+        f"{units(f.lines)} are credited"
+        + (f"; {f.set_off} of it was never paid" if f.set_off else "")
     ),
     returns.ParcelExpected: lambda f, day: f"{_parcel(f)} will bring {units(f.lines)}",
     returns.ParcelArrived: lambda f, day: f"{_parcel(f)} reached the customer",
@@ -264,7 +268,7 @@ def _at(place: str) -> str:
 NOISE: frozenset[type[Fact]] = frozenset({
     inventory.StockReserved, inventory.StockBackordered, inventory.BackorderFilled, inventory.StockAllocated,
     inventory.StockDeallocated, inventory.StockLetGo, inventory.StockShippedOut, inventory.ReservationOpened,
-    capture.OrderUnitsShipped, tracking.OrderProgressed, tracking.ShipmentCameBack,
+    inventory.RecallDeclined, capture.OrderUnitsShipped, tracking.OrderProgressed, tracking.ShipmentCameBack,
     returns.PurchaseRecorded, returns.PurchaseRevised, returns.PurchaseUnitsCanceled, returns.PurchaseDelivered,
     returns.PurchaseRefundedElsewhere, returns.UnitsClaimed, returns.UnitsGivenBack, returns.UnitsTakenBack,
     returns.ParcelExpected, returns.ParcelArrived, returns.ParcelUndelivered, returns.PurchaseUndelivered,

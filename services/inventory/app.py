@@ -12,6 +12,7 @@ from ordermill.clock import Clock
 from ordermill.contracts.capture import CancellationRequested, OrderReleased
 from ordermill.contracts.fields import Id, Part
 from ordermill.contracts.fulfillment import (
+    FulfillmentCancellationDeclined,
     FulfillmentLinesCanceled,
     FulfillmentRejected,
     FulfillmentShipped,
@@ -71,6 +72,7 @@ def core(feeds: Feeds) -> Service:
             on(FulfillmentShortPicked, handlers.short_picked),
             on(FulfillmentShipped, handlers.shipped),
             on(FulfillmentLinesCanceled, handlers.recall_answered),
+            on(FulfillmentCancellationDeclined, handlers.recall_declined),
             on(ReturnInspected, feeds.inspected),
         ),
         views=(STOCK_VIEW, RESERVATIONS),

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ordermill.contracts.capture import CancellationRequested, OrderReleased
 from ordermill.contracts.fulfillment import (
+    FulfillmentCancellationDeclined,
     FulfillmentLinesCanceled,
     FulfillmentRejected,
     FulfillmentShipped,
@@ -27,6 +28,7 @@ from .domain import (
     CorrectStock,
     CountStock,
     HeedNetwork,
+    KeepRecalled,
     LetGoRecalled,
     ReceiveStock,
     ReserveOrder,
@@ -121,3 +123,7 @@ def cancellation_requested(fact: CancellationRequested, received: Received) -> I
 
 def recall_answered(fact: FulfillmentLinesCanceled, received: Received) -> Iterable[Decision]:
     return [decision(LetGoRecalled(fact.order_id, fact.fulfillment_id, fact.cancellation_id, fact.lines))]
+
+
+def recall_declined(fact: FulfillmentCancellationDeclined, received: Received) -> Iterable[Decision]:
+    return [decision(KeepRecalled(fact.order_id, fact.fulfillment_id, fact.cancellation_id, fact.lines))]

@@ -31,6 +31,7 @@ from ordermill.contracts.inventory import (
     OrderRefused,
     OrderReserved,
     OrderShippedOut,
+    RecallDeclined,
     ReservationOpened,
     Shortage,
     StockAdjusted,
@@ -61,6 +62,7 @@ from services.inventory.domain import (
     CorrectStock,
     CountStock,
     HeedNetwork,
+    KeepRecalled,
     LetGoRecalled,
     ReceiveStock,
     RerouteUnits,
@@ -1173,6 +1175,51 @@ def test_where_there_is_nothing_to_take_back_the_person_is_told_why(
     history: tuple[Command, ...], command: Command, why: str
 ) -> None:
     Given(*AT_WORK, *history).when(command).then_raises(NothingToReroute, match=why)
+
+
+def too_late(n: int, cancellation_id: str = "c-1") -> KeepRecalled:
+    return KeepRecalled("anna", "anna.east", cancellation_id, (some(n),) if n else ())
+
+
+def kept(n: int, cancellation_id: str = "c-1") -> RecallDeclined:
+    return RecallDeclined(
+        order_id="anna", fulfillment_id="anna.east", cancellation_id=cancellation_id, lines=(some(n),)
+    )
+
+
+def test_what_a_location_keeps_is_called_off_no_longer() -> None:
+    Given(*AT_WORK, cancel("anna", 2)).when(too_late(2)).then(kept(2))
+    Given(*AT_WORK, cancel("anna", 2)).when(too_late(3)).then(kept(2))
+    Given(*AT_WORK, cancel("anna", 2), too_late(2)).when(too_late(2)).then()
+    Given(*AT_WORK).when(too_late(2)).then()
+    Given(*AT_WORK, cancel("anna", 2)).when(too_late(2, "c-2")).then()
+
+
+@pytest.mark.parametrize("asked", [cancel("anna", 3), reroute()])
+def test_what_a_location_kept_can_be_routed_again_once_no_carrier_takes_it(asked: Command) -> None:
+    declined = too_late(3, "c-1" if isinstance(asked, CancelUnits) else "reroute:r-1")
+    again = asked_back(3).model_copy(update={"cancellation_id": "reroute:r-2"})
+    Given(*AT_WORK, asked, declined).when(reroute("r-2")).then(again)
+
+
+def test_what_a_location_kept_and_comes_back_after_all_is_routed_again_and_not_canceled() -> None:
+    """The customer was told that the cancellation came too late."""
+    rejected = TakeBackRejected("anna", "anna.east", RejectReason.CLOSED, (some(3),), AT)
+    Given(*AT_WORK, cancel("anna", 2), too_late(2)).when(rejected).then(
+        claim(StockDeallocated, "anna", 3, location="east"), to_route_again(3, "rejected")
+    )
+
+
+def test_what_a_location_had_given_back_before_it_heard_of_the_cancellation_is_canceled() -> None:
+    """It has none of it left to keep, so it keeps nothing; its word of what it gave back comes late."""
+    rejected = TakeBackRejected("anna", "anna.east", RejectReason.CLOSED, (some(3),), AT)
+    Given(*AT_WORK, cancel("anna", 2)).when(too_late(0)).then()
+    Given(*AT_WORK, cancel("anna", 3), too_late(1)).when(rejected).then(
+        claim(StockLetGo, "anna", 2, was="allocated", location="east"),
+        claim(StockDeallocated, "anna", 1, location="east"),
+        given_back(2),
+        to_route_again(1, "rejected"),
+    )
 
 
 # Returns

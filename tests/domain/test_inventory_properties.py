@@ -26,6 +26,7 @@ from ordermill.contracts.inventory import (
     OrderLetGo,
     OrderRefused,
     OrderShippedOut,
+    RecallDeclined,
     StockAdjusted,
     StockAllocated,
     StockBackordered,
@@ -52,6 +53,7 @@ from services.inventory.domain import (
     CorrectStock,
     CountStock,
     HeedNetwork,
+    KeepRecalled,
     LetGoRecalled,
     ReceiveStock,
     RerouteUnits,
@@ -253,6 +255,12 @@ class World:
                         self.called_off[line.line_id] -= less
                     self.called_off[line.line_id] += line.quantity
                     recalls[event.cancellation_id] = recalls.get(event.cancellation_id, 0) + line.quantity
+            elif isinstance(event, RecallDeclined):
+                for line in event.lines:
+                    recalls = self.open_recalls.get((event.order_id, event.fulfillment_id, line.line_id), {})
+                    if event.cancellation_id in recalls:
+                        recalls[event.cancellation_id] -= line.quantity
+                        self.called_off[line.line_id] -= line.quantity
             elif isinstance(event, OrderLetGo | OrderDeallocated | OrderBackordered) and event.fulfillment_id:
                 for line in event.lines:
                     key = (event.order_id, event.fulfillment_id, line.line_id)
@@ -409,7 +417,7 @@ route_well_ = st.tuples(st.just("route well"), which)
 ship = st.tuples(st.just("ship"), which, st.none() | picks)
 short_pick = st.tuples(st.just("short-pick"), which, picks)
 cancel = st.tuples(st.just("cancel"), which, st.sampled_from(["canceled", "unroutable"]), picks)
-answer = st.tuples(st.just("answer recall"), which, st.booleans())
+answer = st.tuples(st.just("answer recall"), which, st.booleans() | st.none())
 steps = st.one_of(
     reserve,
     route_well_,
@@ -475,6 +483,11 @@ def to_command(world: World, step: Any, number: int) -> Any:
             order_id = nth(world.decided(), at)
             lines = tuple(world.line(order_id, i, n) for i, n in parts) if order_id else ()
             return order_id and CancelUnits(order_id, f"cancellation-{number}", cause, lines)
+        case "answer recall", at, None:
+            recall = nth(world.recalls, at)
+            return recall and KeepRecalled(
+                recall.order_id, recall.fulfillment_id, recall.cancellation_id, recall.lines[number % 2 :]
+            )
         case "answer recall", at, in_full:
             recall = nth(world.recalls, at)
             called_off = recall and (recall.lines if in_full else recall.lines[:1])
@@ -629,8 +642,13 @@ class Location:
         if what == "hear" and self.heard < len(self.world.recalls):
             recall = self.world.recalls[self.heard]
             self.heard += 1
-            if not self.packed and (lines := self.lines({part.line_id: part.quantity for part in recall.lines})):
+            left, called_off = dict(self.left), {part.line_id: part.quantity for part in recall.lines}
+            lines = self.lines(called_off)
+            if not self.packed and lines:
                 self.said.append(LetGoRecalled(order_id, fulfillment_id, recall.cancellation_id, lines))
+            else:
+                self.left = left
+                self.said.append(KeepRecalled(order_id, fulfillment_id, recall.cancellation_id, lines))
         elif what == "be heard" and self.said:
             self.world.run(self.said.pop(0))
         elif what == "cancel":

@@ -40,6 +40,7 @@ BY_CHANCE = {
     "oms.inventory.allocation-recalled.v1",
     "oms.inventory.allocation-refused.v1",  # routing's picture was old just then
     "oms.inventory.cancellation-too-late.v1",
+    "oms.inventory.recall-declined.v1",  # a cancellation that comes while the location packs
     "oms.inventory.stock-set-aside.v1",  # all locations of the demo ship
     "oms.returns.exchange-requested.v1",  # few who return want other goods
     "oms.returns.goods-waived.v1",  # of what never arrived, or is not worth its way; as are the next two

@@ -40,6 +40,11 @@ def test_an_answer_that_is_committed_once_more_ends_nothing_that_was_asked_for_a
     assert simulate(51110).findings == ()
 
 
+def test_a_cancellation_that_is_heard_after_its_units_were_given_back_is_not_declined() -> None:
+    """The word of what was given back was a dead letter for days, and came after the location's answer."""
+    assert simulate(412155).findings == ()
+
+
 def test_a_seed_is_one_run_to_the_byte_whatever_the_process() -> None:
     runs = [oms("--seed", "5", "--seeds", "7", "--json", PYTHONHASHSEED=hashing).stdout for hashing in ("0", "1")]
     assert runs[0] == runs[1]

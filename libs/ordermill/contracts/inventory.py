@@ -303,6 +303,15 @@ class AllocationRecalled(OrderFact):
     """Set where a person wants the units routed again rather than canceled: without this location, or weighed anew."""
 
 
+class RecallDeclined(OrderFact):
+    """The location keeps these units, which were called off: they are packed. They can be called off or routed anew."""
+
+    type: ClassVar[str] = "oms.inventory.recall-declined.v1"
+    fulfillment_id: Id
+    cancellation_id: ExternalId
+    lines: tuple[LineQuantity, ...]
+
+
 class OrderLetGo(OrderFact):
     """Claims of these units are given up. Without `cancellation_id` it was our own doing, for `cause`."""
 
@@ -384,6 +393,7 @@ ReservationEvent = (
     | AllocationRefused
     | OrderDeallocated
     | AllocationRecalled
+    | RecallDeclined
     | OrderLetGo
     | CancellationTooLate
     | OrderShippedOut

@@ -53,6 +53,7 @@ from ordermill.contracts.inventory import (
     OrderRefused,
     OrderReserved,
     OrderShippedOut,
+    RecallDeclined,
 )
 from ordermill.contracts.returns import (
     Disposition,
@@ -231,6 +232,9 @@ def _inventory(order: Order, fact: Message | None) -> None:
         case AllocationRecalled():
             units_off = {each.line_id: each.quantity for each in fact.lines}
             order.part(fact.fulfillment_id).recalls[fact.cancellation_id] = units_off
+        case RecallDeclined():
+            for each in fact.lines:
+                order.part(fact.fulfillment_id).answer_recalls(each.line_id, each.quantity, of=fact.cancellation_id)
         case OrderLetGo():
             waiting = {each.line_id: each.quantity for each in fact.backordered}
             for each in fact.lines:
@@ -466,7 +470,7 @@ MESSAGES: frozenset[type[Message]] = frozenset({
     CancellationRefundRequested, CancellationRefunded, CancellationRefundFailed,
     CustomerForgetRequested, CustomerForgotten, CustomerForgetFailed,
     OrderReserved, OrderBackordered, OrderBackorderFilled, OrderRefused, OrderAllocated, OrderDeallocated, OrderLetGo,
-    OrderShippedOut, AllocationRecalled,
+    OrderShippedOut, AllocationRecalled, RecallDeclined,
     OrderRouted, OrderRerouted, OrderDeferred, OrderUnroutable, PromiseMade, PromiseChanged,
     FulfillmentCreated, FulfillmentAccepted, FulfillmentRejected, FulfillmentPicked, FulfillmentShortPicked,
     FulfillmentPacked, LabelRequested, PackageLabeled, LabelFailed, FulfillmentShipped, FulfillmentLinesCanceled,

@@ -144,6 +144,16 @@ class LetGoRecalled:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepRecalled:
+    """A location answers a recall: too late, it ships these units. Of others it has said before that it does not."""
+
+    order_id: str
+    fulfillment_id: str
+    cancellation_id: str
+    lines: tuple[LineQuantity, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TakeInReturn:
     """Returned goods were inspected. `reference` is that inspection's id: a return may have several."""
 
@@ -157,4 +167,4 @@ class TakeInReturn:
 
 StockCommand = ReceiveStock | CorrectStock | CountStock
 OrderCommand = AllocatePlan | TakeBackRejected | TakeBackShortPicked | ShipOut | CancelUnits | LetGoRecalled
-Command = StockCommand | ReserveOrder | OrderCommand | RerouteUnits | TakeInReturn | HeedNetwork
+Command = StockCommand | ReserveOrder | OrderCommand | RerouteUnits | KeepRecalled | TakeInReturn | HeedNetwork

@@ -36,6 +36,7 @@ from ordermill.contracts.inventory import (
     OrderRefused,
     OrderReserved,
     OrderShippedOut,
+    RecallDeclined,
     ReservationOpened,
     Shortage,
     StockAdjusted,
@@ -64,6 +65,7 @@ from .commands import (
     CorrectStock,
     CountStock,
     HeedNetwork,
+    KeepRecalled,
     LetGoRecalled,
     ReceiveStock,
     RerouteUnits,
@@ -96,7 +98,7 @@ def streams(command: Command) -> tuple[str, ...]:
             return _stock_streams(command.lines)
         case ReserveOrder(released=released):
             return (RESERVATION.stream(released.order_id), *_stock_streams(released.lines))
-        case RerouteUnits():
+        case RerouteUnits() | KeepRecalled():
             return (RESERVATION.stream(command.order_id),)
         case AllocatePlan():
             lines = [line for shipment in command.shipments for line in shipment.lines]
@@ -137,6 +139,8 @@ def _decided(states: Mapping[str, Any], command: Command) -> Work:
             _reroute(work, command)
         case LetGoRecalled():
             _let_go_recalled(work, command)
+        case KeepRecalled():
+            _keep_recalled(work, command)
         case TakeBackRejected(reason=RejectReason.OUT_OF_STOCK):
             _take_back(work, command, "rejected", lost_as="rejected: out of stock")
         case TakeBackRejected(reason=RejectReason.DAMAGED):
@@ -520,6 +524,20 @@ def _let_go_recalled(work: Work, command: LetGoRecalled) -> None:
     elsewhere = held.reroutes.get(answers)
     cause: DeallocationCause = "short-pick" if elsewhere is None else "manual"
     _give_back(work, command, held, back, cause, answers=answers, avoid=elsewhere is not False)
+
+
+def _keep_recalled(work: Work, command: KeepRecalled) -> None:
+    order_id, fulfillment_id, asked = command.order_id, command.fulfillment_id, command.cancellation_id
+    reservation, held = work.reservation(order_id), _held(work, order_id, fulfillment_id)
+    if answer_mark(fulfillment_id, asked) in reservation.settled:
+        return
+    called_off = next((recall.units for recall in held.recalls if recall.cancellation_id == asked), None)
+    stands = held.units if asked in held.reroutes else called_off
+    kept = [units_of(reservation.lines[line_id].line, n) for line_id, n in _cut(command.lines, stands or {}).items()]
+    if kept:
+        work.record(
+            RecallDeclined(order_id=order_id, fulfillment_id=fulfillment_id, cancellation_id=asked, lines=tuple(kept))
+        )
 
 
 @dataclass(frozen=True, slots=True)

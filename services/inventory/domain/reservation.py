@@ -22,6 +22,7 @@ from ordermill.contracts.inventory import (
     OrderRefused,
     OrderReserved,
     OrderShippedOut,
+    RecallDeclined,
     ReservationEvent,
     ReservationOpened,
 )
@@ -114,13 +115,12 @@ def answer_mark(fulfillment_id: str, cancellation_id: str) -> str:
 
 def evolve(reservation: Reservation, event: ReservationEvent) -> Reservation:
     """Fold one event in. Never refuses: `check_reservation` says what does not add up."""
-    opened, refused, settled = reservation.opened, reservation.refused, reservation.settled
+    opened, refused = reservation.opened, reservation.refused
     lines, held = reservation.lines, reservation.held
     match event:
         case OrderReserved():
             lines = _moved(lines, event.lines, lambda claim, units: claim.moved(reserved=units))
         case OrderAllocated():
-            settled = settled.set(plan_mark(event.plan_id), True)
             for part in event.allocations:
                 lines = _moved(lines, part.lines, lambda c, units: c.moved(reserved=-units, allocated=units))
                 taken = held.get(part.fulfillment_id) or Held(part.location)
@@ -142,33 +142,45 @@ def evolve(reservation: Reservation, event: ReservationEvent) -> Reservation:
             lines = _moved(lines, event.lines, lambda claim, units: claim.moved(backordered=units))
         case OrderBackorderFilled():
             lines = _moved(lines, event.lines, lambda c, units: c.moved(backordered=-units, reserved=units))
-        case AllocationRefused():
-            settled = settled.set(plan_mark(event.plan_id), True)
         case OrderDeallocated():
             lines = _moved(lines, event.lines, lambda c, units: c.moved(allocated=-units, reserved=units))
             held = _given_up(held, event.fulfillment_id, event.lines)
-            settled = _answered(settled, event.fulfillment_id, event.answers)
         case AllocationRecalled():
-            settled = settled.set(cancellation_mark(event.cancellation_id), True)
             held = _recalled(held, event)
+        case RecallDeclined():
+            held = _kept(held, event)
         case OrderLetGo(fulfillment_id=str(fulfillment_id)):
             lines = _moved(lines, event.lines, lambda c, units: c.moved(allocated=-units, let_go=units))
             held = _given_up(held, fulfillment_id, event.lines, event.cancellation_id)
-            settled = _answered(settled, fulfillment_id, event.answers)
         case OrderLetGo():
             lines = _moved(lines, event.lines, lambda c, units: c.moved(reserved=-units, let_go=units))
             lines = _moved(lines, event.backordered, lambda c, units: c.moved(reserved=units, backordered=-units))
-            if event.cancellation_id is not None:
-                settled = settled.set(cancellation_mark(event.cancellation_id), True)
-        case CancellationTooLate():
-            settled = settled.set(cancellation_mark(event.cancellation_id), True)
+        case AllocationRefused() | CancellationTooLate():
+            pass  # no unit moves
         case _:
             assert_never(event)
+    mark = _settles(event)
+    settled = reservation.settled if mark is None else reservation.settled.set(mark, True)
     return Reservation(opened, refused, lines, held, settled)
 
 
-def _answered(settled: Map[str, bool], fulfillment_id: str, cancellation_id: str | None) -> Map[str, bool]:
-    return settled if cancellation_id is None else settled.set(answer_mark(fulfillment_id, cancellation_id), True)
+def _settles(event: ReservationEvent) -> str | None:
+    """The mark of what this event decides: a plan, a cancellation, or the answer to a recall."""
+    match event:
+        case OrderAllocated() | AllocationRefused():
+            return plan_mark(event.plan_id)
+        case RecallDeclined():
+            return answer_mark(event.fulfillment_id, event.cancellation_id)
+        case OrderDeallocated(answers=str(answers)):
+            return answer_mark(event.fulfillment_id, answers)
+        case OrderLetGo(fulfillment_id=str(fulfillment_id), answers=answers):
+            return None if answers is None else answer_mark(fulfillment_id, answers)
+        case AllocationRecalled() | CancellationTooLate():
+            return cancellation_mark(event.cancellation_id)
+        case OrderLetGo(cancellation_id=str(cancellation_id)):
+            return cancellation_mark(cancellation_id)
+        case _:
+            return None
 
 
 def _moved(
@@ -234,6 +246,14 @@ def _recalled(held: Map[str, Held], event: AllocationRecalled) -> Map[str, Held]
         recalls = _fewer(recalls, part.line_id, part.quantity - before.recallable(part.line_id))
     recall = Recall(event.cancellation_id, Map({part.line_id: part.quantity for part in event.lines}))
     return held.set(event.fulfillment_id, replace(before, recalls=(*recalls, recall)))
+
+
+def _kept(held: Map[str, Held], event: RecallDeclined) -> Map[str, Held]:
+    before = held.get(event.fulfillment_id) or Held("")
+    recalls = before.recalls
+    for part in event.lines:
+        recalls = _fewer(recalls, part.line_id, part.quantity, event.cancellation_id)
+    return held.set(event.fulfillment_id, replace(before, recalls=recalls))
 
 
 def reservation_summary(reservation: Reservation) -> dict[str, Any]:
