@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
@@ -214,6 +214,11 @@ class Life:
 
     async def ship_all(self) -> None:
         """Every location does all of its work."""
+        async for fulfillment_id in self.pack():
+            await self.do("fulfillment", work_decision(HandOver(fulfillment_id, self.now, self.now)))
+
+    async def pack(self) -> AsyncIterator[str]:
+        """Each fulfillment order that no location has begun, once it is packed."""
         store = self.services["fulfillment"].engine.store
         for fulfillment_id, found in await store.documents("fulfillments"):
             if found["status"] != "created":
@@ -226,7 +231,7 @@ class Life:
             package = PackedPackage(package=1, weight_g=700, lines=lines)
             for command in (Accept(fulfillment_id), Pick(fulfillment_id, lines), Pack(fulfillment_id, (package,))):
                 await self.do("fulfillment", work_decision(command))
-            await self.do("fulfillment", work_decision(HandOver(fulfillment_id, self.now, self.now)))
+            yield fulfillment_id
 
     async def deliver_all(self) -> None:
         """Every parcel reaches its door."""

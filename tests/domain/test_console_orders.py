@@ -367,6 +367,18 @@ async def test_where_all_is_being_canceled_nothing_can_be_routed_again() -> None
     assert again.reason == "what its locations have is being canceled"
 
 
+async def test_what_its_locations_have_packed_is_not_being_canceled() -> None:
+    life = await at_work()
+    (order_id,) = await facts_of(life)
+    assert len([each async for each in life.pack()]) == 2
+    await life.cancel(order_id)
+    (facts,) = (await facts_of(life)).values()
+    order = drawn(facts)
+    assert all(not part.recalls for part in order.work.values())
+    again = action(order, "reroute", "")
+    assert again.reason.endswith("has packed them")
+
+
 def captured_in(facts: Sequence[Told]) -> Captured:
     order = Captured()
     for item in facts:
