@@ -18,6 +18,7 @@ from tests.console.stand import PATIENCE_S, Stand
 DESKTOP = {"width": 1400, "height": 900}
 PHONE = {"width": 390, "height": 844}
 expect.set_options(timeout=PATIENCE_S * 1_000)
+_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 _FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
@@ -49,8 +50,8 @@ Open = Callable[..., Awaitable[Page]]
 
 @pytest.fixture
 async def open_page(stand: Stand, browser: Browser) -> AsyncIterator[Open]:
-    """`await open_page("/stock")`: a page, logged in. Options: `size`, `dark`, `script=False`, `name`,
-    `offline=True` where the test takes the connection away.
+    """`await open_page("/stock")`: a page, logged in. Options: `size`, `script=False`, `name`, `offline=True` where the
+    test takes the connection away.
 
     Ends with the test, which fails if a page reported an error or broke its content security policy.
     """
@@ -60,15 +61,13 @@ async def open_page(stand: Stand, browser: Browser) -> AsyncIterator[Open]:
     async def opened(
         path: str,
         size: Any = DESKTOP,
-        dark: bool = False,
         script: bool = True,
         name: str = "Ann",
         offline: bool = False,
     ) -> Page:
         context = await browser.new_context(
-            viewport=size, color_scheme="dark" if dark else "light", java_script_enabled=script,
-            timezone_id="America/New_York", locale="en-US",
-        )  # fmt: skip
+            viewport=size, java_script_enabled=script, timezone_id="America/New_York", locale="en-US"
+        )
         contexts.append(context)
         page = await context.new_page()
         page.set_default_timeout(PATIENCE_S * 1_000)
@@ -92,12 +91,16 @@ async def open_page(stand: Stand, browser: Browser) -> AsyncIterator[Open]:
 
 @pytest.fixture
 def accessible() -> Callable[[Page], Awaitable[None]]:
-    """`await accessible(page)`: no violation of WCAG 2.2 A and AA that axe can find."""
+    """`await accessible(page)`: no violation of WCAG 2.2 A and AA that axe can find, in light or in dark.
+
+    The two differ in nothing but colors, so of dark only these are looked at.
+    """
 
     async def check(page: Page) -> None:
-        found = await Axe().run(
-            page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-        )
-        assert found.violations_count == 0, found.generate_report()
+        for scheme, rules in (("light", _RULES), ("dark", ["color-contrast"])):
+            await page.emulate_media(color_scheme=scheme)
+            found = await Axe().run(page, options={"runOnly": rules})
+            assert found.violations_count == 0, f"{scheme}: {found.generate_report()}"
+        await page.emulate_media(color_scheme="light")
 
     return check

@@ -527,12 +527,11 @@ async def test_a_wrong_form_is_told_what_is_wrong_and_changes_nothing(
     assert (await stand.fulfillments(placed))[0]["status"] == "created"
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
-async def test_the_floor_is_accessible(open_page, accessible, stand: Stand, size: Any, dark: bool) -> None:
+async def test_the_floor_is_accessible(open_page, accessible, stand: Stand, size: Any) -> None:
     _placed, path, mug, _ = await asked(stand, 1)
     key = path.rpartition("/")[2]
-    page = await open_page("/floor?choose", size=size, dark=dark)
+    page = await open_page("/floor?choose", size=size)
     await accessible(page)
     for address in ("/floor/edison", path):
         await page.goto(stand.url("console", address))

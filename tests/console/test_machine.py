@@ -62,17 +62,16 @@ async def end_of(stand: Stand, service: str, letter_id: str) -> dict[str, Any]:
 
 
 async def test_each_service_and_the_console_show_how_they_do(open_page, stand: Stand, accessible) -> None:
-    for dark in (False, True):
-        for size in (DESKTOP, PHONE):
-            page = await open_page("/machine", size=size, dark=dark)
-            for name in (*SERVICES, "console"):
-                await expect(page.locator(f"#service-{name}")).to_contain_text("works")
-            await expect(
-                page.get_by_text(re.compile("it took .* from Kafka to here|Nothing has been read"))
-            ).to_be_visible()
-            await accessible(page)
-            width = await page.evaluate("document.documentElement.scrollWidth")
-            assert width <= size["width"]
+    for size in (DESKTOP, PHONE):
+        page = await open_page("/machine", size=size)
+        for name in (*SERVICES, "console"):
+            await expect(page.locator(f"#service-{name}")).to_contain_text("works")
+        await expect(
+            page.get_by_text(re.compile("it took .* from Kafka to here|Nothing has been read"))
+        ).to_be_visible()
+        await accessible(page)
+        width = await page.evaluate("document.documentElement.scrollWidth")
+        assert width <= size["width"]
 
 
 async def test_figures_move_without_a_reload(open_page, stand: Stand) -> None:
@@ -172,8 +171,8 @@ async def test_the_second_of_two_people_is_told_what_the_first_did(open_page, st
 
 async def test_a_hostile_letter_is_shown_as_what_it_is(open_page, stand: Stand, accessible) -> None:
     letter_id = await a_letter(stand)
-    for dark, size in ((False, DESKTOP), (True, PHONE)):
-        page = await open_page(f"/machine/letters/capture/{letter_id}", dark=dark, size=size)
+    for size in (DESKTOP, PHONE):
+        page = await open_page(f"/machine/letters/capture/{letter_id}", size=size)
         text = page.get_by_role("region", name="As text").locator("pre")
         await expect(text).to_contain_text("<script>alert(1)</script> {{7*7}} ^XA =HYPERLINK(1) \\x00\\xff\\u202e evil")
         await expect(page.get_by_role("region", name="As bytes").locator("pre")).to_contain_text("3c 73 63 72 69 70 74")

@@ -248,11 +248,10 @@ async def test_a_form_sent_twice_counts_once_and_wrong_ones_say_what_is_wrong(st
     assert (await stand.get("returns", f"/returns/{return_id}"))["lines"][0]["received"] == 1
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
-async def test_returns_are_accessible(open_page, accessible, stand: Stand, size: Any, dark: bool) -> None:
+async def test_returns_are_accessible(open_page, accessible, stand: Stand, size: Any) -> None:
     placed, _mug, return_id = await authorized(stand, 2)
-    page = await opened(open_page, return_id, size=size, dark=dark)
+    page = await opened(open_page, return_id, size=size)
     await accessible(page)
     await page.get_by_role("button", name="Book in").click()
     await expect(page.get_by_role("button", name="Inspected")).to_be_visible()

@@ -106,15 +106,14 @@ async def test_an_order_never_routed_says_so(open_page, stand: Stand) -> None:
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-async def test_routing_pages_are_accessible(open_page, stand: Stand, accessible, size, dark) -> None:
+async def test_routing_pages_are_accessible(open_page, stand: Stand, accessible, size) -> None:
     sku = stand.sku()
     await stand.receive(sku, "edison", 1)
     await stand.receive(sku, "sparks", 1)
     placed = await stand.order([(sku, 2)])
     await stand.fulfillments(placed)
     for path in ("/routing", f"/orders/{placed.order_id}/routing"):
-        page = await open_page(path, size=size, dark=dark)
+        page = await open_page(path, size=size)
         await expect(page.get_by_role("heading", level=1)).to_be_visible()
         await accessible(page)
         wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")

@@ -215,8 +215,7 @@ async def test_an_unknown_sku_says_how_to_begin(open_page, stand: Stand) -> None
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-async def test_stock_pages_are_accessible(open_page, stand: Stand, accessible, size, dark) -> None:
+async def test_stock_pages_are_accessible(open_page, stand: Stand, accessible, size) -> None:
     sku = stand.sku()
     await stand.receive(sku, "edison", 5)
     await stand.order([(sku, 2)])
@@ -226,7 +225,7 @@ async def test_stock_pages_are_accessible(open_page, stand: Stand, accessible, s
         f"/counting?location=edison&sku={sku}&counted=4",
         "/feed",
     ):
-        page = await open_page(path, size=size, dark=dark)
+        page = await open_page(path, size=size)
         await expect(page.get_by_role("heading", level=1)).to_be_visible()
         await accessible(page)
         wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
