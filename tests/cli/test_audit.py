@@ -268,10 +268,6 @@ NEVER_RIGHT: dict[str, tuple[Break, str, str]] = {
     "a label refused that nobody asked for": (
         added("fulfillment", LabelFailed(fulfillment_id="f", order_id="o", label_id="l", package=1, reason="no")),
         "effects", "label l failed, and nobody requested it"),
-    "one number on two parcels": (
-        again(FulfillmentShipped, fulfillment_id="y"), "effects", "names another parcel too, at "),
-    "one number on two orders' parcels": (
-        again(FulfillmentShipped, fulfillment_id="y", order_id="y"), "effects", "names another parcel too, at "),
     "one key for two orders' labels": (elsewhere_too(LabelRequested), "effects", "names another label too, at "),
     "one key for two orders' refunds": (
         elsewhere_too(CancellationRefundRequested), "effects", "names another refund too, at "),
@@ -432,6 +428,23 @@ async def test_what_can_not_be_of_parcels_that_never_arrived_is_found(astray: Lo
     spoil(logs)
     violations = await found(logs, settled=check == "settled")
     assert any(each.check == check and text in each.text for each in violations), violations
+
+
+async def test_a_number_that_a_carrier_uses_again_months_later_is_no_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ordermill.simulator.carriers.tracking_number", lambda carrier, key: "1Z999AA10123456784")
+    life = Life()
+    await life.start()
+    await life.receive("TEA", "sparks", 5)
+    for name in ("first", "second"):
+        await life.order(name, {"1": ("TEA", 1, 501)})
+        await life.ship_all()
+        life.pass_time(days=1)
+        await life.deliver_all()
+        life.pass_time(days=200)
+    for settled in (False, True):
+        assert await found(await life.logs(), settled) == []
+    shipments = await life.services["tracking"].engine.store.documents("shipments")
+    assert [found["milestone"] for _, found in shipments] == ["delivered", "delivered"]
 
 
 async def test_orders_still_moving_are_no_violation(life: Logs) -> None:

@@ -289,9 +289,8 @@ class FulfillmentBook(Book):
         self.gone: Counter[Line] = Counter()
         self.shipped: Counter[Line] = Counter()
         self.shipped_ids: set[str] = set()
-        self._names = names
         self.parcels: dict[tuple[str, str, str], tuple[FulfillmentShipped, Any]] = {}
-        """By order, carrier and tracking number."""
+        """By fulfillment order, carrier and tracking number."""
         self.labels = Effects(self, "label", names)
         self._label_of: dict[tuple[str, int], str] = {}
 
@@ -318,8 +317,7 @@ class FulfillmentBook(Book):
         for package in event.packages:
             count_units(self.gone, event.fulfillment_id, package.lines)
             count_units(self.shipped, event.order_id, package.lines)
-            self._names.give(self.service, "parcel", f"{package.carrier} {package.tracking_number}", seq)
-            self.parcels[event.order_id, package.carrier, package.tracking_number] = (event, package)
+            self.parcels[event.fulfillment_id, package.carrier, package.tracking_number] = (event, package)
 
     def _label(self, seq: int, stream: str, event: PackageLabeled) -> None:
         self.labels.done(event.label_id, stream, seq, event.tracking_number)

@@ -154,7 +154,7 @@ class Books:
         announced: set[tuple[str, str, str]] = set()
         arrived: Counter[Line] = Counter()
         for shipment_id, (event, stream, seq) in tracking.announced.items():
-            name = (event.order_id, event.carrier, event.tracking_number)
+            name = (event.fulfillment_id, event.carrier, event.tracking_number)
             announced.add(name)
             shipped = fulfillment.parcels.get(name)
             if shipped is None:
@@ -170,8 +170,7 @@ class Books:
                 tracking.wrong("settled", stream, f"{shipment_id} is under way, last {state.milestone.value}", seq)
         if self._settled:
             for name in sorted(fulfillment.parcels.keys() - announced):
-                fulfillment_id = fulfillment.parcels[name][0].fulfillment_id
-                fulfillment.wrong("settled", f"fulfillment-{fulfillment_id}", f"{' '.join(name[1:])} is not tracked")
+                fulfillment.wrong("settled", f"fulfillment-{name[0]}", f"{' '.join(name[1:])} is not tracked")
         for line in sorted(self.returns.delivered.keys() | arrived.keys()):
             heard, there = self.returns.delivered[line], arrived[line]
             if heard > there or (self._settled and heard != there):
