@@ -90,7 +90,7 @@ class LetterDocument(Document):
 
 
 @router.get("/letters", summary="List dead letters")
-async def listrouter(
+async def list_letters(
     service: Running,
     _: Actor,
     status: Literal["waiting", "redriven", "dropped", "all"] = "waiting",
