@@ -211,6 +211,7 @@ SENTENCES: dict[type[Message], Callable[[Any, Day], str]] = {
     returns.UnitsGivenBack: lambda f, day: f"{units(f.lines)} may be returned again",
     returns.UnitsTakenBack: lambda f, day: (
         f"{units(f.lines)} are credited"
+        + (f", less a fee of {f.restocking_fee}" if f.restocking_fee else "")
         + (f"; {f.set_off} of it was never paid" if f.set_off else "")
     ),
     returns.ParcelExpected: lambda f, day: f"{_parcel(f)} will bring {units(f.lines)}",

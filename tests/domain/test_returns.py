@@ -508,10 +508,26 @@ def refund(goods: int, tax: int, shipping: int, fee: int | None = None, **more: 
     )
 
 
+ONE_BACK = UnitsTakenBack(
+    **IDS, lines=(units("1", "TEAPOT", 1),), our_fault=False, given=usd(933), restocking_fee=usd(100)
+)
+
+
+def test_what_is_kept_as_a_fee_is_told_also_where_nothing_is_given_back() -> None:
+    log = delivered_order(bought=replace(BOUGHT, unpaid=usd(4_140)))
+    log.do(ask(), receive())
+    assert log.do(inspect(graded(1)))[1:] == [
+        ("purchase-o-1", ONE_BACK.model_copy(update={"given": None, "set_off": usd(933), "set_off_tax": usd(33)})),
+        ("return-r-1", ReturnClosed(**IDS)),
+    ]
+
+
 def test_with_the_last_unit_inspected_the_refund_is_asked_for_less_the_restocking_fee() -> None:
     log = delivered_order()
     log.do(ask(teapots=2), receive(teapots=2))
-    back = UnitsTakenBack(**IDS, lines=(units("1", "TEAPOT", 2),), our_fault=False, given=usd(1866))
+    back = UnitsTakenBack(
+        **IDS, lines=(units("1", "TEAPOT", 2),), our_fault=False, given=usd(1866), restocking_fee=usd(200)
+    )
     assert log.do(inspect(graded(2, Disposition.WRITE_OFF))) == [
         (
             "return-r-1",
@@ -536,7 +552,7 @@ def test_units_missing_from_the_box_are_not_paid_for_and_may_be_returned_again()
     events = log.do(inspect(graded(1), graded(2, Disposition.MISSING)))
     assert events[1:] == [
         ("purchase-o-1", UnitsGivenBack(**IDS, lines=(units("1", "TEAPOT", 2),))),
-        ("purchase-o-1", UnitsTakenBack(**IDS, lines=(units("1", "TEAPOT", 1),), our_fault=False, given=usd(933))),
+        ("purchase-o-1", ONE_BACK),
         ("return-r-1", refund(900, 33, 0, fee=100)),
     ]
     assert len(log.do(ask("r-2", teapots=2))) == 3
@@ -561,7 +577,7 @@ def test_a_person_may_settle_with_what_has_come() -> None:
     assert log.back().stage is Stage.RECEIVED
     assert log.do(close) == [
         ("purchase-o-1", UnitsGivenBack(**IDS, lines=(units("1", "TEAPOT", 2),))),
-        ("purchase-o-1", UnitsTakenBack(**IDS, lines=(units("1", "TEAPOT", 1),), our_fault=False, given=usd(933))),
+        ("purchase-o-1", ONE_BACK),
         ("return-r-1", refund(900, 33, 0, fee=100)),
     ]
     assert log.do(close) == []

@@ -45,6 +45,11 @@ def test_a_cancellation_that_is_heard_after_its_units_were_given_back_is_not_dec
     assert simulate(412155).findings == ()
 
 
+def test_a_fee_is_told_also_where_all_that_is_left_was_never_paid() -> None:
+    """An exchange without credit; later a part was paid after all, and went back."""
+    assert simulate(410568).findings == ()
+
+
 def test_a_seed_is_one_run_to_the_byte_whatever_the_process() -> None:
     runs = [oms("--seed", "5", "--seeds", "7", "--json", PYTHONHASHSEED=hashing).stdout for hashing in ("0", "1")]
     assert runs[0] == runs[1]

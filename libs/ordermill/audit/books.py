@@ -390,6 +390,8 @@ class ReturnsBook(Book):
         self._carriage: dict[str, int] = {}
         self._tax_included: dict[str, bool] = {}
         self._worth: dict[str, int] = {}
+        self._fee_kept: set[str] = set()
+        """Returns of which that is less the fee. Older ones tell their fee with their refund only."""
         self._credit: dict[str, int] = {}
 
     def take(self, seq: int, stream: str, event: Any) -> None:
@@ -473,7 +475,10 @@ class ReturnsBook(Book):
         count_units(self.taken, event.order_id, event.lines)
         if event.undelivered:
             self._less_astray(event)
-        self._worth[event.return_id] = worth - (event.set_off.minor if event.set_off else 0)
+        kept = sum(part.minor for part in (event.set_off, event.restocking_fee) if part)
+        self._worth[event.return_id] = worth - kept
+        if event.restocking_fee:
+            self._fee_kept.add(event.return_id)
 
     def _exchange(self, seq: int, stream: str, event: ExchangeRequested) -> None:
         self.exchanges[event.return_id] = (stream, seq)
@@ -495,7 +500,8 @@ class ReturnsBook(Book):
         if event.amount != event.goods + event.tax + event.shipping:
             text = f"refund of {event.amount}, its parts are {event.goods}, {event.tax} and {event.shipping}"
             self.wrong("money", stream, text, seq)
-        fee = event.restocking_fee.minor if event.restocking_fee else 0
+        counts = event.restocking_fee and event.return_id not in self._fee_kept
+        fee = event.restocking_fee.minor if event.restocking_fee and counts else 0
         before = self._refunded[event.return_id][2] if event.return_id in self._refunded else 0
         self._refunded[event.return_id] = stream, seq, before + event.amount.minor + fee
 

@@ -169,6 +169,8 @@ class UnitsTakenBack(Fact):
     """As in UnitsClaimed."""
     given: Money | None = None
     """How much of their worth is given back, or pays for other goods; none: nothing."""
+    restocking_fee: Money | None = None
+    """What of their price is kept, by the policy of that day, before anything of it is set off or given."""
 
 
 class ParcelExpected(Fact):

@@ -408,6 +408,7 @@ def _settle(current: Return, purchase: Purchase, at: datetime, policy: ReturnPol
         set_off_shipping=_money(purchase, set_off.shipping) if set_off.shipping else None,
         undelivered=current.undelivered,
         given=_money(purchase, worth.amount) if worth.amount else None,
+        restocking_fee=_money(purchase, worth.fee) if worth.fee else None,
     )
     events.append((purchase_stream, taken))
     credit = 0
