@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -44,6 +45,9 @@ _SAID = {
     "lines-canceled": "called units off",
 }
 SEEN = "The version of the work that the page showed."
+WAITED = "For how many seconds this has waited for a connection, if it has."
+_WHEN = {"pick": "picked_at", "reject": "rejected_at", "hand-over": "shipped_at"}
+"""What of a report tells when it was done."""
 _GTIN = re.compile(r"\d{8}|\d{12,14}")
 
 
@@ -74,7 +78,7 @@ async def _report(
 ) -> Notice:
     """Report one thing done; `done` says what comes next. Never raises for what fulfillment turns down."""
     do = str(body["do"])
-    report = {**body, "fulfillment_id": work.fulfillment_id, "report_id": form.form_id}
+    report = {**body, **_when(this, form, do), "fulfillment_id": work.fulfillment_id, "report_id": form.form_id}
     told = (await this.doors.post("fulfillment", "/work", [report], me))[0]
     facts = _DID[do]
     if told["repeated"]:
@@ -93,6 +97,14 @@ async def _report(
     now = await document_when(this, FULFILLMENTS, work.fulfillment_id, lambda it: it.version > seen, 1.0)
     latest = now.steps[-1] if now and now.version > seen else now.last(*facts) if now else None
     return Notice("refused", " ".join(filter(None, (who(this, latest), str(told["detail"])))))
+
+
+def _when(this: Console, form: Fields, do: str) -> dict[str, str]:
+    """When it was done, where it was not just now: a device may have had no connection for hours."""
+    waited = form["waited_s"]
+    if do not in _WHEN or not (waited.isascii() and waited.isdecimal() and len(waited) < 8) or waited == "0":
+        return {}
+    return {_WHEN[do]: (this.clock() - timedelta(seconds=int(waited))).isoformat()}
 
 
 async def _judged(
@@ -125,7 +137,7 @@ async def accept(request: Request, me: Me, form: Once, this: This, location: At,
     "/floor/{location}/{fulfillment_id}/reject",
     summary="The location will not do it",
     responses=TOLD,
-    openapi_extra=form(seen=SEEN, reason="Why.", note="More of why."),
+    openapi_extra=form(seen=SEEN, reason="Why.", note="More of why.", waited_s=WAITED),
 )
 async def reject(request: Request, me: Me, form: Once, this: This, location: At, fulfillment_id: WorkId) -> Response:
     def make(work: Fulfillment) -> tuple[dict[str, Any], str]:
@@ -175,6 +187,7 @@ def count_scan(work: Fulfillment, found: Mapping[str, int], code: str) -> tuple[
         seen=SEEN,
         do="`count`: one unit more of `scan`, nothing is reported; `short`: what is not counted is not there.",
         scan="What was scanned.",
+        waited_s=WAITED,
         others="`found:<line id>`: units found.",
     ),
 )
@@ -287,7 +300,7 @@ async def retry_label(
     "/floor/{location}/{fulfillment_id}/hand-over",
     summary="The carrier has it",
     responses=TOLD,
-    openapi_extra=form(seen=SEEN),
+    openapi_extra=form(seen=SEEN, waited_s=WAITED),
 )
 async def hand_over(request: Request, me: Me, form: Once, this: This, location: At, fulfillment_id: WorkId) -> Response:
     def make(work: Fulfillment) -> tuple[dict[str, Any], str]:
@@ -300,7 +313,7 @@ async def hand_over(request: Request, me: Me, form: Once, this: This, location: 
     "/floor/{location}/manifest/{carrier}",
     summary="The carrier has all of these",
     responses=TOLD,
-    openapi_extra=form(work=several("Ids of fulfillment orders.")),
+    openapi_extra=form(work=several("Ids of fulfillment orders."), waited_s=WAITED),
 )
 async def hand_over_all(request: Request, me: Me, form: Once, this: This, location: At, carrier: WorkId) -> Response:
     """Those that the page listed, and no others: a parcel labeled meanwhile is not in the carrier's hands."""
@@ -314,6 +327,7 @@ async def hand_over_all(request: Request, me: Me, form: Once, this: This, locati
             "do": "hand-over",
             "fulfillment_id": work.fulfillment_id,
             "report_id": f"{form.form_id}.{number}",
+            **_when(this, form, "hand-over"),
         }
         for number, work in enumerate(works)
     ]

@@ -67,16 +67,20 @@ class AcceptWork(Report):
 
 
 class RejectWork(Report):
+    """The location will not do it, as of now unless `rejected_at` says when it did so."""
+
     do: Literal["reject"]
     reason: RejectReason
     note: Text = ""
+    rejected_at: Instant | None = None
 
 
 class PickWork(Report):
-    """All that was found; what is missing from `lines` was not there."""
+    """All that was found, now unless `picked_at` says when; what is missing from `lines` was not there."""
 
     do: Literal["pick"]
     lines: Annotated[tuple[LineQuantity, ...], Field(max_length=1_000)]
+    picked_at: Instant | None = None
 
 
 class PackWork(Report):
@@ -158,9 +162,9 @@ def command_of(report: Any, now: datetime) -> Command:
         case AcceptWork():
             return Accept(report.fulfillment_id)
         case RejectWork():
-            return Reject(report.fulfillment_id, report.reason, report.note)
+            return Reject(report.fulfillment_id, report.reason, report.note, min(report.rejected_at or now, now))
         case PickWork():
-            return Pick(report.fulfillment_id, report.lines)
+            return Pick(report.fulfillment_id, report.lines, min(report.picked_at or now, now))
         case PackWork():
             return Pack(report.fulfillment_id, report.packages)
         case RetryLabelWork():

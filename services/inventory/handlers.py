@@ -96,11 +96,13 @@ def routed(fact: OrderRouted | OrderRerouted, received: Received) -> Iterable[De
 
 
 def rejected(fact: FulfillmentRejected, received: Received) -> Iterable[Decision]:
-    return [decision(TakeBackRejected(fact.order_id, fact.fulfillment_id, fact.reason, fact.lines, _at(received)))]
+    at = min(fact.rejected_at or received.happened_at, received.now)
+    return [decision(TakeBackRejected(fact.order_id, fact.fulfillment_id, fact.reason, fact.lines, at))]
 
 
 def short_picked(fact: FulfillmentShortPicked, received: Received) -> Iterable[Decision]:
-    return [decision(TakeBackShortPicked(fact.order_id, fact.fulfillment_id, fact.lines, _at(received)))]
+    at = min(fact.picked_at or received.happened_at, received.now)
+    return [decision(TakeBackShortPicked(fact.order_id, fact.fulfillment_id, fact.lines, at))]
 
 
 def shipped(fact: FulfillmentShipped, received: Received) -> Iterable[Decision]:

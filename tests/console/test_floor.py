@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -190,6 +191,31 @@ async def test_work_goes_on_without_a_connection_and_nothing_counts_twice(open_p
     await expect(page.locator("#unsent")).to_be_hidden()
     told = await steps(page)
     assert [line.split(" ")[0] for line in told] == ["created", "accepted", "picked", "packed", "label", "labeled"]
+
+
+async def test_what_waited_for_a_connection_is_dated_when_it_was_done(open_page, stand: Stand) -> None:
+    placed, path, mug, _ = await asked(stand, 1)
+    about = {"fulfillment_id": path.rpartition("/")[2]}
+    lines = [{"line_id": "1", "sku": mug, "quantity": 1}]
+    box = {"package": 1, "weight_g": 900, "lines": lines}
+    await stand.work(
+        {"do": "accept", **about}, {"do": "pick", **about, "lines": lines}, {"do": "pack", **about, "packages": [box]}
+    )
+    page = await open_page(path, size=PHONE, offline=True)
+    await expect(page.get_by_text("label bought")).to_be_visible()
+    await kept(page)
+    await page.context.set_offline(True)
+    await page.get_by_role("button", name=re.compile("has it$")).click()
+    await expect(page.get_by_text("Waiting to be sent (1)")).to_be_visible()
+    done_at = datetime.now(UTC) - timedelta(hours=3)
+    await page.evaluate(
+        """at => localStorage["ordermill.floor.queue"] = JSON.stringify(
+            JSON.parse(localStorage["ordermill.floor.queue"]).map(entry => ({...entry, done_at: at})))""",
+        done_at.isoformat(),
+    )
+    await page.context.set_offline(False)
+    (work,) = await stand.fulfillments(placed, "shipped")
+    assert abs(datetime.fromisoformat(work["shipped_at"]) - done_at) < timedelta(minutes=2)
 
 
 async def test_a_report_whose_answer_was_lost_is_sent_again_and_told_as_done(open_page, stand: Stand) -> None:

@@ -35,6 +35,7 @@ from ordermill.errors import Refused
 from ordermill.keyring import Keyring
 from ordermill.network import default_network_text, read_network
 from ordermill.simulation.providers import memory_carriers
+from services.fulfillment.app import PickWork, RejectWork, command_of
 from services.fulfillment.domain import (
     FULFILLMENT,
     Accept,
@@ -73,6 +74,7 @@ from tests.spec import spec, through_json
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
 FRIDAY = MONDAY + timedelta(days=4)
+HOUR = timedelta(hours=1)
 IDS: dict[str, Any] = {"fulfillment_id": "F1", "order_id": "order-1"}
 DESTINATION = Destination(country="US", region="OR", postal_code="97201", addressee="sealed.v1.k1.AAAA")
 LINES = (
@@ -245,6 +247,25 @@ def test_units_not_on_the_shelf_are_short_picked_and_the_rest_goes_on() -> None:
         FulfillmentPicked(**IDS, lines=(teapots(2), cups(2))),
         FulfillmentShortPicked(**IDS, location="edison", lines=(cups(1),)),
     )
+
+
+def test_a_pick_and_a_rejection_tell_when_they_were_done() -> None:
+    two_cups = Pick("F1", (teapots(2), cups(2)), MONDAY)
+    FULFILL.given(CREATED, ACCEPTED).when(two_cups).then(
+        FulfillmentPicked(**IDS, lines=(teapots(2), cups(2)), picked_at=MONDAY),
+        FulfillmentShortPicked(**IDS, location="edison", lines=(cups(1),), picked_at=MONDAY),
+    )
+    (rejected,) = decide(FULFILL.given(CREATED).state, Reject("F1", RejectReason.DAMAGED, at=MONDAY))
+    assert isinstance(rejected, FulfillmentRejected)
+    assert rejected.rejected_at == MONDAY
+
+
+@pytest.mark.parametrize(("told", "at"), [(None, MONDAY), (MONDAY - HOUR, MONDAY - HOUR), (MONDAY + HOUR, MONDAY)])
+def test_what_is_reported_was_done_now_or_before_never_later(told: datetime | None, at: datetime) -> None:
+    pick = PickWork(do="pick", fulfillment_id="F1", lines=ALL, picked_at=told)
+    assert command_of(pick, MONDAY) == Pick("F1", ALL, at)
+    reject = RejectWork(do="reject", fulfillment_id="F1", reason=RejectReason.CLOSED, rejected_at=told)
+    assert command_of(reject, MONDAY) == Reject("F1", RejectReason.CLOSED, "", at)
 
 
 def test_nothing_found_ends_the_fulfillment_order() -> None:

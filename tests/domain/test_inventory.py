@@ -14,7 +14,7 @@ from ordermill.contracts.base import Fact
 from ordermill.contracts.capture import CancellationRequested, OrderReleased, ReleasedLine
 from ordermill.contracts.channel import ServiceLevel
 from ordermill.contracts.fields import Destination, LineQuantity, Money
-from ordermill.contracts.fulfillment import RejectReason
+from ordermill.contracts.fulfillment import FulfillmentRejected, FulfillmentShortPicked, RejectReason
 from ordermill.contracts.inventory import (
     Allocation,
     AllocationRecalled,
@@ -85,11 +85,12 @@ from services.inventory.domain import (
 )
 from services.inventory.domain.stock import REFERENCES_KEPT
 from services.inventory.errors import FulfillmentNotAllocated, NothingToReroute, OrderNotReserved
-from services.inventory.handlers import cancellation_requested
+from services.inventory.handlers import cancellation_requested, rejected, short_picked
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
 SHIP_BY, DELIVER_BY = MONDAY + timedelta(hours=8), MONDAY + timedelta(days=3)
 AT = datetime(2026, 11, 2, 9, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 PORTLAND = Destination(country="US", region="OR", postal_code="97201")
 KNOWN = frozenset({"east", "west"})
 CAP = 100
@@ -897,6 +898,20 @@ def test_only_capture_calls_units_off_as_unroutable_whatever_a_channel_gives_as_
     told = asks.decide(history.states)
     assert isinstance(told, Folded)
     assert [event.cause for _, event in told.events if isinstance(event, OrderLetGo)] == [cause]
+
+
+@pytest.mark.parametrize(("told", "at"), [(None, MONDAY), (MONDAY - HOUR, MONDAY - HOUR), (MONDAY + HOUR, MONDAY)])
+def test_what_was_missed_or_turned_down_was_so_when_the_location_says(told: datetime | None, at: datetime) -> None:
+    heard = Received("m1", "m1", MONDAY, MONDAY)
+    history = Given(*AT_WORK)
+    about: dict[str, Any] = {"fulfillment_id": "anna.east", "order_id": "anna", "location": "east", "lines": (some(1),)}
+    for asks in (
+        *short_picked(FulfillmentShortPicked(**about, picked_at=told), heard),
+        *rejected(FulfillmentRejected(**about, reason=RejectReason.DAMAGED, rejected_at=told), heard),
+    ):
+        told_of = asks.decide(history.states)
+        assert isinstance(told_of, Folded)
+        assert [event.happened_at for _, event in told_of.events if isinstance(event, StockAdjusted)] == [at]
 
 
 def test_allocated_units_are_recalled_once_per_cancellation() -> None:

@@ -69,6 +69,8 @@ class FulfillmentRejected(FulfillmentFact):
     reason: RejectReason
     note: Text = ""
     lines: tuple[LineQuantity, ...]
+    rejected_at: Instant | None = None
+    """When the location did so; where it is not told, it is when this was recorded."""
 
 
 class FulfillmentPicked(FulfillmentFact):
@@ -76,6 +78,8 @@ class FulfillmentPicked(FulfillmentFact):
 
     type: ClassVar[str] = "oms.fulfillment.picked.v1"
     lines: tuple[LineQuantity, ...]
+    picked_at: Instant | None = None
+    """When somebody stood at the shelf; where it is not told, it is when this was recorded."""
 
 
 class FulfillmentShortPicked(FulfillmentFact):
@@ -84,6 +88,8 @@ class FulfillmentShortPicked(FulfillmentFact):
     type: ClassVar[str] = "oms.fulfillment.short-picked.v1"
     location: LocationId
     lines: tuple[LineQuantity, ...]
+    picked_at: Instant | None = None
+    """As in FulfillmentPicked."""
 
 
 class PackedPackage(Part):

@@ -81,7 +81,9 @@ async function who() {
 
 // Only an answer that judges the report ends its waiting; all else may be a proxy, a restart, a session that ended.
 async function report(entry, csrf) {
-  const body = new URLSearchParams([...entry.fields, ["csrf", csrf], ["form_id", entry.id]]);
+  // How long it has waited, not when it was done: this device's clock may be wrong.
+  const waited = Math.max(0, Math.round((Date.now() - Date.parse(entry.done_at)) / 1000));
+  const body = new URLSearchParams([...entry.fields, ["csrf", csrf], ["form_id", entry.id], ["waited_s", waited]]);
   const answer = await fetch(entry.url, { method: "POST", body, headers: { Accept: "application/json" }, signal: AbortSignal.timeout(ANSWER_MS) });
   const told = await answer.json().catch(() => ({}));
   if (told.kind) return told;

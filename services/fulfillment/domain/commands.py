@@ -37,19 +37,21 @@ class Accept:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """The location gives all units back; possible until they are packed."""
+    """The location gives all units back; possible until they are packed. `at`: when it did."""
 
     fulfillment_id: str
     reason: RejectReason
     note: str = ""
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """What the picker found, all of it. What is asked for and not in `lines` was not there."""
+    """What the picker found, all of it, and when. What is asked for and not in `lines` was not there."""
 
     fulfillment_id: str
     lines: tuple[LineQuantity, ...]
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,7 @@ def _reject(state: FulfillmentOrder, created: FulfillmentCreated, command: Rejec
             reason=command.reason,
             note=_text(command.note),
             lines=_units(state, {line_id: line.left for line_id, line in state.lines.items()}),
+            rejected_at=command.at,
         )
     ]
 
@@ -163,12 +164,20 @@ def _pick(state: FulfillmentOrder, created: FulfillmentCreated, command: Pick) -
             raise TooManyUnits(fulfillment_id, line_id, line.sku, units, line.left)
     events: list[Event] = []
     if found:
-        events.append(FulfillmentPicked(fulfillment_id=fulfillment_id, order_id=order_id, lines=_units(state, found)))
+        events.append(
+            FulfillmentPicked(
+                fulfillment_id=fulfillment_id, order_id=order_id, lines=_units(state, found), picked_at=command.at
+            )
+        )
     missing = _units(state, {key: line.left - found.get(key, 0) for key, line in state.lines.items()})
     if missing:
         events.append(
             FulfillmentShortPicked(
-                fulfillment_id=fulfillment_id, order_id=order_id, location=created.location, lines=missing
+                fulfillment_id=fulfillment_id,
+                order_id=order_id,
+                location=created.location,
+                lines=missing,
+                picked_at=command.at,
             )
         )
     return events
