@@ -229,7 +229,12 @@ class Engine:
     ) -> _Batch | None:
         """The batch, decided on all that it looked up, which is added to `streams`; None: begin again with those."""
         remembered = {s for s in streams if self._known(s, locked) is not None}
-        messages = [task.cause.message for task in tasks if task.cause.message is not None]
+        # That an effect is answered twice is so rare that no look is spent on it: the inbox's key finds it out.
+        messages = [
+            task.cause.message
+            for task in tasks
+            if task.cause.message is not None and (locked or task.effect_id is None)
+        ]
         base, seen = await self._load(transaction, streams, locked, messages)
         while True:
             states = _States(base, self.aggregates, partial(self._known, locked=locked))
