@@ -179,6 +179,10 @@ SENTENCES: dict[type[Message], Callable[[Any, Day], str]] = {
     fulfillment.FulfillmentPacked: lambda f, day: f"Packed in {len(f.packages)} box{_es(f.packages)}",
     fulfillment.LabelRequested: lambda f, day: f"Label for box {f.package} asked of {f.carrier}",
     fulfillment.PackageLabeled: lambda f, day: f"Label for box {f.package} bought: {f.carrier} {f.tracking_number}",
+    fulfillment.LabelUnused: lambda f, day: (
+        f"A label for box {f.package} was bought in vain: {f.carrier} {f.tracking_number}, {f.cost}. "
+        f"Have it voided: {f.reason}"
+    ),
     fulfillment.LabelFailed: lambda f, day: f"No label for box {f.package}: {f.reason}",
     fulfillment.FulfillmentShipped: lambda f, day: (
         f"Handed over at {f.location}: " + ", ".join(f"{each.carrier} {each.tracking_number}" for each in f.packages)

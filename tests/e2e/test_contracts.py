@@ -35,6 +35,7 @@ BY_CHANCE = {
     "oms.capture.refund-failed.v1",  # the simulated provider refuses nothing
     "oms.fulfillment.cancellation-declined.v1",
     "oms.fulfillment.label-failed.v1",
+    "oms.fulfillment.label-unused.v1",  # sold by a carrier that was given up meanwhile
     "oms.fulfillment.lines-canceled.v1",  # a cancellation that comes just before the location packs
     "oms.fulfillment.rejected.v1",  # one piece of work in dozens
     "oms.inventory.allocation-recalled.v1",

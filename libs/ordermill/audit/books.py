@@ -31,6 +31,7 @@ from ordermill.contracts.fulfillment import (
     FulfillmentShortPicked,
     LabelFailed,
     LabelRequested,
+    LabelUnused,
     PackageLabeled,
 )
 from ordermill.contracts.inventory import (
@@ -307,6 +308,8 @@ class FulfillmentBook(Book):
                 self.labels.ask(event.label_id, stream, seq)
             case PackageLabeled():
                 self._label(seq, stream, event)
+            case LabelUnused():
+                self.labels.done(event.label_id, stream, seq, event.tracking_number)
             case LabelFailed():
                 self.labels.failed(event.label_id, stream, seq, unheard=not event.answered)
 

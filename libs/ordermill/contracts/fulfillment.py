@@ -146,6 +146,21 @@ class LabelFailed(FulfillmentFact):
     """False: the carrier was asked in vain until we gave up; it may have sold the label all the same."""
 
 
+class LabelUnused(FulfillmentFact):
+    """The carrier has sold a label that no box waits for any more: it is paid for in vain. Have the carrier void it."""
+
+    type: ClassVar[str] = "oms.fulfillment.label-unused.v1"
+    also_on: ClassVar[tuple[str, ...]] = ("oms.effects.results",)
+    label_id: Id
+    package: int
+    carrier: Id
+    service: Id
+    tracking_number: TrackingNumber
+    cost: Money
+    reason: Text
+    """What is so instead."""
+
+
 class ShippedPackage(Part):
     package: int
     carrier: Id
@@ -190,6 +205,7 @@ Event = (
     | LabelRequested
     | PackageLabeled
     | LabelFailed
+    | LabelUnused
     | FulfillmentShipped
     | FulfillmentLinesCanceled
     | FulfillmentCancellationDeclined

@@ -20,6 +20,7 @@ from ordermill.contracts.fulfillment import (
     FulfillmentShortPicked,
     LabelFailed,
     LabelRequested,
+    LabelUnused,
     PackageLabeled,
     PackedPackage,
     ShippedPackage,
@@ -225,9 +226,9 @@ def _record_label(state: FulfillmentOrder, created: FulfillmentCreated, command:
         if package.tracking_number == command.tracking_number and package.label_id == command.label_id:
             return []
         now = f"it has {package.tracking_number}" if package.tracking_number else f"it waits for {package.label_id}"
-        raise _sold_in_vain(created, command, now)
+        return _sold_in_vain(state, created, command, now)
     if state.stage is Stage.CANCELED:
-        raise _sold_in_vain(created, command, f"it {so_now(state)}")
+        return _sold_in_vain(state, created, command, f"it {so_now(state)}")
     if other := _package_under(state, command):
         return _record_label_failure(
             state,
@@ -254,14 +255,22 @@ def _record_label(state: FulfillmentOrder, created: FulfillmentCreated, command:
     ]
 
 
-def _sold_in_vain(created: FulfillmentCreated, command: RecordLabel, now: str) -> LabelNotWanted:
-    return LabelNotWanted(
-        created.fulfillment_id,
-        command.package,
-        f"{command.carrier} sold {command.tracking_number} as {command.label_id}",
-        now,
-        "Have the carrier void the label that is not used.",
-    )
+def _sold_in_vain(state: FulfillmentOrder, created: FulfillmentCreated, command: RecordLabel, now: str) -> list[Event]:
+    if state.unused.get(command.label_id) == command.tracking_number:
+        return []
+    return [
+        LabelUnused(
+            fulfillment_id=created.fulfillment_id,
+            order_id=created.order_id,
+            label_id=command.label_id,
+            package=command.package,
+            carrier=command.carrier,
+            service=command.service,
+            tracking_number=command.tracking_number,
+            cost=command.cost,
+            reason=now,
+        )
+    ]
 
 
 def _package_under(state: FulfillmentOrder, command: RecordLabel) -> int | None:

@@ -28,6 +28,7 @@ from ordermill.contracts.fulfillment import (
     FulfillmentShortPicked,
     LabelFailed,
     LabelRequested,
+    LabelUnused,
     PackageLabeled,
     PackedPackage,
     RejectReason,
@@ -102,6 +103,8 @@ class FulfillmentOrder:
     """Recalls that were answered."""
     reject_reason: RejectReason | None = None
     shipped_at: datetime | None = None
+    unused: PMap[str, str] = field(default_factory=Map)
+    """Tracking numbers of labels that were bought in vain, by label id."""
 
 
 def so_now(state: FulfillmentOrder) -> str:
@@ -162,6 +165,8 @@ def evolve(state: FulfillmentOrder, event: Event) -> FulfillmentOrder:
             return _relabeled(state, event)
         case LabelFailed():
             return _relabeled(state, event)
+        case LabelUnused():
+            return replace(state, unused=state.unused.set(event.label_id, event.tracking_number))
         case FulfillmentShipped():
             return replace(state, stage=Stage.SHIPPED, shipped_at=event.shipped_at)
         case FulfillmentLinesCanceled():
