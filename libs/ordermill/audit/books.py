@@ -503,8 +503,8 @@ class ReturnsBook(Book):
         if event.amount != event.goods + event.tax + event.shipping:
             text = f"refund of {event.amount}, its parts are {event.goods}, {event.tax} and {event.shipping}"
             self.wrong("money", stream, text, seq)
-        counts = event.restocking_fee and event.return_id not in self._fee_kept
-        fee = event.restocking_fee.minor if event.restocking_fee and counts else 0
+        told_before = event.return_id in self._fee_kept
+        fee = event.restocking_fee.minor if event.restocking_fee and not told_before else 0
         before = self._refunded[event.return_id][2] if event.return_id in self._refunded else 0
         self._refunded[event.return_id] = stream, seq, before + event.amount.minor + fee
 
