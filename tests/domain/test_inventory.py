@@ -1206,6 +1206,9 @@ def test_what_a_location_keeps_is_called_off_no_longer() -> None:
     Given(*AT_WORK, cancel("anna", 2)).when(too_late(2)).then(kept(2))
     Given(*AT_WORK, cancel("anna", 2)).when(too_late(3)).then(kept(2))
     Given(*AT_WORK, cancel("anna", 2), too_late(2)).when(too_late(2)).then()
+    back = too_late(3, "reroute:r-1")
+    Given(*AT_WORK, reroute()).when(back).then(kept(3, "reroute:r-1"))
+    Given(*AT_WORK, reroute(), back).when(back).then()
     Given(*AT_WORK).when(too_late(2)).then()
     Given(*AT_WORK, cancel("anna", 2)).when(too_late(2, "c-2")).then()
 

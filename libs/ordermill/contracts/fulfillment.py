@@ -121,10 +121,7 @@ class LabelRequested(FulfillmentFact):
     destination: Destination
 
 
-class PackageLabeled(FulfillmentFact):
-    """The carrier sold a label."""
-
-    type: ClassVar[str] = "oms.fulfillment.labeled.v1"
+class SoldLabelFact(FulfillmentFact):
     also_on: ClassVar[tuple[str, ...]] = ("oms.effects.results",)
     label_id: Id
     package: int
@@ -132,6 +129,12 @@ class PackageLabeled(FulfillmentFact):
     service: Id
     tracking_number: TrackingNumber
     cost: Money
+
+
+class PackageLabeled(SoldLabelFact):
+    """The carrier sold a label."""
+
+    type: ClassVar[str] = "oms.fulfillment.labeled.v1"
 
 
 class LabelFailed(FulfillmentFact):
@@ -146,17 +149,10 @@ class LabelFailed(FulfillmentFact):
     """False: the carrier was asked in vain until we gave up; it may have sold the label all the same."""
 
 
-class LabelUnused(FulfillmentFact):
+class LabelUnused(SoldLabelFact):
     """The carrier has sold a label that no box waits for any more: it is paid for in vain. Have the carrier void it."""
 
     type: ClassVar[str] = "oms.fulfillment.label-unused.v1"
-    also_on: ClassVar[tuple[str, ...]] = ("oms.effects.results",)
-    label_id: Id
-    package: int
-    carrier: Id
-    service: Id
-    tracking_number: TrackingNumber
-    cost: Money
     reason: Text
     """What is so instead."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import assert_never
+from typing import Any, assert_never
 
 from ordermill.contracts.fields import LineQuantity
 from ordermill.contracts.fulfillment import (
@@ -241,36 +241,27 @@ def _record_label(state: FulfillmentOrder, created: FulfillmentCreated, command:
                 "two boxes can't travel under one number. Ask for another label",
             ),
         )
-    return [
-        PackageLabeled(
-            fulfillment_id=created.fulfillment_id,
-            order_id=created.order_id,
-            label_id=command.label_id,
-            package=command.package,
-            carrier=command.carrier,
-            service=command.service,
-            tracking_number=command.tracking_number,
-            cost=command.cost,
-        )
-    ]
+    return [PackageLabeled(**_sold(created, command))]
+
+
+def _sold(created: FulfillmentCreated, command: RecordLabel) -> dict[str, Any]:
+    """What any fact of a sold label tells of it."""
+    return {
+        "fulfillment_id": created.fulfillment_id,
+        "order_id": created.order_id,
+        "label_id": command.label_id,
+        "package": command.package,
+        "carrier": command.carrier,
+        "service": command.service,
+        "tracking_number": command.tracking_number,
+        "cost": command.cost,
+    }
 
 
 def _sold_in_vain(state: FulfillmentOrder, created: FulfillmentCreated, command: RecordLabel, now: str) -> list[Event]:
     if state.unused.get(command.label_id) == command.tracking_number:
         return []
-    return [
-        LabelUnused(
-            fulfillment_id=created.fulfillment_id,
-            order_id=created.order_id,
-            label_id=command.label_id,
-            package=command.package,
-            carrier=command.carrier,
-            service=command.service,
-            tracking_number=command.tracking_number,
-            cost=command.cost,
-            reason=now,
-        )
-    ]
+    return [LabelUnused(**_sold(created, command), reason=now)]
 
 
 def _package_under(state: FulfillmentOrder, command: RecordLabel) -> int | None:
