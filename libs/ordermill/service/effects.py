@@ -99,7 +99,7 @@ class EffectWorker:
             kind: asyncio.create_task(
                 self._declared[kind].prepare([event for _, _, event in fresh if type(event) is kind])
             )
-            for kind in {type(event) for _, _, event in fresh}
+            for kind in dict.fromkeys(type(event) for _, _, event in fresh)
         }
         for effect, declared, event in fresh:
             task = asyncio.create_task(self._do(declared, effect, event, prepared[type(event)]))
