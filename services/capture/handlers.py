@@ -175,6 +175,6 @@ def unroutable(fact: OrderUnroutable, received: Received) -> Iterable[Decision]:
 
 
 def declined(fact: FulfillmentCancellationDeclined | CancellationTooLate, received: Received) -> Iterable[Decision]:
-    return [
-        order_decision(RecordCancellationDeclined(fact.order_id, received.message_id, fact.cancellation_id, fact.lines))
-    ]
+    other = fact.taken_over_by if isinstance(fact, CancellationTooLate) else None
+    command = RecordCancellationDeclined(fact.order_id, received.message_id, fact.cancellation_id, fact.lines, other)
+    return [order_decision(command)]

@@ -68,6 +68,8 @@ def _parcel(fact: Any) -> str:
 def _declined(fact: Any, too_late: str) -> str:
     if fact.cancellation_id.startswith("unroutable:"):
         return f"{units(fact.lines)} not canceled: no longer waiting for a location"
+    if fact.taken_over_by is not None:
+        return f"{units(fact.lines)} are called off by a newer cancellation"
     return f"{too_late} {units(fact.lines)}"
 
 

@@ -39,10 +39,12 @@ from ordermill.contracts.capture import (
 )
 from ordermill.contracts.channel import Address, ChannelLine, LineChange, Payment, ServiceLevel
 from ordermill.contracts.fields import Destination, LineQuantity, Money
+from ordermill.contracts.inventory import CancellationTooLate
 from ordermill.contracts.personal import Person
 from ordermill.contracts.returns import ExchangeLine
 from ordermill.ids import derived_id
 from ordermill.money import RefundStage, first_units, goods_of, range_of_units, total_of
+from ordermill.service.declare import Received
 from services.capture.domain import (
     MAX_PARKED,
     CancelOrder,
@@ -78,6 +80,7 @@ from services.capture.errors import (
     RefundUnknown,
     TooManyParked,
 )
+from services.capture.handlers import declined
 from tests.spec import spec, through_json
 
 given = spec(orders, decide).given
@@ -797,6 +800,16 @@ class TestCancellations:
         asked = requested("c1", units("2", 1))
         no = CancellationDeclined(order_id=ORDER, cancellation_id="c1", lines=(units("2", 1),), source_id="e2")
         given(*RELEASED, asked, no).when(cancel("c2", changed("2", 1))).then(requested("c2", units("2", 1)))
+
+    def test_units_that_another_cancellation_took_over_are_waited_for_under_that_one_alone(self) -> None:
+        """Else the first would wait for ever, and its units could be called off by nobody any more."""
+        one = (units("2", 1),)
+        told = CancellationTooLate(order_id=ORDER, cancellation_id="c1", lines=one, taken_over_by="c2")
+        (asked,) = declined(told, Received("m1", "m1", MONDAY, MONDAY))
+        ((_, event),) = asked.decide({orders.stream(ORDER): orders.fold([*RELEASED, requested("c1", *one)])})
+        assert event == CancellationDeclined(
+            order_id=ORDER, cancellation_id="c1", lines=one, source_id="m1", taken_over_by="c2"
+        )
 
     def test_units_lost_at_a_location_are_canceled_for_shortage(self) -> None:
         short = canceled("shortage:e1", (units("2", 1),), 540, "shortage", source_id="e1")

@@ -107,6 +107,8 @@ def test_a_cancellation_that_came_too_late_is_told_so_and_one_that_was_needless_
     assert sentence(late, said).startswith("Too late to")
     needless = late.model_copy(update={"cancellation_id": "unroutable:o.3"})
     assert sentence(needless, said) == "mug ×1 not canceled: no longer waiting for a location"
+    again = late.model_copy(update={"taken_over_by": "c-2"})
+    assert sentence(again, said) == "mug ×1 are called off by a newer cancellation"
 
 
 @pytest.mark.parametrize(

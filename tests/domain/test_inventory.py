@@ -925,6 +925,7 @@ def test_units_that_a_location_did_not_give_back_are_asked_for_anew() -> None:
     """They were packed when it heard of the first cancellation. Then no carrier took them, so it can unpack them."""
     Given(*AT_WORK, cancel("anna", 2)).when(cancel("anna", 3, "c-2")).then(
         AllocationRecalled(order_id="anna", fulfillment_id="anna.east", cancellation_id="c-2", lines=(some(3),)),
+        CancellationTooLate(order_id="anna", cancellation_id="c-1", lines=(some(2),), taken_over_by="c-2"),
     )
     answer = LetGoRecalled("anna", "anna.east", "c-2", (some(3),))
     Given(*AT_WORK, cancel("anna", 2), cancel("anna", 3, "c-2")).when(answer).then(

@@ -20,6 +20,7 @@ from ordermill.contracts.fulfillment import RejectReason
 from ordermill.contracts.inventory import (
     AllocationRecalled,
     BackorderFilled,
+    CancellationTooLate,
     ClaimFact,
     OrderBackordered,
     OrderDeallocated,
@@ -241,8 +242,12 @@ class World:
         called_off = {key: sum(units.values()) for key, units in self.open_recalls.items()}
         came_back: Counter[tuple[str, str, str]] = Counter()
         let_go: Counter[tuple[str, str, str]] = Counter()
+        taken_over: Counter[tuple[str, str]] = Counter()
+        told: Counter[tuple[str, str]] = Counter()
         for event in events:
-            if isinstance(event, AllocationRecalled):
+            if isinstance(event, CancellationTooLate) and event.taken_over_by is not None:
+                told.update({(event.cancellation_id, line.line_id): line.quantity for line in event.lines})
+            elif isinstance(event, AllocationRecalled):
                 self.recalls.append(event)
                 for line in event.lines if event.reroute is None else ():
                     recalls = self.open_recalls.setdefault((event.order_id, event.fulfillment_id, line.line_id), {})
@@ -251,6 +256,7 @@ class World:
                     for earlier in reversed(recalls):
                         less = min(recalls[earlier], max(0, asked_anew))
                         recalls[earlier] -= less
+                        taken_over[earlier, line.line_id] += less
                         asked_anew -= less
                         self.called_off[line.line_id] -= less
                     self.called_off[line.line_id] += line.quantity
@@ -277,6 +283,7 @@ class World:
                     recalls = self.open_recalls.get(key, {})
                     for cancellation_id in reversed(recalls):
                         recalls[cancellation_id] -= min(recalls[cancellation_id], max(0, sum(recalls.values()) - held))
+        assert told == +taken_over, "a cancellation is told what another has taken over"
         for key, units in came_back.items():
             assert let_go[key] == min(units, called_off.get(key, 0))
         for (order_id, fulfillment_id, line_id), recalls in self.open_recalls.items():

@@ -223,7 +223,10 @@ class CancellationRequested(Fact):
 
 
 class CancellationDeclined(Fact):
-    """Too late: these units are packed or gone. Or, where no location could ship them: they wait for none any more."""
+    """Too late: these units are packed or gone. Or, where no location could ship them: they wait for none any more.
+
+    Or another cancellation has taken them over: `taken_over_by`.
+    """
 
     type: ClassVar[str] = "oms.capture.cancellation-declined.v1"
 
@@ -232,6 +235,8 @@ class CancellationDeclined(Fact):
     lines: tuple[LineQuantity, ...]
     source_id: ExternalId | None = None
     """The event by which we learned it."""
+    taken_over_by: ExternalId | None = None
+    """The cancellation by which they are called off now, instead of this one."""
 
 
 class OrderLinesCanceled(Fact):

@@ -335,6 +335,8 @@ class CancellationTooLate(OrderFact):
     type: ClassVar[str] = "oms.inventory.cancellation-too-late.v1"
     cancellation_id: ExternalId
     lines: tuple[LineQuantity, ...]
+    taken_over_by: ExternalId | None = None
+    """The cancellation under which a location is asked for them now, instead of this one."""
 
 
 class OrderShippedOut(OrderFact):

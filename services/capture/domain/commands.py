@@ -130,12 +130,16 @@ class RecordUnroutable:
 
 @dataclass(frozen=True, slots=True)
 class RecordCancellationDeclined:
-    """A location was too far with these units to stop. `source_id` is the id of the event that says so."""
+    """A location was too far with these units to stop, or another cancellation has taken them over.
+
+    `source_id` is the id of the event that says so.
+    """
 
     order_id: str
     source_id: str
     cancellation_id: str
     lines: tuple[LineQuantity, ...]
+    taken_over_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

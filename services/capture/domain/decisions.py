@@ -601,14 +601,24 @@ def _decline(order: Order, command: RecordCancellationDeclined) -> list[Event]:
     if asked is None or command.source_id in order.sources:
         return []
     lines = _clip(order, _pairs(command.lines), lambda line: asked.pending.get(line.line_id, 0))
-    return [_declined(order, command.source_id, command.cancellation_id, lines)] if lines else []
+    if not lines:
+        return []
+    return [_declined(order, command.source_id, command.cancellation_id, lines, command.taken_over_by)]
 
 
 def _declined(
-    order: Order, source_id: str, cancellation_id: str, lines: tuple[LineQuantity, ...]
+    order: Order,
+    source_id: str,
+    cancellation_id: str,
+    lines: tuple[LineQuantity, ...],
+    taken_over_by: str | None = None,
 ) -> CancellationDeclined:
     return CancellationDeclined(
-        order_id=order.order_id, cancellation_id=cancellation_id, lines=lines, source_id=source_id
+        order_id=order.order_id,
+        cancellation_id=cancellation_id,
+        lines=lines,
+        source_id=source_id,
+        taken_over_by=taken_over_by,
     )
 
 

@@ -646,7 +646,8 @@ def _give_back(
 def _cancel(work: Work, command: CancelUnits) -> None:
     """What no location holds is let go at once, allocated units are recalled, for what has shipped it is too late.
 
-    Units that are called off already are asked for last: who had packed them may be able to give them back by now.
+    Units that are called off already are asked for last: who had packed them may be able to give them back by now. The
+    cancellation that had called them off is told, since what comes of them will answer another.
 
     Units that no location can ship are reserved ones. Those that are not any more, for it crossed with what became of
     them, stay as they are.
@@ -699,13 +700,27 @@ def _cancel(work: Work, command: CancelUnits) -> None:
                 backordered=tuple(waited),
             )
         )
+    taken_over: dict[str, ByLine] = {}
     for fulfillment_id, by_line in recalled.items():
+        for earlier, lost in reservation.held[fulfillment_id].taken_over(by_line).items():
+            of_earlier = taken_over.setdefault(earlier, {})
+            for line_id, units in lost.items():
+                of_earlier[line_id] = of_earlier.get(line_id, 0) + units
         work.record(
             AllocationRecalled(
                 order_id=order_id,
                 fulfillment_id=fulfillment_id,
                 cancellation_id=cancellation_id,
                 lines=tuple(units_of(reservation.lines[line_id].line, units) for line_id, units in by_line.items()),
+            )
+        )
+    for earlier, lost in taken_over.items():
+        work.record(
+            CancellationTooLate(
+                order_id=order_id,
+                cancellation_id=earlier,
+                lines=tuple(units_of(reservation.lines[line_id].line, units) for line_id, units in lost.items()),
+                taken_over_by=cancellation_id,
             )
         )
     if too_late:

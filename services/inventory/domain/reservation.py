@@ -87,6 +87,24 @@ class Held:
     def recallable(self, line_id: str) -> int:
         return self.units.get(line_id, 0) - self.recalled(line_id)
 
+    def without(self, asked: Mapping[str, int]) -> tuple[Recall, ...]:
+        """The recalls that are left once so many units of each line are called off: free ones first, then newest."""
+        recalls = self.recalls
+        for line_id, units in asked.items():
+            recalls = _fewer(recalls, line_id, units - self.recallable(line_id))
+        return recalls
+
+    def taken_over(self, asked: Mapping[str, int]) -> dict[str, dict[str, int]]:
+        """By cancellation: units that it had called off, and that calling off `asked` takes from it; by line."""
+        left = {recall.cancellation_id: recall.units for recall in self.without(asked)}
+        taken: dict[str, dict[str, int]] = {}
+        for recall in self.recalls:
+            kept = left.get(recall.cancellation_id, Map[str, int]())
+            for line_id in asked:
+                if less := recall.units.get(line_id, 0) - kept.get(line_id, 0):
+                    taken.setdefault(recall.cancellation_id, {})[line_id] = less
+        return taken
+
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
@@ -241,11 +259,9 @@ def _recalled(held: Map[str, Held], event: AllocationRecalled) -> Map[str, Held]
     if event.reroute is not None:
         reroutes = before.reroutes.set(event.cancellation_id, event.reroute == "elsewhere")
         return held.set(event.fulfillment_id, replace(before, reroutes=reroutes))
-    recalls = before.recalls
-    for part in event.lines:  # what was called off already is asked for anew
-        recalls = _fewer(recalls, part.line_id, part.quantity - before.recallable(part.line_id))
-    recall = Recall(event.cancellation_id, Map({part.line_id: part.quantity for part in event.lines}))
-    return held.set(event.fulfillment_id, replace(before, recalls=(*recalls, recall)))
+    units = Map({part.line_id: part.quantity for part in event.lines})
+    recalls = (*before.without(units), Recall(event.cancellation_id, units))
+    return held.set(event.fulfillment_id, replace(before, recalls=recalls))
 
 
 def _kept(held: Map[str, Held], event: RecallDeclined) -> Map[str, Held]:
