@@ -24,6 +24,7 @@ class Process:
         self, name: str, nemesis: Nemesis, died: Callable[[Process], None], froze: Callable[[Process, float], None]
     ) -> None:
         """`died` is called once, when it is killed; `froze` with the seconds when it begins to stand still."""
+        self._loop = asyncio.get_running_loop()
         self.name = name
         self.alive = True
         self._nemesis = nemesis
@@ -37,7 +38,7 @@ class Process:
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         token = current.set(self)
         try:
-            return asyncio.get_running_loop().create_task(work)
+            return self._loop.create_task(work)
         finally:
             current.reset(token)
 
@@ -57,13 +58,13 @@ class Process:
 
     @property
     def stands_still(self) -> bool:
-        return asyncio.get_running_loop().time() < self._frozen_until
+        return self._loop.time() < self._frozen_until
 
     async def point(self, where: str) -> None:
         """A place where the process meets the rest of the world, and where things go wrong."""
         if not self.alive:
             raise asyncio.CancelledError
-        nemesis, loop = self._nemesis, asyncio.get_running_loop()
+        nemesis, loop = self._nemesis, self._loop
         if nemesis.strikes(Fault.FREEZE, self.name, where):
             seconds = nemesis.amount(2, 20)
             self._frozen_until = loop.time() + seconds
@@ -81,11 +82,11 @@ class Process:
 
     def wall(self) -> datetime:
         """The machine's clock, as this process sees it."""
-        return MONDAY + timedelta(seconds=asyncio.get_running_loop().time()) + self._skew
+        return MONDAY + timedelta(seconds=self._loop.time()) + self._skew
 
     def clock(self) -> datetime:
         """The trade's clock: the machine's, sped up."""
-        return MONDAY + SPEED * timedelta(seconds=asyncio.get_running_loop().time()) + self._skew * 20
+        return MONDAY + SPEED * timedelta(seconds=self._loop.time()) + self._skew * 20
 
 
 def task_factory(loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> asyncio.Task[Any]:
