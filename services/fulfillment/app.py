@@ -56,10 +56,13 @@ def core(carriers: Mapping[str, Carrier], network: Network, keyring: Keyring) ->
 
 
 class Report(Part):
-    """Work done on one fulfillment order. A `report_id` that was taken before changes nothing, whatever came since."""
+    """Work done on one fulfillment order."""
 
     fulfillment_id: Id
-    report_id: Id | None = None
+    report_id: Annotated[
+        Id | None,
+        Field(description="Under an id that was taken for the same work and the same `do`, nothing changes any more."),
+    ] = None
 
 
 class AcceptWork(Report):
@@ -107,6 +110,11 @@ Work = Annotated[
 ]
 
 
+def report_key(report: Work) -> str | None:
+    """What is taken once. Who sends reports may number them anew for each work, so its id alone is not enough."""
+    return report.report_id and f"{report.do}:{report.fulfillment_id}:{report.report_id}"
+
+
 PackageNumber = Annotated[int, Path(ge=1, le=999, description="Counts from 1 within the fulfillment order.")]
 
 
@@ -129,7 +137,7 @@ def routes(paper: Paper) -> APIRouter:
         """Up to 1,000 reports, in order; each succeeds or fails by itself, and reporting again changes nothing."""
         now = service.engine.clock()
         outcomes = await service.execute_many(
-            (([work_decision(command_of(report, now))], report.report_id) for report in work), actor
+            (([work_decision(command_of(report, now))], report_key(report)) for report in work), actor
         )
         return [done(outcome) for outcome in outcomes]
 

@@ -281,6 +281,15 @@ async def test_a_label_asked_for_again_with_its_answer_lost_is_asked_for_once(st
         await stand.behave(carrier)
 
 
+async def test_reports_that_are_numbered_anew_for_each_work_and_step_are_all_taken(stand: Stand) -> None:
+    works = [(await stand.fulfillments((await asked(stand, 1))[0]))[0] for _ in range(2)]
+    for work in works:
+        report = {"fulfillment_id": work["key"], "report_id": "1"}
+        found = {"do": "pick", "lines": [{key: work["lines"][0][key] for key in ("line_id", "sku")} | {"quantity": 1}]}
+        told = await stand.post("fulfillment", "/work", [report | {"do": "accept"}, report | found, report | found])
+        assert [(len(each["events"]), each["repeated"]) for each in told] == [(1, False), (1, False), (0, True)]
+
+
 async def test_a_box_that_gets_no_label_and_is_called_off_is_to_be_unpacked(open_page, stand: Stand) -> None:
     placed, path, carrier = await packed_in_vain(stand)
     try:

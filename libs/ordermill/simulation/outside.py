@@ -28,6 +28,7 @@ from services.capture.domain import CancelOrder, ForgetCustomer, HoldOrder, Rele
 from services.capture.handlers import Intake, order_decision
 from services.fulfillment.app import Work as FloorWork
 from services.fulfillment.app import command_of as floor_command
+from services.fulfillment.app import report_key
 from services.fulfillment.handlers import work_decision
 from services.inventory.app import RerouteRequest
 from services.inventory.domain import RerouteUnits
@@ -234,7 +235,7 @@ class SimulatedDoors:
 
     async def _floor(self, at: Instance, reports: Sequence[Any]) -> None:
         now = at.engine.clock()
-        await self._execute(at, [(work_decision(floor_command(report, now)), report.report_id) for report in reports])
+        await self._execute(at, [(work_decision(floor_command(report, now)), report_key(report)) for report in reports])
 
     async def _look_after(self, at: Instance, items: Sequence[tuple[str, Any]]) -> None:
         for path, asked in items:
