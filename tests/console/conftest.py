@@ -103,6 +103,7 @@ def accessible() -> Callable[[Page], Awaitable[None]]:
     """
 
     async def check(page: Page) -> None:
+        await page.wait_for_load_state()  # its styles too: without them all is close together
         for scheme, rules in (("light", _RULES), ("dark", ["color-contrast"])):
             await page.emulate_media(color_scheme=scheme)
             found = await Axe().run(page, options={"runOnly": rules, "resultTypes": ["violations"]})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.async_api import expect
 
@@ -120,4 +122,5 @@ async def test_routing_pages_are_accessible(open_page, stand: Stand, accessible,
         assert wide <= 0, path
         if "orders" not in path:
             await page.locator("a.code").first.click()
+            await expect(page).to_have_url(re.compile("/routing/policies/"))
             await accessible(page)
