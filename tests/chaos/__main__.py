@@ -43,6 +43,10 @@ def main(
     orders: Annotated[int | None, typer.Option(min=20, help="How many flow, in place of each scenario's own.")] = None,
 ) -> None:
     """Exit status 1 if an order is stuck, something does not add up, or recovery took ten seconds or more."""
+    names = [each.name for each in SCENARIOS]
+    for part in only or ():
+        if not any(part in name for name in names):
+            raise typer.BadParameter(f"{part!r} is in no name of: {', '.join(names)}", param_hint="--only")
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # stops what it started
     seed = int(time.time()) if seed is None else seed
     say(f"seed {seed}")
